@@ -1,0 +1,1 @@
+"""Orchestration: sessions, the REST service, the command line. Never sees a share."""

@@ -1,0 +1,71 @@
+"""The engine's errors, and the root of all of Privity's.
+
+    PrivityError                 what happened; `action` says what to do about it
+    └── EngineError
+        ├── ProgramError         the program asks for what the ring or the protocol can't hold
+        ├── ProtocolError        a peer or the dealer sent something other than what was agreed
+        ├── PeerLost             a peer or the dealer went away, or kept silent past its deadline
+        ├── DisclosureRefused    something asked to open a value that the contract does not name
+        ├── MaskReuse            an epoch, a stream position or a tuple was asked for twice
+        ├── RangeExceeded        values left the range that the program was made for
+        └── UnsupportedVersion   a library hook that the engine needs is missing
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PrivityError(Exception):
+    """An error with a code for programs, a sentence for people and the next step.
+
+    `outward` is the sentence that other organisations may read: by default the same sentence; an error about
+    somebody's data passes one without line numbers or counts.
+    """
+
+    code: ClassVar[str] = "privity"
+
+    def __init__(self, what: str, *, action: str = "", outward: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.action = action
+        self.outward = what if outward is None else outward
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.action}" if self.action else self.what
+
+
+class EngineError(PrivityError):
+    code = "engine"
+
+
+class ProgramError(EngineError):
+    code = "engine.program"
+
+
+class ProtocolError(EngineError):
+    code = "engine.protocol"
+
+
+class PeerLost(EngineError):
+    code = "engine.peer-lost"
+
+    def __init__(self, who: str, what: str, *, action: str = "ask its operator, then propose the session again") -> None:
+        super().__init__(f"{who} {what}", action=action)
+        self.who = who
+
+
+class DisclosureRefused(EngineError):
+    code = "engine.disclosure-refused"
+
+
+class MaskReuse(EngineError):
+    code = "engine.mask-reuse"
+
+
+class RangeExceeded(EngineError):
+    code = "engine.range"
+
+
+class UnsupportedVersion(EngineError):
+    code = "engine.version"

@@ -1,0 +1,1 @@
+"""One organisation: its node, its workers, the dealer, and what they agree on with others."""
