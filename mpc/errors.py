@@ -1,14 +1,14 @@
 """The engine's errors, and the root of all of Privity's.
 
-    PrivityError                 what happened; `action` says what to do about it
-    └── EngineError
-        ├── ProgramError         the program asks for what the ring or the protocol can't hold
-        ├── ProtocolError        a peer or the dealer sent something other than what was agreed
-        ├── PeerLost             a peer or the dealer went away, or kept silent past its deadline
-        ├── DisclosureRefused    something asked to open a value that the contract does not name
-        ├── MaskReuse            an epoch, a stream position or a tuple was asked for twice
-        ├── RangeExceeded        values left the range that the program was made for
-        └── UnsupportedVersion   a library hook that the engine needs is missing
+PrivityError                 what happened; `action` says what to do about it
+└── EngineError
+    ├── ProgramError         the program asks for what the ring or the protocol can't hold
+    ├── ProtocolError        a peer or the dealer sent something other than what was agreed
+    ├── PeerLost             a peer or the dealer went away, or kept silent past its deadline
+    ├── DisclosureRefused    something asked to open a value that the contract does not name
+    ├── MaskReuse            an epoch, a stream position or a tuple was asked for twice
+    ├── RangeExceeded        values left the range that the program was made for
+    └── UnsupportedVersion   a library hook that the engine needs is missing
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class ProtocolError(EngineError):
 class PeerLost(EngineError):
     code = "engine.peer-lost"
 
-    def __init__(self, who: str, what: str, *, action: str = "ask its operator, then propose the session again") -> None:
+    def __init__(
+        self, who: str, what: str, *, action: str = "ask its operator, then propose the session again"
+    ) -> None:
         super().__init__(f"{who} {what}", action=action)
         self.who = who
 

@@ -1,18 +1,18 @@
 """What can go wrong at an organisation, and who must act.
 
-    PrivityError (mpc.errors)
-    └── PartyError
-        ├── SettingsError        a home directory, a settings file or an option      (operator)
-        ├── PlanError            the analyst's plan                                  (analyst)
-        ├── ContractError        a contract or an approval that does not hold        (whoever sent it)
-        ├── PolicyRefusal        this node's policy says no                          (operator)
-        ├── PartnerError         a key that nobody confirmed, or another than was    (operator)
-        ├── LifecycleError       a step that the session's state does not allow      (caller)
-        ├── DataError            a table, a column, a row                            (data's owner)
-        │   └── VaultError       data at rest: missing, altered, wrong key           (operator)
-        ├── AuditError           a log that does not verify                          (compliance officer)
-        ├── WorkerFailed         a worker process died or reported an error
-        └── GatewayError         the gateway is away or refused a request
+PrivityError (mpc.errors)
+└── PartyError
+    ├── SettingsError        a home directory, a settings file or an option      (operator)
+    ├── PlanError            the analyst's plan                                  (analyst)
+    ├── ContractError        a contract or an approval that does not hold        (whoever sent it)
+    ├── PolicyRefusal        this node's policy says no                          (operator)
+    ├── PartnerError         a key that nobody confirmed, or another than was    (operator)
+    ├── LifecycleError       a step that the session's state does not allow      (caller)
+    ├── DataError            a table, a column, a row                            (data's owner)
+    │   └── VaultError       data at rest: missing, altered, wrong key           (operator)
+    ├── AuditError           a log that does not verify                          (compliance officer)
+    ├── WorkerFailed         a worker process died or reported an error
+    └── GatewayError         the gateway is away or refused a request
 """
 
 from __future__ import annotations

@@ -6,22 +6,26 @@ payload type says what is signed: an approval can never be taken for a log head.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import FormatError, VerificationError
+from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from parties.errors import ContractError, PartnerError, SettingsError
 
 KEY_BYTES = 32
-FINGERPRINT_BYTES = 20  # 160 bits against a second key with the same fingerprint; ten groups of four over the phone
+FINGERPRINT_BYTES = (
+    20  # 160 bits against a second key with the same fingerprint; ten groups of four over the phone
+)
 
 
 def fingerprint(public_key: bytes) -> str:
@@ -44,12 +48,6 @@ def parse_fingerprint(text: str) -> str:
     return "-".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
 
-def pae(payload_type: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: the bytes that are signed."""
-    kind = payload_type.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-
-
 def write_private(path: Path, content: bytes) -> None:
     """Write a secret to a new file that only its owner reads, durably.
 
@@ -58,7 +56,9 @@ def write_private(path: Path, content: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as exc:
-        raise SettingsError(f"{path} exists already", action="choose another --home, or keep this one") from exc
+        raise SettingsError(
+            f"{path} exists already", action="choose another --home, or keep this one"
+        ) from exc
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
@@ -84,9 +84,13 @@ class Identity:
                 raise SettingsError(f"{path} is readable by others", action=f"run: chmod 600 {path}")
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         except FileNotFoundError as exc:
-            raise SettingsError(f"there is no identity at {path}", action="run the matching `init` first") from exc
+            raise SettingsError(
+                f"there is no identity at {path}", action="run the matching `init` first"
+            ) from exc
         except ValueError as exc:
-            raise SettingsError(f"{path} is not a private key in PEM", action="restore it from a backup") from exc
+            raise SettingsError(
+                f"{path} is not a private key in PEM", action="restore it from a backup"
+            ) from exc
         if not isinstance(key, Ed25519PrivateKey):
             raise SettingsError(f"{path} is not an Ed25519 key", action="restore it from a backup")
         return cls(key)
@@ -107,12 +111,10 @@ class Identity:
 
     def seal(self, payload_type: str, payload: bytes) -> dict[str, Any]:
         """A DSSE envelope around the payload."""
-        signature = self._key.sign(pae(payload_type, payload))
-        return {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": payload_type,
-            "signatures": [{"keyid": self.fingerprint, "sig": base64.b64encode(signature).decode()}],
-        }
+        envelope = Envelope(payload, payload_type, {})
+        envelope.sign(CryptoSigner(self._key, _dsse_key(self.public)))
+        sealed: dict[str, Any] = envelope.to_dict()
+        return sealed
 
     def __repr__(self) -> str:
         return f"Identity({self.fingerprint})"
@@ -140,16 +142,23 @@ def unseal(envelope: dict[str, Any], public_key: bytes, payload_type: str) -> by
     Raises: ContractError for another type, a malformed envelope, or a signature that does not verify.
     """
     try:
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        kind = envelope["payloadType"]
-        signatures = [base64.b64decode(item["sig"], validate=True) for item in envelope["signatures"]]
-    except (KeyError, TypeError, ValueError) as exc:
-        raise ContractError("a signed envelope is malformed", action="ask the sender to send it again") from exc
-    if kind != payload_type:
-        raise ContractError(f"an envelope of type {json.dumps(kind)} came where {payload_type} was expected")
-    if not any(verify(public_key, signature, pae(kind, payload)) for signature in signatures):
+        parsed = Envelope.from_dict(deepcopy(envelope))
+    except (FormatError, KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise ContractError(
+            "a signed envelope is malformed", action="ask the sender to send it again"
+        ) from exc
+    if parsed.payload_type != payload_type:
+        raise ContractError(f"an envelope of another type came where {payload_type} was expected")
+    try:
+        parsed.verify([_dsse_key(public_key)], 1)
+    except VerificationError as exc:
         raise ContractError(
             f"a signature does not verify under the key {fingerprint(public_key)}",
             action="compare the partner's fingerprint over the phone",
-        )
+        ) from exc
+    payload: bytes = parsed.payload
     return payload
+
+
+def _dsse_key(public_key: bytes) -> SSlibKey:
+    return SSlibKey(fingerprint(public_key), "ed25519", "ed25519", {"public": public_key.hex()})

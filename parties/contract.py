@@ -1,0 +1,254 @@
+"""What the parties agree on: one explicit document, the same bytes everywhere, and the signatures under it.
+
+A contract's id is the SHA-256 of its canonical JSON (RFC 8785). The gateway writes it and is trusted for nothing in it:
+each node and the dealer check every key against the partners that their operators confirmed, and derive the program
+and the list of disclosures again from what the contract says, before they sign.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+import rfc8785
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from mpc.program import Block, Program, Spec, derive
+from parties.errors import ContractError
+from parties.identity import Identity, fingerprint, parse_fingerprint, unseal
+from parties.plan import Column, DisclosurePlan, Frozen, LabelPlan, ModelPlan, Name, PreparationPlan, Text, explain
+
+CONTRACT_VERSION = 1
+APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
+MAX_CONTRACT_BYTES = 4 << 20
+
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Participant(Frozen):
+    """An organisation and the key that it signs with."""
+
+    name: Name
+    public_key: Hex32
+
+    @property
+    def key(self) -> bytes:
+        return bytes.fromhex(self.public_key)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.key)
+
+
+class Party(Participant):
+    """One organisation's rectangle of the joint table."""
+
+    data: Name
+    data_version: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
+    id_column: Column
+    columns: tuple[Column, ...]
+    rows: Annotated[int, Field(ge=2)]
+
+
+class Split(Frozen):
+    """The first floor(held_out * rows) in the order of HMAC-SHA256(salt, id) are held out."""
+
+    held_out: str
+    salt: Hex32
+
+
+class Disclosure(Frozen):
+    """One opening that the parties allow, and the clause that says so."""
+
+    clause: Annotated[str, StringConstraints(pattern=r"^disclosures\.[0-9]+$")]
+    name: Annotated[str, StringConstraints(max_length=80)]
+    recipient: str  # "party:NAME", or "session" for every party and the gateway
+    count: Annotated[int, Field(ge=1)]  # how often, at most
+    values: Annotated[int, Field(ge=1)]  # how many numbers each time, at most
+
+
+class Contract(Frozen):
+    """Everything that a session may do."""
+
+    version: Literal[1] = CONTRACT_VERSION
+    nonce: Hex32
+    created: datetime
+    expires: datetime
+    purpose: Text
+    legal_basis: Text
+    impact_assessment: str
+    parties: Annotated[tuple[Party, ...], Field(min_length=2, max_length=16)]
+    dealer: Participant
+    label: LabelPlan
+    matching: Literal["equal-ids"] = "equal-ids"  # reveals to the parties whether their id lists are equal, and the counts
+    preparation: PreparationPlan
+    model: ModelPlan
+    split: Split
+    loss_every: int
+    program: Program
+    disclosures: tuple[Disclosure, ...]
+    retention: Literal["none"] = "none"  # model shares are not kept after the session
+
+    @field_validator("created", "expires")
+    @classmethod
+    def _aware(cls, moment: datetime) -> datetime:
+        if moment.tzinfo is None:
+            raise ValueError("a time needs its time zone")
+        return moment
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        everybody = [*self.parties, self.dealer]
+        if len({p.name for p in everybody}) != len(everybody) or len({p.public_key for p in everybody}) != len(everybody):
+            raise ValueError("a name or a key stands twice among parties and dealer; the dealer must not be a party")
+        if len({party.rows for party in self.parties}) != 1:
+            counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
+            raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
+        if self.label.party not in {party.name for party in self.parties}:
+            raise ValueError("label.party is not a party")
+        if self.expires <= self.created:
+            raise ValueError("expires before it was created")
+        return self
+
+    def canonical(self) -> bytes:
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+    @property
+    def digest(self) -> str:
+        """The session's id everywhere."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    def party(self, name: str) -> Party:
+        """Raises: ContractError if there is no such party."""
+        for party in self.parties:
+            if party.name == name:
+                return party
+        raise ContractError(f"'{name}' is not a party of this session")
+
+    def rank(self, name: str) -> int:
+        return [party.name for party in self.parties].index(self.party(name).name)
+
+    def check_derived(self) -> None:
+        """Derive again what follows from the contract, instead of believing whoever wrote it.
+
+        Raises: ContractError if the program or the list of disclosures is not what follows.
+        """
+        program = derive(spec_for(self.parties, self.label, self.model, self.preparation, self.split, self.loss_every))
+        if program != self.program:
+            raise ContractError(
+                "the contract's program is not the one that follows from its plan",
+                action="refuse, and ask the gateway's operator who changed it",
+            )
+        if self.disclosures != disclosures_for(self.program, [party.name for party in self.parties]):
+            raise ContractError(
+                "the contract's list of disclosures is not the one that its program makes",
+                action="refuse, and ask the gateway's operator who changed it",
+            )
+
+
+def training_rows(rows: int, held_out: str) -> int:
+    from fractions import Fraction
+
+    return rows - int(Fraction(held_out) * rows)
+
+
+def spec_for(
+    parties: tuple[Party, ...],
+    label: LabelPlan,
+    model: ModelPlan,
+    preparation: PreparationPlan,
+    split: Split,
+    loss_every: int,
+) -> Spec:
+    """What the engine must know of the contract."""
+    names = [party.name for party in parties]
+    return Spec(
+        rows=training_rows(parties[0].rows, split.held_out),
+        blocks=tuple(Block(owner=rank, columns=len(party.columns)) for rank, party in enumerate(parties)),
+        label_owner=names.index(label.party),
+        C=model.C,
+        fit_intercept=model.fit_intercept,
+        max_iter=model.max_iter,
+        loss_every=loss_every,
+        clip_bits=preparation.clip_bits,
+    )
+
+
+def disclosures_for(program: Program, names: list[str]) -> tuple[Disclosure, ...]:
+    """Every opening that the program makes, with the parties' names."""
+    return tuple(
+        Disclosure(
+            clause=f"disclosures.{number}",
+            name=item.name,
+            recipient="session" if item.recipients == "session" else f"party:{names[item.recipients[0]]}",
+            count=item.count,
+            values=item.values,
+        )
+        for number, item in enumerate(program.disclosures())
+    )
+
+
+def parse_contract(content: bytes) -> Contract:
+    """Raises: ContractError if it is not canonical JSON of a contract of this version."""
+    if len(content) > MAX_CONTRACT_BYTES:
+        raise ContractError(f"a contract of {len(content)} bytes came; {MAX_CONTRACT_BYTES} is the limit")
+    try:
+        contract = Contract.model_validate_json(content)
+    except ValidationError as exc:
+        raise ContractError(f"the contract does not hold: {explain(exc)}", action="propose the session again") from exc
+    if contract.canonical() != content:
+        raise ContractError("the contract is not in canonical form", action="refuse; its digest would be ambiguous")
+    return contract
+
+
+class Approval(Frozen):
+    """What a participant signs: this contract, run by a worker with this TLS key at this address."""
+
+    contract: Hex32
+    name: Name
+    role: Literal["party", "dealer"]
+    certificate: Annotated[str, StringConstraints(max_length=4096)]  # the worker's self-signed certificate, PEM
+    endpoint: Annotated[str, StringConstraints(pattern=r"^[^\s:]{1,253}:[0-9]{1,5}$")]
+    epoch: Annotated[int, Field(ge=1)] = 1
+
+
+def sign_approval(identity: Identity, approval: Approval) -> dict[str, Any]:
+    return identity.seal(APPROVAL_TYPE, rfc8785.dumps(approval.model_dump(mode="json")))
+
+
+def check_approval(contract: Contract, name: str, envelope: dict[str, Any]) -> Approval:
+    """The approval in an envelope, if the participant of that name signed it for this very contract.
+
+    Raises: ContractError otherwise.
+    """
+    signer = contract.dealer if name == contract.dealer.name else contract.party(name)
+    payload = unseal(envelope, signer.key, APPROVAL_TYPE)
+    try:
+        approval = Approval.model_validate_json(payload)
+    except ValidationError as exc:
+        raise ContractError(f"{name}'s approval does not hold: {explain(exc)}") from exc
+    role = "dealer" if name == contract.dealer.name else "party"
+    if approval.contract != contract.digest:
+        raise ContractError(f"{name} approved another contract than this one", action="the contract was altered; refuse")
+    if approval.name != name or approval.role != role:
+        raise ContractError(f"an approval by '{approval.name}' as {approval.role} came in {name}'s place")
+    return approval
+
+
+def check_approvals(contract: Contract, envelopes: dict[str, dict[str, Any]]) -> dict[str, Approval]:
+    """All participants' approvals. Raises: ContractError if one is missing or does not hold."""
+    expected = [*(party.name for party in contract.parties), contract.dealer.name]
+    missing = [name for name in expected if name not in envelopes]
+    if missing:
+        raise ContractError(f"no approval of {', '.join(missing)} came", action="ask its operator to approve")
+    return {name: check_approval(contract, name, envelopes[name]) for name in expected}
+
+
+def confirmed_fingerprint(text: str) -> str:
+    return parse_fingerprint(text)
+
+
+def pretty(contract: Contract) -> str:
+    return json.dumps(contract.model_dump(mode="json"), indent=2)

@@ -1,0 +1,189 @@
+"""What daemons and the gateway say to each other on the control stream: pydantic models as JSON, one a message.
+
+Nothing here can hold a share, a mask or a feature. The gateway trusts no name in a message: who speaks follows from the
+TLS key of the stream.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+
+from mpc.errors import PrivityError
+from parties.contract import Hex32
+from parties.errors import GatewayError
+from parties.plan import Frozen, Name, explain
+from parties.schema import Schema
+
+MAX_MESSAGE_BYTES = 8 << 20
+SERVICE = "privity.Control"
+STREAM = "Stream"  # the one method: a stream of JSON messages each way
+
+Sentence = Annotated[str, StringConstraints(max_length=2000)]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]{1,60}$")]
+Envelope = dict[str, Any]  # DSSE; checked by parties.identity.unseal
+
+
+class Fault(Frozen):
+    """An error as other organisations may read it."""
+
+    code: Code
+    who: Name | Literal["gateway"]
+    what: Sentence
+    action: Sentence = ""
+
+    @classmethod
+    def of(cls, error: PrivityError, who: str) -> Fault:
+        return cls(code=error.code, who=who, what=error.outward[:2000], action=error.action[:2000])
+
+    def line(self) -> str:
+        text = f"{self.who}: {self.what} ({self.code})"
+        return f"{text}; {self.action}" if self.action else text
+
+
+class PublishedData(Frozen):
+    """A data set that its owner marked shareable: schema and version, no values."""
+
+    table: Schema
+    version: str
+
+
+class Hello(Frozen):
+    """First message of a daemon. `introduction` is its identity's envelope over an Introduction."""
+
+    type: Literal["hello"] = "hello"
+    introduction: Envelope
+
+
+class Introduction(Frozen):
+    """Binds a daemon's identity to its TLS certificate; signed by the identity key."""
+
+    name: Name
+    role: Literal["party", "dealer"]
+    public_key: Hex32
+    certificate_sha256: Hex32
+
+
+INTRODUCTION_TYPE = "application/vnd.privity.introduction.v1+json"
+
+
+class Publish(Frozen):
+    """All shareable data sets of a node; replaces what it published before."""
+
+    type: Literal["publish"] = "publish"
+    data: tuple[PublishedData, ...]
+
+
+class Approve(Frozen):
+    type: Literal["approve"] = "approve"
+    session: Hex32
+    envelope: Envelope
+
+
+class Refuse(Frozen):
+    type: Literal["refuse"] = "refuse"
+    session: Hex32
+    fault: Fault
+
+
+class Waiting(Frozen):
+    """The node's operator must decide; for display."""
+
+    type: Literal["waiting"] = "waiting"
+    session: Hex32
+    reason: Sentence
+
+
+class Progress(Frozen):
+    """How far a worker is; the loss only where the contract discloses it to the session."""
+
+    type: Literal["progress"] = "progress"
+    session: Hex32
+    iteration: Annotated[int, Field(ge=0)]
+    of: Annotated[int, Field(ge=0)]
+    rounds: Annotated[int, Field(ge=0)]
+    bytes_sent: Annotated[int, Field(ge=0)]
+    loss: float | None = None
+
+
+class Finished(Frozen):
+    """One participant's end of a session, with its own counts; `fault` if it failed."""
+
+    type: Literal["finished"] = "finished"
+    session: Hex32
+    seconds: float
+    rounds: int
+    bytes_sent: int
+    fault: Fault | None = None
+
+
+class Head(Frozen):
+    """A signed head of the sender's audit log."""
+
+    type: Literal["head"] = "head"
+    note: Sentence
+
+
+class Welcome(Frozen):
+    type: Literal["welcome"] = "welcome"
+    gateway: Name
+
+
+class Proposal(Frozen):
+    """A contract to approve or refuse: its canonical JSON."""
+
+    type: Literal["proposal"] = "proposal"
+    contract: str
+
+
+class Start(Frozen):
+    """All approvals of a session, by participant; each daemon verifies every one before it starts a worker."""
+
+    type: Literal["start"] = "start"
+    session: Hex32
+    approvals: dict[Name, Envelope]
+
+
+class Stop(Frozen):
+    """A participant refused, failed or vanished, or the analyst cancelled: end the session's worker."""
+
+    type: Literal["stop"] = "stop"
+    session: Hex32
+    fault: Fault
+
+
+class Rejected(Frozen):
+    """The gateway does not accept this daemon; the stream ends."""
+
+    type: Literal["rejected"] = "rejected"
+    fault: Fault
+
+
+FromDaemon = Annotated[
+    Hello | Publish | Approve | Refuse | Waiting | Progress | Finished | Head, Field(discriminator="type")
+]
+FromGateway = Annotated[Welcome | Proposal | Start | Stop | Rejected, Field(discriminator="type")]
+
+_FROM_DAEMON: TypeAdapter[FromDaemon] = TypeAdapter(FromDaemon)
+_FROM_GATEWAY: TypeAdapter[FromGateway] = TypeAdapter(FromGateway)
+
+
+def encode(message: FromDaemon | FromGateway) -> bytes:
+    return message.model_dump_json().encode()
+
+
+def decode_from_daemon(content: bytes) -> FromDaemon:
+    """Raises: GatewayError if it is no message."""
+    try:
+        return _FROM_DAEMON.validate_json(content)
+    except ValidationError as exc:
+        raise GatewayError(f"a daemon sent something that is no message: {explain(exc)}") from exc
+
+
+def decode_from_gateway(content: bytes) -> FromGateway:
+    """Raises: GatewayError if it is no message."""
+    try:
+        return _FROM_GATEWAY.validate_json(content)
+    except ValidationError as exc:
+        raise GatewayError(f"the gateway sent something that is no message: {explain(exc)}") from exc

@@ -1,0 +1,149 @@
+"""What an analyst writes: a plan in TOML or JSON, before anybody agreed to it.
+
+A plan names organisations and columns; it holds no keys, no schemas, nothing derived. The gateway resolves it into a
+contract, which is what parties read and sign.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from parties.errors import PlanError
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Column = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def _fraction(text: str) -> str:
+    if not Decimal(0) < Decimal(text) <= Decimal("0.9"):
+        raise ValueError("must lie above 0 and be at most 0.9")
+    return text
+
+
+DecimalText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
+
+
+class Frozen(BaseModel):
+    """A model at a boundary: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PartyPlan(Frozen):
+    """One organisation's part of the joint table."""
+
+    name: Name
+    data: Name  # the data set's name in that organisation's vault
+    columns: tuple[Column, ...] = ()  # features; empty only for a party that brings the label alone
+
+
+class LabelPlan(Frozen):
+    """Who holds what is to be predicted."""
+
+    party: Name
+    column: Column
+    positive: Text  # the class that counts as 1; any other is 0
+
+
+class ModelPlan(Frozen):
+    """Names and meanings as in scikit-learn's LogisticRegression."""
+
+    kind: Literal["logistic-regression"] = "logistic-regression"
+    C: DecimalText = "1.0"  # inverse strength of the L2 penalty, a decimal in quotes; the intercept is not penalised
+    fit_intercept: bool = True
+    max_iter: Annotated[int, Field(ge=1, le=100_000)] = 300  # exactly so many iterations run
+
+
+class PreparationPlan(Frozen):
+    """What each owner does to its own columns before they are masked."""
+
+    standardise: Literal[True] = True
+    clip_bits: Annotated[int, Field(ge=2, le=6)] = 5  # standardised values are clipped to +-2**clip_bits
+
+
+class SplitPlan(Frozen):
+    """Rows kept out of training, chosen by a keyed hash of the record id."""
+
+    held_out: Annotated[DecimalText, AfterValidator(_fraction)] = "0.25"
+
+
+class DisclosurePlan(Frozen):
+    """What may be opened beyond each party's own result."""
+
+    loss_every: Annotated[int, Field(ge=0)] = 10  # mean training loss to the whole session every so often; 0 = never
+
+
+class Plan(Frozen):
+    """One training session as the analyst asks for it."""
+
+    version: Literal[1] = 1
+    purpose: Text
+    legal_basis: Text
+    impact_assessment: str = ""  # title of the data-protection impact assessment, if one was made
+    dealer: Name = "dealer"
+    expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
+    parties: Annotated[tuple[PartyPlan, ...], Field(min_length=2, max_length=16)]
+    label: LabelPlan
+    model: ModelPlan = ModelPlan()
+    preparation: PreparationPlan = PreparationPlan()
+    split: SplitPlan = SplitPlan()
+    disclosures: DisclosurePlan = DisclosurePlan()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [party.name for party in self.parties]
+        if len(set(names)) != len(names):
+            raise ValueError("parties: a name stands twice")
+        if self.dealer in names:
+            raise ValueError(f"dealer: '{self.dealer}' is also a party; the dealer must hold no data of the session")
+        if self.label.party not in names:
+            raise ValueError(f"label.party: '{self.label.party}' is not one of the parties {', '.join(names)}")
+        for party in self.parties:
+            self._check_columns(party)
+        if not any(party.columns for party in self.parties):
+            raise ValueError("parties: no party brings a column")
+        return self
+
+    def _check_columns(self, party: PartyPlan) -> None:
+        if len(set(party.columns)) != len(party.columns):
+            raise ValueError(f"parties: a column of '{party.name}' stands twice")
+        if party.name == self.label.party:
+            if self.label.column in party.columns:
+                raise ValueError(f"parties: '{self.label.column}' is the label and can't be a feature as well")
+        elif not party.columns:
+            raise ValueError(f"parties: '{party.name}' brings neither columns nor the label")
+
+
+def explain(error: ValidationError) -> str:
+    """Pydantic's complaints on one line: where and what, never the value."""
+    parts = []
+    for item in error.errors(include_input=False, include_url=False):
+        where = ".".join(str(step) for step in item["loc"])
+        what = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{where}: {what}" if where else what)
+    return "; ".join(parts)
+
+
+def parse_plan(content: dict[str, object]) -> Plan:
+    """Raises: PlanError that names every key that does not fit."""
+    try:
+        return Plan.model_validate(content)
+    except ValidationError as exc:
+        raise PlanError(f"the plan does not hold: {explain(exc)}", action="mend the plan and try again") from exc
+
+
+def load_plan(path: Path) -> Plan:
+    """Raises: PlanError if the file is missing, not TOML, or not a plan."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise PlanError(f"there is no plan at {path}", action="write one with `privity plan new`") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise PlanError(f"{path} is not TOML: {exc}", action="mend the line and try again") from exc
+    return parse_plan(content)

@@ -1,0 +1,121 @@
+"""What a node publishes of a data set: its columns, their kinds and its row count, never a value.
+
+No table library is imported here, so that whoever only plans or resolves (the gateway) needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Protocol
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from parties.errors import DataError
+
+MAX_COLUMNS = 10_000
+MAX_NAME_CHARACTERS = 128
+DATA_SET_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+
+Kind = Literal["number", "category", "text"]
+
+
+def is_column_name(name: str) -> bool:
+    """Whether a name can be shown in a terminal and typed back: printable, trimmed, short, not empty."""
+    return 0 < len(name) <= MAX_NAME_CHARACTERS and name.isprintable() and name == name.strip()
+
+
+def _column_name(name: str) -> str:
+    if not is_column_name(name):
+        raise ValueError(f"a column name is 1 to {MAX_NAME_CHARACTERS} printable characters, trimmed")
+    return name
+
+
+ColumnName = Annotated[str, AfterValidator(_column_name)]
+DataSetName = Annotated[str, Field(pattern=DATA_SET_PATTERN)]
+
+
+class Column(BaseModel):
+    """One column besides the id.
+
+    `kind` is "category" for text with 2 to 20 distinct values, which are not published; `complete` is false
+    if any row lacks the value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ColumnName
+    kind: Kind
+    complete: bool
+
+
+class Schema(BaseModel):
+    """All that a node publishes of a data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: DataSetName
+    rows: int = Field(ge=1)
+    id_column: ColumnName
+    columns: tuple[Column, ...] = Field(max_length=MAX_COLUMNS)
+
+
+class HasColumns(Protocol):
+    """A published schema or a table: anything with a name and described columns."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[Column, ...]: ...
+
+
+def find_column(source: HasColumns, name: str) -> Column:
+    """Raises: DataError if there is no such column (the id is none: it is matched, never trained on)."""
+    for column in source.columns:
+        if column.name == name:
+            return column
+    raise DataError(
+        f"{source.name} has no column '{name}'",
+        action=f"name columns that it has; `privity data show {source.name}` lists them",
+    )
+
+
+def check_features(source: HasColumns, wanted: Sequence[str]) -> None:
+    """Check what a schema tells of columns to be trained on; `tables.features` checks the values too.
+
+    Raises: DataError for no column at all, one named twice, unknown, not numeric, or with missing values.
+    """
+    if not wanted:
+        raise DataError(f"no column of {source.name} is named", action="name at least one feature column")
+    for name in wanted:
+        column = find_column(source, name)
+        if list(wanted).count(name) > 1:
+            raise DataError(f"column '{name}' of {source.name} is named twice", action="name it once")
+        if column.kind != "number":
+            raise DataError(
+                f"column '{name}' of {source.name} holds text where a feature must be numbers",
+                action="leave it out of the plan, or add the data set again with its categories as numbers",
+            )
+        _check_complete(source, column)
+
+
+def check_label(source: HasColumns, name: str) -> None:
+    """Check what a schema can tell of the label; `tables.labels` checks the values too.
+
+    Raises: DataError if the column is unknown, has missing values, or is text of too many values for a label.
+    """
+    column = find_column(source, name)
+    if column.kind == "text":
+        raise DataError(
+            f"column '{name}' of {source.name} is text that does not have two values, as a label must",
+            action="name a column with two values",
+        )
+    _check_complete(source, column)
+
+
+def _check_complete(source: HasColumns, column: Column) -> None:
+    if not column.complete:
+        raise DataError(
+            f"column '{column.name}' of {source.name} has missing values",
+            action="fill them in at the source, leave those rows out, or leave the column out of the plan",
+        )

@@ -1,0 +1,112 @@
+"""Tables in memory, and the only ways from a table to the numbers that are trained on.
+
+Rows are sorted by record id (by code point), so that parties who hold the same ids hold them in the same
+order. Missing values stay marked as missing until their column is used, which is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from parties.errors import DataError
+from parties.schema import Column, Kind, Schema, check_features, check_label
+
+MAX_CATEGORIES = 20
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Table:
+    """One organisation's rows, sorted by id (by code point). Printing shows sizes only.
+
+    `arrow` holds the id as text, numbers as float64 and all else as text; missing values are nulls.
+    """
+
+    name: str
+    id_column: str
+    arrow: pa.Table
+
+    @property
+    def rows(self) -> int:
+        return int(self.arrow.num_rows)
+
+    @property
+    def ids(self) -> list[str]:
+        ids: list[str] = self.arrow[self.id_column].to_pylist()
+        return ids
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        names = [name for name in self.arrow.column_names if name != self.id_column]
+        return tuple(
+            Column(name=name, kind=_kind(self.arrow[name]), complete=self.arrow[name].null_count == 0)
+            for name in names
+        )
+
+    def schema(self, name: str) -> Schema:
+        """What may be published of this table as the data set `name`."""
+        return Schema(name=name, rows=self.rows, id_column=self.id_column, columns=self.columns)
+
+    def __repr__(self) -> str:
+        return f"Table({self.name}: {self.rows} rows, {self.arrow.num_columns} columns)"
+
+
+def _kind(values: pa.ChunkedArray) -> Kind:
+    if pa.types.is_floating(values.type):
+        return "number"
+    return "category" if 1 < pc.count_distinct(values).as_py() <= MAX_CATEGORIES else "text"
+
+
+def features(table: Table, wanted: Sequence[str]) -> NDArray[np.float64]:
+    """The named columns as rows by columns, in the order named; the only way from a table to numbers.
+
+    Raises: DataError as `check_features`, and for a column that has the same value in every row.
+    """
+    check_features(table, wanted)
+    matrix = np.empty((table.rows, len(wanted)), dtype=np.float64)
+    for j, name in enumerate(wanted):
+        matrix[:, j] = table.arrow[name].to_numpy()
+        if np.all(matrix[:, j] == matrix[0, j]):
+            raise DataError(
+                f"column '{name}' of {table.name} has the same value in every row",
+                action="leave it out of the plan: there is nothing to learn from it",
+            )
+    return matrix
+
+
+def labels(table: Table, column: str, positive: str) -> NDArray[np.int64]:
+    """1 where the column has the positive class, else 0; numbers compare as such ("1" finds 1.0).
+
+    Raises: DataError as `check_label`, and unless the column has two values of which `positive` is one.
+    """
+    check_label(table, column)
+    values = table.arrow[column]
+    distinct = pc.count_distinct(values).as_py()
+    if distinct != 2:  # noqa: PLR2004
+        raise DataError(
+            f"column '{column}' of {table.name} has {distinct} different values, a label has two",
+            action="name a column with two values, or leave out the rows of the others",
+            outward=f"column '{column}' of {table.name} does not have two values",
+        )
+    hits: NDArray[np.int64] = pc.equal(values, _like(values, positive)).to_numpy().astype(np.int64)
+    if not hits.any():
+        raise DataError(
+            f"the positive class '{positive}' does not occur in column '{column}' of {table.name}",
+            action="correct the plan's positive class",
+        )
+    return hits
+
+
+def _like(values: pa.ChunkedArray, positive: str) -> pa.Scalar:
+    if not pa.types.is_floating(values.type):
+        return pa.scalar(positive.strip())
+    try:
+        return pa.scalar(float(positive))
+    except ValueError:
+        return pa.scalar(float("nan"))  # equals nothing
