@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from parties.errors import DataError
 from parties.schema import Column, Kind, Schema, check_features, check_label
 
+CLASSES = 2
 MAX_CATEGORIES = 20
 
 
@@ -45,8 +46,7 @@ class Table:
     def columns(self) -> tuple[Column, ...]:
         names = [name for name in self.arrow.column_names if name != self.id_column]
         return tuple(
-            Column(name=name, kind=_kind(self.arrow[name]), complete=self.arrow[name].null_count == 0)
-            for name in names
+            Column(name=name, kind=_kind(self.arrow[name]), complete=self.arrow[name].null_count == 0) for name in names
         )
 
     def schema(self, name: str) -> Schema:
@@ -60,7 +60,7 @@ class Table:
 def _kind(values: pa.ChunkedArray) -> Kind:
     if pa.types.is_floating(values.type):
         return "number"
-    return "category" if 1 < pc.count_distinct(values).as_py() <= MAX_CATEGORIES else "text"
+    return "category" if CLASSES <= pc.count_distinct(values).as_py() <= MAX_CATEGORIES else "text"
 
 
 def features(table: Table, wanted: Sequence[str]) -> NDArray[np.float64]:
@@ -80,20 +80,34 @@ def features(table: Table, wanted: Sequence[str]) -> NDArray[np.float64]:
     return matrix
 
 
-def labels(table: Table, column: str, positive: str) -> NDArray[np.int64]:
-    """1 where the column has the positive class, else 0; numbers compare as such ("1" finds 1.0).
+def classes(table: Table, column: str) -> tuple[str, str]:
+    """The label's two values as text, sorted: for its owner's eyes, never for a message to others.
 
-    Raises: DataError as `check_label`, and unless the column has two values of which `positive` is one.
+    Raises: DataError as `check_label`, and unless the column has exactly two values.
     """
     check_label(table, column)
-    values = table.arrow[column]
-    distinct = pc.count_distinct(values).as_py()
-    if distinct != 2:  # noqa: PLR2004
+    distinct = pc.unique(table.arrow[column]).sort().to_pylist()
+    if len(distinct) != CLASSES:
         raise DataError(
-            f"column '{column}' of {table.name} has {distinct} different values, a label has two",
+            f"column '{column}' of {table.name} has {len(distinct)} different values, a label has two",
             action="name a column with two values, or leave out the rows of the others",
             outward=f"column '{column}' of {table.name} does not have two values",
         )
+    first, second = map(_as_text, distinct)
+    return first, second
+
+
+def _as_text(value: float | str) -> str:
+    return value if isinstance(value, str) else str(value).removesuffix(".0")
+
+
+def labels(table: Table, column: str, positive: str) -> NDArray[np.int64]:
+    """1 where the column has the positive class, else 0; numbers compare as such ("1" finds 1.0).
+
+    Raises: DataError as `classes`, and unless `positive` is one of the two.
+    """
+    classes(table, column)
+    values = table.arrow[column]
     hits: NDArray[np.int64] = pc.equal(values, _like(values, positive)).to_numpy().astype(np.int64)
     if not hits.any():
         raise DataError(

@@ -120,7 +120,12 @@ BAD_FILES = [
     Bad("id repeated after trimming", "id,x\nb,1\nb ,3\n", "ids that occurred before", "line 3"),
     Bad("text among numbers", "id,x\na,1\nb,oops\nc,2\n", "has text among numbers", "(line 3)"),
     Bad("decimal comma", 'id,x\na,1\nb,"2,5"\nc,2\nd,3\n', "has text among numbers", "(line 3)"),
-    Bad("word for missing", "id,x\na,1\nb,NA\nc,2\nd,n/a\ne,3\n", "has text among numbers", "2 rows, the first on line 3"),
+    Bad(
+        "word for missing",
+        "id,x\na,1\nb,NA\nc,2\nd,n/a\ne,3\n",
+        "has text among numbers",
+        "2 rows, the first on line 3",
+    ),
     Bad("not a number", "id,x\na,1\nb,NaN\nc,2\n", "not finite numbers", "(line 3)"),
     Bad("infinity", "id,x\na,1\nb,2\nc,-inf\n", "not finite numbers", "(line 4)"),
     Bad("too large", "id,x\na,1e300\nb,2\nc,3\n", "not finite numbers", "(line 2)"),

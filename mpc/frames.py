@@ -1,0 +1,104 @@
+"""How a tensor travels: a fixed header, then little-endian words. Nothing is ever unpickled.
+
+Each field of the header but magic and version is compared with what this side expects next, on every frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, fields
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import ProtocolError
+
+MAGIC = b"PRVY"
+VERSION = 1
+MAX_PAYLOAD = 1 << 31
+MAX_DIMENSIONS = 4
+NAME_BYTES = 32
+DTYPES = {"u1": 1, "i4": 2, "i8": 3}  # closed: little-endian bytes, 32-bit and 64-bit integers
+_CODES = {code: dtype for dtype, code in DTYPES.items()}
+_HEADER = struct.Struct("<4sBBBx32sIQ32s4QQ")  # magic, version, dtype, dimensions, session, epoch, sequence, name, shape, length
+HEADER_BYTES = _HEADER.size
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a frame carries and where in the session it stands."""
+
+    session: bytes
+    epoch: int
+    sequence: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the payload."""
+        return int(np.dtype(self.dtype).itemsize) * prod(self.shape)
+
+    def check(self, expected: Header) -> None:
+        """Raises: ProtocolError that names the first field that differs."""
+        for field in fields(self):
+            found, wanted = getattr(self, field.name), getattr(expected, field.name)
+            if found != wanted:
+                shown = "another" if field.name == "session" else repr(found)
+                raise ProtocolError(
+                    f"a frame's {field.name} is {shown} where {wanted!r} was expected"
+                    if field.name != "session"
+                    else "a frame belongs to another session",
+                    action="both sides must run the same version on the same contract",
+                )
+
+
+def encode_header(header: Header) -> bytes:
+    """Raises: ProtocolError if the header can't be written."""
+    name = header.name.encode()
+    if len(name) > NAME_BYTES or len(header.shape) > MAX_DIMENSIONS or header.length > MAX_PAYLOAD:
+        raise ProtocolError(f"a frame '{header.name}' of shape {header.shape} exceeds the format's limits")
+    padded = (*header.shape, *(0,) * (MAX_DIMENSIONS - len(header.shape)))
+    code = DTYPES[header.dtype]
+    return _HEADER.pack(
+        MAGIC, VERSION, code, len(header.shape), header.session, header.epoch, header.sequence, name, *padded, header.length
+    )
+
+
+def decode_header(content: bytes | bytearray | memoryview) -> Header:
+    """Raises: ProtocolError if the bytes are no header of this version."""
+    if len(content) != HEADER_BYTES:
+        raise ProtocolError(f"a header has {HEADER_BYTES} bytes, {len(content)} came")
+    magic, version, code, dimensions, session, epoch, sequence, name, *rest = _HEADER.unpack(content)
+    if magic != MAGIC or version != VERSION:
+        raise ProtocolError("a frame does not begin as one of this version", action="run the same version on both sides")
+    if code not in _CODES or dimensions > MAX_DIMENSIONS or any(rest[dimensions:MAX_DIMENSIONS]):
+        raise ProtocolError("a frame's type or shape is malformed")
+    try:
+        text = name.rstrip(b"\0").decode("ascii")
+    except UnicodeDecodeError as exc:
+        raise ProtocolError("a frame's name is malformed") from exc
+    header = Header(session, epoch, sequence, text, _CODES[code], tuple(rest[:dimensions]))
+    if rest[-1] > MAX_PAYLOAD or rest[-1] != header.length:
+        raise ProtocolError("a frame's length does not fit its shape")
+    return header
+
+
+def dtype_of(array: Array) -> str:
+    """The wire name of an array's type. Raises: ProtocolError if it has none."""
+    name = array.dtype.str.lstrip("<|=")
+    if name not in DTYPES:
+        raise ProtocolError(f"arrays of type {array.dtype} do not travel")
+    return name
+
+
+def payload_of(array: Array) -> bytes:
+    return np.ascontiguousarray(array).tobytes()
+
+
+def array_from(header: Header, payload: bytes | bytearray | memoryview) -> Array:
+    return np.frombuffer(payload, dtype="<" + header.dtype).reshape(header.shape)

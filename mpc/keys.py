@@ -1,0 +1,88 @@
+"""Keys of one epoch of a session: agreed inside mutual TLS, bound to the contract's digest and the epoch.
+
+Each pair of parties shares one, all parties share one, and each party shares one with the dealer. The latter also takes
+in an ML-KEM-768 secret: traffic recorded today stays masked when a classical key exchange is broken later.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+
+from mpc.channel import Channel, Link
+from mpc.errors import ProtocolError
+from mpc.randomness import KEY_BYTES, Secret, Stream, Streams, SumStream
+
+_MLKEM_PUBLIC_BYTES = 1184
+_MLKEM_CIPHERTEXT_BYTES = 1088
+
+
+class SessionKeys:
+    """A party's keys for one epoch. Redacted in print."""
+
+    def __init__(self, rank: int, parties: Secret, pairs: dict[int, Secret], dealer: Secret) -> None:
+        self._rank, self._parties, self._pairs = rank, parties, pairs
+        self.tuples = Streams(dealer.derive("tuples"))  # slot = tuple number
+
+    def parties_key(self, purpose: str) -> bytes:
+        """A key that all parties hold and neither dealer nor gateway does."""
+        return self._parties.derive(purpose).reveal()
+
+    def zero_streams(self, purpose: str) -> tuple[SumStream, SumStream]:
+        """The two halves of a zero sharing between every pair: of peers before this party, and of those after it."""
+        keys = {peer: key.derive(f"zero {purpose}") for peer, key in self._pairs.items()}
+        before = [Stream(key) for peer, key in sorted(keys.items()) if peer < self._rank]
+        after = [Stream(key) for peer, key in sorted(keys.items()) if peer > self._rank]
+        return SumStream(before), SumStream(after)
+
+    def __repr__(self) -> str:
+        return "SessionKeys(redacted)"
+
+
+def _bind(material: bytes, digest: bytes, epoch: int, purpose: str) -> Secret:
+    return Secret(material + digest + epoch.to_bytes(8, "little")).derive(purpose)
+
+
+def agree(channel: Channel, dealer: Link, digest: bytes, epoch: int) -> SessionKeys:
+    """A party's side. Cost: 1 round, 64 bytes to each peer; two messages with the dealer."""
+    others = [peer for peer in range(channel.world) if peer != channel.rank]
+    common = secrets.token_bytes(KEY_BYTES)
+    own = {peer: secrets.token_bytes(KEY_BYTES) for peer in others}
+    outgoing = {peer: np.frombuffer(common + own[peer], dtype="u1") for peer in others}
+    incoming = channel.exchange("keys", outgoing, {peer: ("u1", (2 * KEY_BYTES,)) for peer in others})
+    theirs = {peer: incoming[peer].tobytes() for peer in others}
+    contributions = b"".join(
+        common if rank == channel.rank else theirs[rank][:KEY_BYTES] for rank in range(channel.world)
+    )
+    pairs = {}
+    for peer in others:
+        halves = sorted([(channel.rank, own[peer]), (peer, theirs[peer][KEY_BYTES:])])
+        pairs[peer] = _bind(b"".join(half for _, half in halves), digest, epoch, "pair")
+    return SessionKeys(channel.rank, _bind(contributions, digest, epoch, "parties"), pairs, _with_dealer(dealer, digest, epoch))
+
+
+def _with_dealer(dealer: Link, digest: bytes, epoch: int) -> Secret:
+    mine, kem = secrets.token_bytes(KEY_BYTES), MLKEM768PrivateKey.generate()
+    dealer.send(mine + kem.public_key().public_bytes_raw())
+    reply = dealer.receive()
+    if len(reply) != KEY_BYTES + _MLKEM_CIPHERTEXT_BYTES:
+        raise ProtocolError("the dealer's key message is malformed", action="ask the dealer's operator for its version")
+    return _bind(mine + reply[:KEY_BYTES] + kem.decapsulate(reply[KEY_BYTES:]), digest, epoch, "dealer")
+
+
+def agree_as_dealer(links: Sequence[Link], digest: bytes, epoch: int) -> list[Streams]:
+    """The dealer's side: each party's tuple streams, by rank."""
+    streams = []
+    for rank, link in enumerate(links):
+        message = link.receive()
+        if len(message) != KEY_BYTES + _MLKEM_PUBLIC_BYTES:
+            raise ProtocolError(f"party {rank}'s key message is malformed", action="ask its operator for its version")
+        mine = secrets.token_bytes(KEY_BYTES)
+        shared, ciphertext = MLKEM768PublicKey.from_public_bytes(message[KEY_BYTES:]).encapsulate()
+        link.send(mine + ciphertext)
+        key = _bind(message[:KEY_BYTES] + mine + shared, digest, epoch, "dealer")
+        streams.append(Streams(key.derive("tuples")))
+    return streams

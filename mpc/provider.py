@@ -1,0 +1,93 @@
+"""CrypTen's tuple provider, fed by the dealer. The corrected party asks, by number; the others expand in silence."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor
+from crypten.mpc.provider.provider import TupleProvider
+
+from mpc.channel import Link
+from mpc.correlations import GOODBYE, OPERATIONS, Request, expand
+from mpc.errors import EngineError, ProtocolError
+from mpc.keys import SessionKeys
+from mpc.randomness import Words
+
+NAME = "DEALER"
+
+
+class DealerProvider(TupleProvider):
+    """One a party; tuples are numbered in the order in which the program asks for them, the same at every party."""
+
+    NAME: ClassVar[str] = NAME
+
+    def __init__(self, rank: int, world: int, dealer: Link, keys: SessionKeys) -> None:
+        super().__init__()
+        self._rank, self._world, self._dealer, self._keys = rank, world, dealer, keys
+        self._number = 0
+
+    @property
+    def rank(self) -> int:
+        return self._rank
+
+    def generate_additive_triple(self, size0: Any, size1: Any, op: str, device: Any = None, **kwargs: Any) -> Any:
+        """Shares of a, b and op(a, b). Raises: EngineError for an operation that the dealer does not know."""
+        del device
+        if op not in OPERATIONS or kwargs:
+            raise EngineError(f"the dealer makes triples for {' and '.join(OPERATIONS)} only, not for '{op}'")
+        parts, value = self._draw("triple", (size0, size1), op)
+        return tuple(_arithmetic(words) for words in (*parts, value))
+
+    def square(self, size: Any, device: Any = None) -> Any:
+        """Shares of r and r * r."""
+        del device
+        (r,), value = self._draw("square", (size,))
+        return _arithmetic(r), _arithmetic(value)
+
+    def generate_binary_triple(self, size0: Any, size1: Any, device: Any = None) -> Any:
+        """Exclusive-or shares of a, b and a & b."""
+        del device
+        parts, value = self._draw("binary", (size0, size1))
+        return tuple(BinarySharedTensor.from_shares(torch.from_numpy(words)) for words in (*parts, value))
+
+    def wrap_rng(self, size: Any, device: Any = None) -> Any:
+        """Shares of r and of the number of wraps in them."""
+        del device
+        (r,), value = self._draw("wraps", (size,))
+        return _arithmetic(r), _arithmetic(value)
+
+    def B2A_rng(self, size: Any, device: Any = None) -> Any:  # noqa: N802
+        """Shares of one random bit an element, additive and exclusive-or."""
+        del device
+        (bits,), value = self._draw("b2a", (size,))
+        return _arithmetic(value), BinarySharedTensor.from_shares(torch.from_numpy(bits))
+
+    def goodbye(self) -> None:
+        """Tell the dealer that this party asks no more."""
+        self._dealer.send(GOODBYE)
+
+    def _draw(self, kind: Any, sizes: tuple[Any, ...], op: str = "") -> tuple[list[Words], Words]:
+        request = Request(self._number, kind, tuple(tuple(map(int, size)) for size in sizes), op)
+        self._number += 1
+        parts, value = expand(request, self._keys.tuples.open(request.number))
+        if request.corrected(self._world) == self._rank:
+            value = self._ask(request)
+        return parts, value
+
+    def _ask(self, request: Request) -> Words:
+        self._dealer.send(request.encode())
+        reply = self._dealer.receive()
+        shape = request.value_shape
+        expected = 8 * (1 + int(np.prod(shape)))
+        if len(reply) != expected or int.from_bytes(reply[:8], "little") != request.number:
+            raise ProtocolError(
+                f"the dealer's answer to request {request.number} is not the one asked for",
+                action="ask the dealer's operator; the session must be proposed again",
+            )
+        return np.frombuffer(bytearray(reply[8:]), dtype="<i8").reshape(shape)
+
+
+def _arithmetic(words: Words) -> Any:
+    return ArithmeticSharedTensor.from_shares(torch.from_numpy(words), precision=0)

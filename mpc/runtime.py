@@ -1,0 +1,209 @@
+"""Starts CrypTen on our transport, dealer and randomness. The only module that touches CrypTen's globals.
+
+The globals hold proxies that look up this thread's runtime, so a worker process has one and a simulation one a thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import threading
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from mpc.channel import Channel, Link
+from mpc.disclosure import Discloser, Ledger
+from mpc.errors import EngineError, UnsupportedVersion
+from mpc.keys import SessionKeys
+from mpc.program import Program
+from mpc.randomness import KEY_BYTES, Secret, Stream, Words
+from mpc.transcript import Transcript
+
+TRIED_TORCH = ("2.13",)
+_REGISTRATION = "torch.onnx._internal.registration"
+_CPU = torch.device("cpu")
+_MASKED_PROTOCOLS = ("mul", "matmul", "square", "wraps", "AND", "B2A_single_bit")
+
+
+def _import_crypten() -> Any:
+    """crypten 0.4.1 imports a module that torch 2.9 took out; a stand-in with the one name that it asks for will do."""
+    if not torch.__version__.startswith(TRIED_TORCH):
+        warnings.warn(f"torch {torch.__version__} was not tried with this engine; {TRIED_TORCH[0]} was", stacklevel=2)
+    try:
+        __import__(_REGISTRATION)
+    except ImportError:
+        module = types.ModuleType(_REGISTRATION)
+        module.registry = types.SimpleNamespace(is_registered_op=lambda *_: False)  # type: ignore[attr-defined]
+        sys.modules[_REGISTRATION] = module
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import crypten
+        import crypten.mpc
+
+    return crypten
+
+
+crypten = _import_crypten()
+
+import crypten.communicator  # noqa: E402
+import crypten.common.rng  # noqa: E402
+import crypten.mpc.primitives.arithmetic  # noqa: E402
+import crypten.mpc.primitives.binary  # noqa: E402
+from crypten.config import cfg  # noqa: E402
+from crypten.mpc.primitives import beaver  # noqa: E402
+
+from mpc.communicator import ChannelCommunicator  # noqa: E402
+from mpc.provider import NAME, DealerProvider  # noqa: E402
+
+_local = threading.local()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: what a party may tell the gateway."""
+
+    iteration: int
+    of: int
+    rounds: int
+    bytes_sent: int
+    loss: float | None
+
+
+class Runtime:
+    """CrypTen, started for this thread; a context manager."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        dealer: Link,
+        keys: SessionKeys,
+        ledger: Ledger,
+        program: Program,
+        digest: bytes,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.channel, self.program, self.on_progress = channel, program, on_progress
+        self.transcript = Transcript(keys.parties_key("transcript"), digest)
+        self.discloser = Discloser(channel, keys, ledger, self.transcript)
+        self.provider = DealerProvider(channel.rank, channel.world, dealer, keys)
+        self._before, self._after = keys.zero_streams("crypten")
+        self._own = Stream(Secret(secrets.token_bytes(KEY_BYTES)))
+
+    @property
+    def rank(self) -> int:
+        return self.channel.rank
+
+    def __enter__(self) -> Self:
+        if getattr(_local, "runtime", None) is not None:
+            raise EngineError("the engine runs in this thread already")
+        _plug_in()
+        _local.runtime = self
+        torch.set_grad_enabled(False)  # a thread's setting
+        ChannelCommunicator.install(ChannelCommunicator(self.channel, self.transcript))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _local.runtime = None
+        ChannelCommunicator.install(None)
+        if exc[0] is None:
+            self.provider.goodbye()
+
+    def words(self, size: Any, bits: int, generator: str | None, *, xor: bool) -> Words:
+        """What CrypTen's two generator functions draw, from the stream that the generator's name stands for."""
+        shape = (size,) if isinstance(size, int) else tuple(size)
+        if generator == "prev":
+            return self._before.words(shape, bits, xor=xor)
+        if generator == "next":
+            return self._after.words(shape, bits, xor=xor)
+        if generator in {None, "local"}:
+            return self._own.words(shape, bits)
+        raise EngineError(f"no stream stands for CrypTen's generator '{generator}'")
+
+
+def current() -> Runtime:
+    """This thread's runtime. Raises: EngineError if there is none."""
+    found: Runtime | None = getattr(_local, "runtime", None)
+    if found is None:
+        raise EngineError("the engine is not started in this thread", action="enter mpc.runtime.Runtime first")
+    return found
+
+
+class _ProviderProxy:
+    """CrypTen keeps one provider a process; this one hands every call to the thread's own."""
+
+    NAME = NAME
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(current().provider, name)
+
+
+def _ring(size: Any, ring_size: int = 2**64, generator: str | None = None, **_: Any) -> torch.Tensor:
+    if ring_size != 2**64:
+        raise EngineError("only whole ring elements are drawn")
+    return torch.from_numpy(current().words(size, 64, generator, xor=False))
+
+
+def _bits(size: Any, bitlength: int | None = None, generator: str | None = None, **_: Any) -> torch.Tensor:
+    return torch.from_numpy(current().words(size, bitlength or 64, generator, xor=True))
+
+
+def _masked(protocol: Callable[..., Any]) -> Callable[..., Any]:
+    def opened_under_a_mask(*args: Any, **kwargs: Any) -> Any:
+        with ChannelCommunicator.get().masked():
+            return protocol(*args, **kwargs)
+
+    opened_under_a_mask.__name__ = protocol.__name__
+    return opened_under_a_mask
+
+
+_plugged = threading.Event()
+_plugging = threading.Lock()
+
+
+def _plug_in() -> None:
+    """Put the five hooks in place, once a process. Raises: UnsupportedVersion if one is missing."""
+    with _plugging:
+        if _plugged.is_set():
+            return
+        _replace(crypten.communicator, "DistributedCommunicator", ChannelCommunicator)
+        for name in ("prev", "next", "local", "global"):
+            crypten.generators[name][_CPU] = name
+        for module in (crypten.common.rng, crypten.mpc.primitives.arithmetic):
+            _replace(module, "generate_random_ring_element", _ring)
+        for module in (crypten.common.rng, crypten.mpc.primitives.binary):
+            _replace(module, "generate_kbit_random_tensor", _bits)
+        providers = vars(crypten.mpc).get("__SUPPORTED_PROVIDERS")
+        if providers is None:
+            raise UnsupportedVersion("this crypten has no table of providers", action="install crypten 0.4.1")
+        providers[NAME] = _ProviderProxy()
+        for name in _MASKED_PROTOCOLS:
+            _replace(beaver, name, _masked(getattr(beaver, name)))
+        _pin_settings()
+        torch.set_num_threads(1)
+        _plugged.set()
+
+
+def _replace(module: Any, name: str, value: Any) -> None:
+    if not hasattr(module, name):
+        raise UnsupportedVersion(
+            f"{module.__name__} has no {name}, which the engine replaces", action="install crypten 0.4.1"
+        )
+    setattr(module, name, value)
+
+
+def _pin_settings() -> None:
+    """What CrypTen's sigmoid would set around itself is set for good: its settings are one table for all threads."""
+    crypten.CrypTensor.set_grad_enabled(False)
+    cfg.mpc.provider = NAME
+    cfg.mpc.active_security = False
+    cfg.functions.exp_method = "limit"
+    cfg.functions.exp_iterations = 9
+    cfg.functions.reciprocal_method = "NR"
+    cfg.functions.reciprocal_nr_iters = 3
+    cfg.functions.reciprocal_all_pos = True
+    cfg.functions.reciprocal_initial = 0.75

@@ -1,0 +1,65 @@
+"""All parties and the dealer as threads of one process, over memory: for tests, never on the main path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from mpc.channel import MemoryChannel, MemoryLink
+from mpc.dealing import Dealing, serve
+from mpc.disclosure import Ledger, ProgramLedger
+from mpc.errors import PeerLost, PrivityError
+from mpc.keys import agree
+from mpc.program import Program
+from mpc.runtime import Progress, Runtime
+
+Result = TypeVar("Result")
+
+DIGEST = bytes(range(32))
+
+
+class Simulation:
+    """One run of a program by its parties; the channels' counters remain for inspection."""
+
+    def __init__(self, program: Program, ledgers: list[Ledger] | None = None) -> None:
+        self.program = program
+        self.world = len(program.blocks)
+        self.channels = MemoryChannel.mesh(self.world, session=DIGEST)
+        self.ledgers = ledgers or [ProgramLedger(program) for _ in range(self.world)]
+        self.progress: list[Progress] = []
+        self.dealing: Dealing | None = None
+        self._pairs = [MemoryLink.pair() for _ in range(self.world)]
+        self._errors: list[BaseException] = []
+
+    def run(self, party: Callable[[Runtime], Result]) -> list[Result]:
+        """Run one function as every party. Raises: the first error of a party or of the dealer."""
+        results: dict[int, Result] = {}
+        threads = [threading.Thread(target=self._deal, daemon=True)]
+        for rank in range(self.world):
+            threads.append(threading.Thread(target=self._party, args=(rank, party, results), daemon=True))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._errors:
+            raise next((error for error in self._errors if not isinstance(error, PeerLost)), self._errors[0])
+        return [results[rank] for rank in range(self.world)]
+
+    def _deal(self) -> None:
+        try:
+            self.dealing = serve(self.program, [dealer for _, dealer in self._pairs], DIGEST, 1)
+        except PrivityError as exc:
+            self._errors.append(exc)
+
+    def _party(self, rank: int, party: Callable[[Runtime], Result], results: dict[int, Result]) -> None:
+        channel, link = self.channels[rank], self._pairs[rank][0]
+        try:
+            keys = agree(channel, link, DIGEST, 1)
+            report = self.progress.append if rank == 0 else (lambda _: None)
+            with Runtime(channel, link, keys, self.ledgers[rank], self.program, DIGEST, report) as runtime:
+                results[rank] = party(runtime)
+        except BaseException as exc:  # noqa: BLE001 - a thread's end: reported by run()
+            self._errors.append(exc)
+            channel.close()
+            link.close()

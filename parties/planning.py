@@ -1,0 +1,173 @@
+"""A first plan from the files that it is about: every key with its meaning and default, every column accounted for.
+
+It reads the analyst's own copies and tells about them freely; nothing here runs at a node.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from parties.errors import DataError, PlanError
+from parties.plan import DisclosurePlan, ModelPlan, Plan, PreparationPlan, SplitPlan, parse_plan
+from parties.sources import read_csv
+from parties.tables import Table, classes, features, labels
+
+OBVIOUS_POSITIVES = {("0", "1"): 1, ("no", "yes"): 1, ("false", "true"): 1}  # of two sorted classes, which
+
+
+def propose_plan(files: Mapping[str, Path], id_column: str, label: str, positive: str | None = None) -> str:
+    """The text of a plan that trains on all columns that can be trained on; `label` is "party:column".
+
+    Raises: DataError for a file that can't be used; PlanError for a label that names no party's column, whose
+    positive class is not obvious, or for a party that would bring nothing.
+    """
+    owner, column = _split_label(label, files)
+    tables = {party: replace(read_csv(path, id_column), name=party) for party, path in files.items()}
+    positive = _positive(tables[owner], column, positive)
+    sections = [
+        _heading(owner, column),
+        *(_party(table, column if party == owner else None) for party, table in tables.items()),
+        _label(owner, column, positive),
+        _settings(),
+    ]
+    text = "\n".join(sections)
+    parse_plan(tomllib.loads(text))
+    return text
+
+
+def _split_label(label: str, files: Mapping[str, Path]) -> tuple[str, str]:
+    owner, colon, column = label.partition(":")
+    if not colon or not column:
+        raise PlanError(f"the label '{label}' is not PARTY:COLUMN", action="write it as clinic-b:diagnosis")
+    if owner not in files:
+        raise PlanError(
+            f"the label's party '{owner}' brings no file", action=f"name one of {', '.join(files)}, or add its file"
+        )
+    return owner, column
+
+
+def _positive(table: Table, column: str, wanted: str | None) -> str:
+    if wanted is not None:
+        labels(table, column, wanted)
+        return wanted.strip()
+    found = classes(table, column)
+    folded = tuple(name.casefold() for name in found)
+    if folded not in OBVIOUS_POSITIVES:
+        raise PlanError(
+            f"the label '{table.name}:{column}' has the classes {found[0]!r} and {found[1]!r}",
+            action="say which one is to be predicted, with --positive",
+        )
+    return found[OBVIOUS_POSITIVES[folded]]
+
+
+def _usable(table: Table, label: str | None) -> tuple[list[str], list[str]]:
+    """Columns that can be trained on, and for each other one the reason why it can't."""
+    usable, reasons = [], []
+    for column in table.columns:
+        if column.name == label:
+            continue
+        try:
+            features(table, [column.name])
+        except DataError as exc:
+            reasons.append(exc.what)
+        else:
+            usable.append(column.name)
+    return usable, reasons
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string. JSON's escapes are TOML's, which wants one more character escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _heading(owner: str, column: str) -> str:
+    version, assessment, dealer, hours = (
+        Plan.model_fields[name].default for name in ("version", "impact_assessment", "dealer", "expires_in_hours")
+    )
+    return f"""\
+# A plan for one training session. Text after # is comment; keys that are left out take their default.
+
+# Version of this format. Default: {version}.
+version = {version}
+
+# Why the data are used; all parties sign it. No default.
+purpose = {_quoted(f"predict {column} of {owner}")}
+
+# On which legal basis. Name the real one before partners are asked to sign. No default.
+legal_basis = "none stated yet"
+
+# Title of the data-protection impact assessment, if there is one. Default: {_quoted(assessment)}.
+impact_assessment = {_quoted(assessment)}
+
+# The organisation that deals out correlated randomness; it holds no data of the session. Default: {_quoted(dealer)}.
+dealer = {_quoted(dealer)}
+
+# How long approvals may take, in hours. Default: {hours}.
+expires_in_hours = {hours}
+"""
+
+
+def _party(table: Table, label: str | None) -> str:
+    usable, reasons = _usable(table, label)
+    if not usable and label is None:
+        raise PlanError(
+            f"no column of '{table.name}' can be trained on: {'; '.join(reasons) or 'it has only ids'}",
+            action="mend its file, or leave the party out",
+        )
+    columns = "".join(f"    {_quoted(name)},\n" for name in usable)
+    left_out = "".join(f"# Left out: {reason}.\n" for reason in reasons)
+    return f"""\
+[[parties]]  # {table.rows} rows when this plan was written
+# The organisation, as the gateway knows it. No default.
+name = {_quoted(table.name)}
+# Its data set, as `privity data list` shows it there. No default.
+data = {_quoted(table.name)}
+# Features, in the order of the model: complete columns of numbers. Default: none (for the label's owner only).
+columns = [
+{columns}]
+{left_out}"""
+
+
+def _label(owner: str, column: str, positive: str) -> str:
+    return f"""\
+[label]
+# The party that has what is to be predicted. No default.
+party = {_quoted(owner)}
+# Its column, of two values. No default.
+column = {_quoted(column)}
+# The value that counts as 1; the other counts as 0. No default.
+positive = {_quoted(positive)}
+"""
+
+
+def _settings() -> str:
+    model, preparation, split, disclosures = ModelPlan(), PreparationPlan(), SplitPlan(), DisclosurePlan()
+    return f"""\
+[model]
+# Names and meanings are those of scikit-learn's LogisticRegression. Default: "{model.kind}".
+kind = {_quoted(model.kind)}
+# Inverse strength of the L2 penalty, a decimal in quotes; smaller is stronger. Default: "{model.C}".
+C = {_quoted(model.C)}
+# Whether the model has an intercept, which is not penalised. Default: {str(model.fit_intercept).lower()}.
+fit_intercept = {str(model.fit_intercept).lower()}
+# Iterations, all of which are run. Default: {model.max_iter}.
+max_iter = {model.max_iter}
+
+[preparation]
+# Each owner subtracts a column's mean and divides by its deviation, both of the training rows. Default: true.
+standardise = {str(preparation.standardise).lower()}
+# Standardised values are clipped to plus and minus 2 to this power, in deviations. Default: {preparation.clip_bits}.
+clip_bits = {preparation.clip_bits}
+
+[split]
+# Fraction of the rows kept out of training for evaluation, a decimal in quotes. Default: "{split.held_out}".
+held_out = {_quoted(split.held_out)}
+
+[disclosures]
+# The mean training loss is disclosed to all every so many iterations; 0 is never. Default: {disclosures.loss_every}.
+loss_every = {disclosures.loss_every}
+"""

@@ -1,0 +1,159 @@
+"""Plans written from files: complete, commented, and parsed by the plan's own model."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from parties.errors import DataError, PlanError
+from parties.plan import DisclosurePlan, LabelPlan, ModelPlan, PartyPlan, Plan, PreparationPlan, SplitPlan, parse_plan
+from parties.planning import propose_plan
+
+A = "patient,radius,texture\np1,1.5,3\np2,2.5,1\np3,0.5,2\n"
+B = "patient,diagnosis,area,note,gap,same\np1,M,10,u,1,7\np2,B,20,v,,7\np3,M,15,w,3,7\n"
+
+
+def files(directory: Path, **contents: str) -> dict[str, Path]:
+    paths = {name.replace("_", "-"): directory / f"{name}.csv" for name in contents}
+    for path, content in zip(paths.values(), contents.values(), strict=True):
+        path.write_text(content, encoding="utf-8")
+    return paths
+
+
+def proposed(directory: Path, positive: str | None = None, label: str = "clinic-b:diagnosis", **changed: str) -> str:
+    return propose_plan(files(directory, **({"clinic_a": A, "clinic_b": B} | changed)), "patient", label, positive)
+
+
+def test_the_plan_trains_on_every_column_that_can_be(tmp_path):
+    """Numeric complete columns are features in file order; label and id are not; the defaults are the model's."""
+    plan = parse_plan(tomllib.loads(proposed(tmp_path, "M")))
+    assert [(party.name, party.columns) for party in plan.parties] == [
+        ("clinic-a", ("radius", "texture")),
+        ("clinic-b", ("area",)),
+    ]
+    assert plan.label == LabelPlan(party="clinic-b", column="diagnosis", positive="M")
+    assert plan.model == ModelPlan()
+    assert plan.split == SplitPlan()
+
+
+def test_columns_left_out_are_listed_with_the_reason(tmp_path):
+    """No column disappears silently: each that can't be trained on has a line that says why."""
+    text = proposed(tmp_path, "M")
+    assert "# Left out: column 'note' of clinic-b holds text" in text
+    assert "# Left out: column 'gap' of clinic-b has missing values." in text
+    assert "# Left out: column 'same' of clinic-b has the same value in every row." in text
+
+
+def leaves(content: dict[str, object]) -> set[str]:
+    """Names of all keys that hold no table."""
+    found: set[str] = set()
+    for key, value in content.items():
+        tables = value if isinstance(value, list) else [value]
+        inner = [leaves(table) for table in tables if isinstance(table, dict)]
+        found |= set().union(*inner) if inner else {key}
+    return found
+
+
+def test_every_key_is_written_with_a_comment(tmp_path):
+    """Each key of the format stands in the text with its meaning above it: the plan is its own manual."""
+    text = proposed(tmp_path, "M")
+    models: list[type[BaseModel]] = [PartyPlan, LabelPlan, ModelPlan, PreparationPlan, SplitPlan, DisclosurePlan]
+    keys = set(Plan.model_fields) - {"parties", "label", "model", "preparation", "split", "disclosures"}
+    assert leaves(tomllib.loads(text)) == keys.union(*(model.model_fields for model in models))
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if " = " in line and not line.startswith("#"):
+            assert re.fullmatch(r"# .*(No default|Default: .+)\.", lines[number - 1]), line
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [("010", "1"), (("no", "yes", "no"), "yes"), (("True", "False", "True"), "True"), (("1.0", "0.0", "1"), "1")],
+)
+def test_an_obvious_positive_class_is_taken(tmp_path, values, expected):
+    """0 and 1, no and yes, false and true need no --positive, in any case."""
+    rows = "".join(f"p{i},{value},{i}\n" for i, value in enumerate(values))
+    plan = parse_plan(tomllib.loads(proposed(tmp_path, clinic_b="patient,diagnosis,area\n" + rows)))
+    assert plan.label.positive == expected
+
+
+def test_any_other_positive_class_must_be_named(tmp_path):
+    """Of two classes without an obvious positive one, the analyst is shown both and asked."""
+    with pytest.raises(PlanError, match=r"has the classes 'B' and 'M'; .*--positive"):
+        proposed(tmp_path)
+    with pytest.raises(DataError, match="the positive class 'X' does not occur"):
+        proposed(tmp_path, "X")
+
+
+def test_a_class_that_looks_like_a_version_is_shown_in_full(tmp_path):
+    """Classes that are text are never reformatted, or they could not be named."""
+    rows = "p1,v1.0,1\np2,w,2\np3,w,4\n"
+    with pytest.raises(PlanError, match=r"'v1\.0' and 'w'"):
+        proposed(tmp_path, clinic_b="patient,diagnosis,area\n" + rows)
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "says"),
+    [
+        ("diagnosis", PlanError, "is not PARTY:COLUMN"),
+        ("clinic-b:", PlanError, "is not PARTY:COLUMN"),
+        ("clinic-c:diagnosis", PlanError, "party 'clinic-c' brings no file; name one of clinic-a, clinic-b"),
+        ("clinic-b:stage", DataError, "clinic-b has no column 'stage'"),
+        ("clinic-b:patient", DataError, "clinic-b has no column 'patient'"),
+        ("clinic-b:note", DataError, "3 different values, a label has two"),
+        ("clinic-b:gap", DataError, "has missing values"),
+    ],
+)
+def test_an_unfit_label_is_refused(tmp_path, label, error, says):
+    """A label that no party has, or that has not two values, is refused before a plan is written."""
+    with pytest.raises(error, match=says):
+        proposed(tmp_path, label=label)
+
+
+def test_a_party_without_a_usable_column_is_refused(tmp_path):
+    """A party that could contribute nothing is named, with the reasons."""
+    with pytest.raises(PlanError, match="no column of 'clinic-a' can be trained on: column 'x' of clinic-a holds text"):
+        proposed(tmp_path, "M", clinic_a="patient,x\np1,u\np2,v\n")
+    with pytest.raises(PlanError, match="it has only ids"):
+        proposed(tmp_path, "M", clinic_a="patient\np1\np2\n")
+
+
+def test_a_party_may_bring_the_label_alone(tmp_path):
+    """The label's owner needs no features of its own."""
+    text = proposed(tmp_path, "M", clinic_b="patient,diagnosis\np1,M\np2,B\np3,M\n")
+    assert parse_plan(tomllib.loads(text)).parties[1].columns == ()
+
+
+def test_a_party_name_that_is_none_is_refused(tmp_path):
+    """Names that the plan's format refuses never get into a file."""
+    paths = {
+        "Clinic A" if name == "clinic-a" else name: path
+        for name, path in files(tmp_path, clinic_a=A, clinic_b=B).items()
+    }
+    with pytest.raises(PlanError, match=r"parties\.0\.name"):
+        propose_plan(paths, "patient", "clinic-b:diagnosis", "M")
+
+
+words = (
+    st.text(st.characters(codec="utf-8", exclude_characters=',"'), min_size=1, max_size=12)
+    .map(str.strip)
+    .filter(lambda word: word.isprintable() and word not in ("", "patient"))
+)
+
+
+@given(words, words)
+@example("x", "a\x7fb")
+@example("a#b = [c]\\", "#\\u0041")
+def test_any_name_survives_the_round_trip(tmp_path_factory, column, positive):
+    """Whatever a column or class is called, the plan's text parses back to it."""
+    other = positive + "'"
+    content = f"patient,{column}\np1,{positive}\np2,{other}\np3,{other}\n"
+    text = proposed(tmp_path_factory.mktemp("plan"), positive, f"clinic-b:{column}", clinic_b=content)
+    plan = parse_plan(tomllib.loads(text))
+    assert (plan.label.column, plan.label.positive) == (column, positive)
