@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import crypten
 import numpy as np
 import torch
 from crypten.mpc import MPCTensor
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 
 from mpc.program import Program
 from mpc.randomness import Words
+
+MOMENTUM_BITS = 6
 
 # log(1 + t) on 0 <= t <= 1 by least squares, constant term first; greatest error 2e-5
 _LOG1P = (0.0000224, 0.9988743, -0.4902137, 0.2852674, -0.1315841, 0.0305048)
@@ -56,10 +57,9 @@ def _ring(share: torch.Tensor, bits: int) -> Any:
     return _wrap(ArithmeticSharedTensor.from_shares(share, precision=bits))
 
 
-def _truncated(share: torch.Tensor, shift: int) -> torch.Tensor:
-    """share / 2**shift by CrypTen's truncation."""
-    tensor = ArithmeticSharedTensor.from_shares(share.clone(), precision=0)
-    return tensor.div_(1 << shift).share
+def _truncated(share: torch.Tensor, divisor: int) -> torch.Tensor:
+    """A sharing of the value divided by a public integer, by CrypTen's truncation. Error: 1 in the last place."""
+    return ArithmeticSharedTensor.from_shares(share.clone(), precision=0).div_(divisor).share
 
 
 def sigmoid_and_softplus(z: Any, *, softplus: bool) -> tuple[Any, Any]:
@@ -84,25 +84,23 @@ class Weights:
         self._program = program
         self.now = torch.zeros(program.columns + 1, dtype=torch.int64)
         self._ahead = self.now.clone()
-        self._mask = torch.ones_like(self.now)
-        self._mask[-1] = 0  # the intercept, last, is not penalised
-        if not program.fit_intercept:
-            self._mask = self._mask.clone()
+        self._penalised = torch.ones_like(self.now)
+        self._penalised[-1] = 0  # the intercept, last
 
     def ahead(self) -> torch.Tensor:
         """Where the gradient is taken, at the coarse scale."""
-        return _truncated(self._ahead, self._program.fine_bits)
+        return _truncated(self._ahead, 1 << self._program.fine_bits)
 
     def step(self, gradient: torch.Tensor, iteration: int) -> None:
         """One step of Nesterov's method with momentum t / (t + 3)."""
         program = self._program
         if not program.fit_intercept:
             gradient = gradient * torch.tensor([1] * program.columns + [0])
-        data = _truncated(gradient * program.gradient_weight, program.gradient_shift)
-        ridge = _truncated(self._ahead * self._mask * program.ridge_weight, program.ridge_shift)
+        data = _truncated(gradient * program.gradient_weight, 1 << program.gradient_shift)
+        ridge = _truncated(self._ahead * self._penalised * program.ridge_weight, 1 << program.ridge_shift)
         new = self._ahead - data - ridge
-        momentum = round(64 * iteration / (iteration + 3))
-        self._ahead = new + _truncated((new - self.now) * momentum, 6)
+        momentum = (iteration << MOMENTUM_BITS) // (iteration + 3)
+        self._ahead = new + _truncated((new - self.now) * momentum, 1 << MOMENTUM_BITS)
         self.now = new
 
 
@@ -123,11 +121,9 @@ class Fitter:
         residual = p - table.y
         share: Words | None = None
         if loss:
-            total = (softplus - table.y * z).sum() * (1.0 / self._program.rows)
-            share = total.share.reshape(1).numpy().astype(np.int64)
+            total = (softplus - table.y * z).sum()
+            share = _truncated(total.share.reshape(1), self._program.rows).numpy()
         gradient = table.Xt.matmul(residual).share
         self.weights.step(torch.cat([gradient, residual.sum().share.reshape(1)]), iteration)
         return share
 
-
-crypten.CrypTensor.set_grad_enabled(False)

@@ -20,7 +20,7 @@ from mpc.channel import Channel, Link
 from mpc.disclosure import Discloser, Ledger
 from mpc.errors import EngineError, UnsupportedVersion
 from mpc.keys import SessionKeys
-from mpc.program import Program
+from mpc.program import FRACTION_BITS, Program
 from mpc.randomness import KEY_BYTES, Secret, Stream, Words
 from mpc.transcript import Transcript
 
@@ -199,6 +199,7 @@ def _replace(module: Any, name: str, value: Any) -> None:
 def _pin_settings() -> None:
     """What CrypTen's sigmoid would set around itself is set for good: its settings are one table for all threads."""
     crypten.CrypTensor.set_grad_enabled(False)
+    cfg.encoder.precision_bits = FRACTION_BITS  # conversions fall back to it, whatever a tensor's own scale is
     cfg.mpc.provider = NAME
     cfg.mpc.active_security = False
     cfg.functions.exp_method = "limit"

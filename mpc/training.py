@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +25,6 @@ class Fit:
     iterations: int
     rounds: int
     bytes_sent: int
-    seconds: float
 
 
 def train(
@@ -34,7 +32,6 @@ def train(
     block: NDArray[np.float64],
     labels: NDArray[np.int64] | None,
     runtime: Runtime,
-    clock: Callable[[], float],
 ) -> Fit:
     """Run the program on this party's standardised columns.
 
@@ -43,7 +40,6 @@ def train(
     Raises: ProgramError if the block is not what the program says; EngineError if the run can't go on.
     """
     check_input(program, block, labels, runtime.rank)
-    started = clock()
     fitter = Fitter(program, block, labels, runtime.rank)
     losses: list[float] = []
     for iteration in range(program.max_iter):
@@ -60,7 +56,6 @@ def train(
         program.max_iter,
         counters.rounds,
         counters.bytes_sent,
-        clock() - started,
     )
 
 

@@ -1,0 +1,38 @@
+"""What the gateway's REST interface refuses beyond the parties' errors.
+
+PrivityError (mpc.errors)
+└── RestError
+    ├── NotFound         no such session or page
+    ├── Unauthorised     no token, or not this gateway's
+    ├── Forbidden        a request that a foreign web page could have made
+    ├── TooLarge         a body over the limit, or of unstated length
+    └── Busy             as many open sessions as the settings allow
+"""
+
+from __future__ import annotations
+
+from mpc.errors import PrivityError
+
+
+class RestError(PrivityError):
+    code = "rest"
+
+
+class NotFound(RestError):
+    code = "rest.not-found"
+
+
+class Unauthorised(RestError):
+    code = "rest.unauthorised"
+
+
+class Forbidden(RestError):
+    code = "rest.forbidden"
+
+
+class TooLarge(RestError):
+    code = "rest.too-large"
+
+
+class Busy(RestError):
+    code = "rest.busy"

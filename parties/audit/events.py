@@ -1,0 +1,466 @@
+"""The closed vocabulary of the audit log: what may be written down, and in which words.
+
+Each event has a type `source:subject:action` and a frozen schema. A field is an identifier, a digest, a code, a count
+or a truth value; none can hold a value of anybody's data or a sentence. An event is stored as canonical JSON
+(RFC 8785) under CloudEvents' field names.
+
+The vocabulary only grows. A released event may gain fields that default to None, which are left out when None, so
+that an old entry still encodes to its own bytes; any other change is a new event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parties.errors import AuditError
+
+SPEC_VERSION: Final = "1.0"
+MAX_ENTRY_BYTES: Final = 65_535
+MAX_DIMENSIONS: Final = 8
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+ORIGIN_PATTERN: Final = r"^[a-z0-9][a-z0-9._/-]{0,127}$"  # also a signed note's key name: no space, no plus
+DISCLOSURE_PATTERN: Final = r"^[a-z0-9][a-z0-9._:-]{0,79}$"
+TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+Count = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True, description="a count")]
+Flag = Annotated[bool, Field(strict=True, description="true or false")]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, description="a participant's name")]
+DataSet = Annotated[str, Field(pattern=NAME_PATTERN, description="a data set's name")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="a SHA-256 or HMAC-SHA-256 in hexadecimal")]
+Session = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="the contract's digest, the session's id")]
+DataVersion = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{32,64}$", description="the keyed digest that names this content")
+]
+Fingerprint = Annotated[
+    str, Field(pattern=r"^([0-9a-f]{4}-){9}[0-9a-f]{4}$", description="an identity key's fingerprint")
+]
+Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$", description="a reason code")]
+Release = Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+-]{0,31}$", description="a version number")]
+Clause = Annotated[str, Field(pattern=r"^[a-z]+\.[0-9]{1,9}$", description="the contract's clause")]
+Disclosed = Annotated[str, Field(pattern=DISCLOSURE_PATTERN, description="a disclosure's name in the contract")]
+Recipient = Annotated[
+    str, Field(pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63})$", description="`session` or `party:NAME`")
+]
+Role = Annotated[Literal["node", "dealer", "gateway"], Field(description="`node`, `dealer` or `gateway`")]
+Decider = Annotated[Literal["operator", "policy"], Field(description="`operator` or `policy`")]
+Exit = Annotated[int, Field(ge=-255, le=255, strict=True, description="exit status; a signal's number below zero")]
+
+
+class Event(BaseModel):
+    """What callers append; `subject_field` names the field that says what the event is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: ClassVar[str]
+    subject_field: ClassVar[str] = "session"
+
+    @property
+    def subject(self) -> str:
+        return str(getattr(self, self.subject_field))
+
+
+class LogCreated(Event):
+    """The log begins; always its first entry."""
+
+    type = "log:file:created"
+    subject_field = "fingerprint"
+    fingerprint: Fingerprint
+    sqlite: Annotated[Release, Field(description="the SQLite that lays out the file")]
+
+
+class LibraryChanged(Event):
+    """The log was opened with another version of SQLite, which lays out the file from here on."""
+
+    type = "log:library:changed"
+    subject_field = "sqlite"
+    sqlite: Annotated[Release, Field(description="the SQLite that lays out the file")]
+
+
+class ServiceStarted(Event):
+    """A daemon began to serve."""
+
+    type = "daemon:service:started"
+    subject_field = "role"
+    role: Role
+    version: Annotated[Release, Field(description="Privity's version")]
+
+
+class ServiceStopped(Event):
+    """A daemon stopped in good order; without this entry it was killed."""
+
+    type = "daemon:service:stopped"
+    subject_field = "role"
+    role: Role
+
+
+class IdentityCreated(Event):
+    """This participant's identity key was made."""
+
+    type = "keys:identity:created"
+    subject_field = "fingerprint"
+    fingerprint: Fingerprint
+
+
+class PartnerAdded(Event):
+    """The operator confirmed a partner's key."""
+
+    type = "keys:partner:added"
+    subject_field = "name"
+    name: Name
+    fingerprint: Fingerprint
+
+
+class PartnerRemoved(Event):
+    """The operator withdrew the confirmation of a partner's key."""
+
+    type = "keys:partner:removed"
+    subject_field = "name"
+    name: Name
+    fingerprint: Fingerprint
+
+
+class PartnerMismatched(Event):
+    """A key came under a partner's name that is not the one confirmed; it was refused."""
+
+    type = "keys:partner:mismatched"
+    subject_field = "name"
+    name: Name
+    confirmed: Fingerprint | None = None  # None: nobody confirmed any
+    presented: Fingerprint
+    session: Session | None = None
+
+
+class DataAdded(Event):
+    """A data set was put into the vault."""
+
+    type = "vault:data:added"
+    subject_field = "name"
+    name: DataSet
+    version: DataVersion
+    rows: Count
+    columns: Count
+
+
+class DataRead(Event):
+    """A data set's key was handed out: to a session's worker, or to the operator."""
+
+    type = "vault:data:read"
+    subject_field = "name"
+    name: DataSet
+    version: DataVersion
+    rows: Count
+    columns: Annotated[Count, Field(description="how many columns were asked for")]
+    session: Session | None = None  # None: the operator, at the command line
+
+
+class DataRemoved(Event):
+    """A data set's key was destroyed."""
+
+    type = "vault:data:removed"
+    subject_field = "name"
+    name: DataSet
+    version: DataVersion | None = None  # None: its manifest was damaged
+
+
+class ContractReceived(Event):
+    """A contract came from the gateway."""
+
+    type = "session:contract:received"
+    session: Session
+    parties: Count
+
+
+class ContractApproved(Event):
+    """This participant signed the contract."""
+
+    type = "session:contract:approved"
+    session: Session
+    by: Decider
+
+
+class ContractRefused(Event):
+    """This participant refused the contract."""
+
+    type = "session:contract:refused"
+    session: Session
+    by: Decider
+    reason: Code
+
+
+class ContractExpired(Event):
+    """The contract's time ran out before the session began."""
+
+    type = "session:contract:expired"
+    session: Session
+
+
+class ContractAltered(Event):
+    """A contract or an approval is not the one that was signed; it was refused."""
+
+    type = "session:contract:altered"
+    session: Session
+    found: Annotated[Digest | None, Field(description="the digest of what came instead")] = None
+    who: Annotated[Name, Field(description="in whose name it came")]
+
+
+class SessionStarted(Event):
+    """All approvals were verified and the session began."""
+
+    type = "session:run:started"
+    session: Session
+    epoch: Count
+    parties: Count
+
+
+class SessionCompleted(Event):
+    """The session ended as the contract says."""
+
+    type = "session:run:completed"
+    session: Session
+    rounds: Count
+    bytes_sent: Count
+
+
+class SessionFailed(Event):
+    """The session ended before its end."""
+
+    type = "session:run:failed"
+    session: Session
+    reason: Code
+    who: Annotated[Name, Field(description="where it failed first")]
+
+
+class SessionCancelled(Event):
+    """Somebody ended the session."""
+
+    type = "session:run:cancelled"
+    session: Session
+    reason: Code
+    who: Annotated[Name, Field(description="who ended it")]
+
+
+class WorkerStarted(Event):
+    """A process began to compute for the session."""
+
+    type = "session:worker:started"
+    session: Session
+    epoch: Count
+    certificate: Annotated[Digest, Field(description="SHA-256 of the worker's TLS certificate")]
+
+
+class WorkerEnded(Event):
+    """The session's process is gone."""
+
+    type = "session:worker:ended"
+    session: Session
+    exit: Exit
+
+
+class RecordsMatched(Event):
+    """The parties compared keyed digests of their record ids."""
+
+    type = "session:records:matched"
+    session: Session
+    rows: Annotated[Count, Field(description="this party's own rows")]
+    equal: Annotated[Flag, Field(description="whether all digests were equal")]
+
+
+class OpeningsCounted(Event):
+    """All masked openings of the session, which show nothing, in total."""
+
+    type = "session:openings:counted"
+    session: Session
+    rounds: Count
+    words: Count
+    bytes_sent: Count
+
+
+class DisclosureRecorded(Event):
+    """A value that the contract names is about to be opened; written before this party's share leaves."""
+
+    type = "session:disclosure:recorded"
+    session: Session
+    name: Disclosed
+    recipients: Annotated[tuple[Recipient, ...], Field(min_length=1, max_length=64)]
+    shape: Annotated[tuple[Count, ...], Field(max_length=MAX_DIMENSIONS, description="lengths; empty for one number")]
+    clause: Clause
+    count: Annotated[Count, Field(description="how often so far, this one included")]
+    salted_digest: Digest | None = None
+
+
+class DisclosureRefused(Event):
+    """Something asked to open what the contract does not allow; nothing left."""
+
+    type = "session:disclosure:refused"
+    session: Session
+    name: Annotated[Disclosed | None, Field(description="what was asked for, if that is a name")] = None
+    recipients: Annotated[tuple[Recipient, ...], Field(max_length=64)] = ()
+    shape: Annotated[
+        tuple[Count, ...], Field(max_length=MAX_DIMENSIONS, description="lengths; empty for one number")
+    ] = ()
+    who: Annotated[Name, Field(description="whose process asked")]
+    reason: Code
+
+
+class TranscriptCompared(Event):
+    """Two parties compared the hash chains of all that was opened so far."""
+
+    type = "session:transcript:compared"
+    session: Session
+    partner: Name
+    digest: Digest
+    equal: Annotated[Flag, Field(description="whether both were the same")]
+
+
+class ResultStored(Event):
+    """A disclosure of which this participant is a recipient was stored."""
+
+    type = "session:result:stored"
+    session: Session
+    name: Disclosed
+    digest: Annotated[Digest, Field(description="keyed digest of the stored result")]
+
+
+class SessionProposed(Event):
+    """The gateway made a contract of an analyst's plan."""
+
+    type = "gateway:session:proposed"
+    session: Session
+    plan: Annotated[Digest, Field(description="SHA-256 of the plan")]
+    parties: Count
+
+
+class ApprovalStored(Event):
+    """The gateway keeps a participant's signed approval."""
+
+    type = "gateway:approval:stored"
+    session: Session
+    name: Name
+    digest: Annotated[Digest, Field(description="SHA-256 of the envelope")]
+
+
+class InvitationMade(Event):
+    """The gateway's operator invited an organisation."""
+
+    type = "gateway:invitation:made"
+    subject_field = "name"
+    name: Name
+
+
+class InvitationUsed(Event):
+    """An organisation used its invitation, which holds no longer."""
+
+    type = "gateway:invitation:used"
+    subject_field = "name"
+    name: Name
+    fingerprint: Fingerprint
+
+
+class NodeJoined(Event):
+    """A known node or dealer opened its stream to the gateway."""
+
+    type = "gateway:node:joined"
+    subject_field = "name"
+    name: Name
+    fingerprint: Fingerprint
+
+
+class KeyMismatched(Event):
+    """A daemon came to the gateway under a known name with another key; it was refused."""
+
+    type = "gateway:key:mismatched"
+    subject_field = "name"
+    name: Name
+    known: Fingerprint
+    presented: Fingerprint
+
+
+VOCABULARY: Final[Mapping[str, type[Event]]] = MappingProxyType({kind.type: kind for kind in Event.__subclasses__()})
+
+
+def allowed_name(asked: str) -> str | None:
+    """What a process asked to open, if it reads like a disclosure's name: a process may ask for any text."""
+    return asked if re.fullmatch(DISCLOSURE_PATTERN, asked) else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event with its place in the log."""
+
+    index: int
+    origin: str
+    time: datetime
+    event: Event
+
+    def envelope(self) -> dict[str, Any]:
+        """CloudEvents' fields, as a security monitor reads them."""
+        return {
+            "specversion": SPEC_VERSION,
+            "id": str(self.index),
+            "source": self.origin,
+            "type": self.event.type,
+            "time": self.time.astimezone(UTC).strftime(TIME_FORMAT),
+            "subject": self.event.subject,
+            "data": self.event.model_dump(mode="json", exclude_none=True),
+        }
+
+    def encode(self) -> bytes:
+        """The bytes that are hashed.
+
+        Raises: AuditError if they are too many.
+        """
+        content = rfc8785.dumps(self.envelope())
+        if len(content) > MAX_ENTRY_BYTES:
+            raise AuditError(
+                f"an event {self.event.type} takes {len(content)} bytes; an entry may have {MAX_ENTRY_BYTES}",
+                action="log a digest of what is big",
+            )
+        return content
+
+
+class _Envelope(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    specversion: str
+    id: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,15})$")]
+    source: Annotated[str, Field(pattern=ORIGIN_PATTERN)]
+    type: str
+    time: str
+    subject: str
+    data: dict[str, Any]
+
+
+def decode(content: bytes) -> Entry:
+    """Raises: AuditError, fit to follow the words "entry N", if these are not the bytes of one entry."""
+    try:
+        envelope = _Envelope.model_validate_json(content)
+    except ValidationError as exc:
+        raise AuditError("is not an event in JSON") from exc
+    if envelope.specversion != SPEC_VERSION:
+        raise AuditError(
+            f"has CloudEvents version {envelope.specversion[:20]!r}; {SPEC_VERSION} is known",
+            action="verify with the release of Privity that wrote it, or a later one",
+        )
+    kind = VOCABULARY.get(envelope.type)
+    if kind is None:
+        raise AuditError(
+            f"has an event type that this release does not know: {envelope.type[:80]!r}",
+            action="verify with the release of Privity that wrote it, or a later one",
+        )
+    try:
+        time = datetime.strptime(envelope.time, TIME_FORMAT).replace(tzinfo=UTC)
+        entry = Entry(int(envelope.id), envelope.source, time, kind.model_validate(envelope.data))
+    except ValueError as exc:  # pydantic's ValidationError too
+        raise AuditError(f"does not fit the schema of {envelope.type}") from exc
+    if entry.encode() != content:
+        raise AuditError("is not in canonical form, or its subject is not the one of its data")
+    return entry

@@ -1,0 +1,312 @@
+"""A participant's own append-only log: one SQLite file that only grows, with a signed head at every commit.
+
+Guarantees: when `append` returns, the event and a signed head over it are on the disk; a failed or interrupted append
+leaves nothing behind; there is one writer, and the log never forks. Trusts: the disk does not lie about `fsync`, and
+the identity key is not used elsewhere under this log's origin. Somebody who holds that key and the file can write
+another history; only a head that was handed out before reveals it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from parties.audit import layout, notes
+from parties.audit.events import ORIGIN_PATTERN, Entry, Event, LibraryChanged, LogCreated
+from parties.audit.merkle import Frontier
+from parties.audit.notes import Checkpoint
+from parties.errors import AuditError
+from parties.identity import Identity
+
+FILE_NAME: Final = "audit.sqlite"
+BUSY_TIMEOUT_S: Final = 60.0  # how long a reader may hold up a commit
+
+# After these SQLite has rolled back cleanly and the file is as before; any other failure leaves doubt.
+_CLEAN_FAILURES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY})
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class AuditLog:
+    """The one writer of a log; safe to call from several threads. `append` blocks until the disk has it."""
+
+    def __init__(
+        self, path: Path, identity: Identity, origin: str, clock: Callable[[], datetime], lock_descriptor: int
+    ) -> None:
+        """Use `open`."""
+        self.path = path
+        self.origin = origin
+        self._identity = identity
+        self._clock = clock
+        self._lock_descriptor = lock_descriptor
+        self._descriptor = -1
+        self._mutex = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._frontier = Frontier()
+        self._head = ""
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        identity: Identity,
+        origin: str,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        must_exist: bool = False,
+    ) -> Self:
+        """Open the log for appending; begin it if there is none and `must_exist` is false.
+
+        Raises: AuditError if another process has it open, it is not this identity's log of this origin, its end does
+        not agree with its signed head, or it is missing and must exist.
+        """
+        if not re.fullmatch(ORIGIN_PATTERN, origin):
+            raise AuditError(f"{origin!r} can't name a log", action="use lower-case letters, digits and . _ / -")
+        path = path.absolute()  # the daemon may change its directory
+        log = cls(path, identity, origin, clock, _lock(path))
+        try:
+            with _reported(path):
+                log._begin(must_exist)
+        except BaseException:
+            log.close()
+            raise
+        return log
+
+    @property
+    def size(self) -> int:
+        return self._frontier.size
+
+    def head(self) -> str:
+        """The newest signed head, a C2SP checkpoint: what partners keep."""
+        return self._head
+
+    def append(self, event: Event) -> int:
+        """Write one event; its index, once it is durable.
+
+        Raises: AuditError if it could not be written; then nothing of it was, and the act must not go on.
+        """
+        return self.append_all([event])[0]
+
+    def append_all(self, events: Sequence[Event]) -> range:
+        """Write events together, in this order, all or none; their indices, once they are durable.
+
+        Raises: AuditError as `append`.
+        """
+        with self._mutex, _reported(self.path):
+            return self._append(events) if events else range(0)
+
+    def close(self) -> None:
+        """Let go of the file; a closed log refuses to append."""
+        with self._mutex:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            for descriptor in (self._descriptor, self._lock_descriptor):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._descriptor = self._lock_descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self, must_exist: bool) -> None:
+        if not self.path.exists():
+            if must_exist:
+                raise AuditError(
+                    f"there is no audit log at {self.path}",
+                    action="restore it from a backup, or run the matching `init` for a new participant",
+                )
+            self._create()
+        # Kept open: it pins the inode that `_check_still_there` compares with.
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._connection = _connect(self.path)
+        self._resume(self._connection)
+        header = layout.Header.of(os.pread(self._descriptor, layout.Header.BYTES, 0))
+        if header.sqlite != layout.version_number(sqlite3.sqlite_version):
+            self._append([LibraryChanged(sqlite=sqlite3.sqlite_version)])
+
+    def _create(self) -> None:
+        """Write a whole log of one entry under another name, then let it appear."""
+        draft = self.path.with_name(f"{self.path.name}.new")
+        for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        connection = _connect(draft)
+        try:
+            layout.create(connection, self.origin, self._identity.public)
+            created = LogCreated(fingerprint=self._identity.fingerprint, sqlite=sqlite3.sqlite_version)
+            self._write(connection, Frontier(), [created])
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        # Its content is on the disk before its name is, or a crash could leave a log that does not verify.
+        draft.rename(self.path)
+        _sync_directory(self.path.parent)
+
+    def _resume(self, connection: sqlite3.Connection) -> None:
+        """Take up the log at its end, if its end is what this identity signed. All of it is checked by `verify`."""
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if (application, version) != (layout.APPLICATION_ID, layout.FORMAT):
+            raise _unusable(self.path, "is not an audit log of a format that this release knows")
+        if connection.execute("SELECT origin, public_key FROM log").fetchall() != [
+            (self.origin, self._identity.public)
+        ]:
+            raise _unusable(self.path, f"is not the log of {self.origin} under the key {self._identity.fingerprint}")
+        last = layout.last_head(connection)
+        entries = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM entries").fetchone()[0]
+        if last is None or last[0] != entries:
+            raise _unusable(self.path, "has no signed head over its last entry")
+        self._frontier = Frontier.at(entries, lambda number, level: layout.subtree(connection, number, level))
+        self._head = last[1]
+        note = notes.parse_note(self._head)
+        signed = note.signed_by(self.origin, self._identity.public)
+        if not signed or note.text != self._checkpoint(self._frontier).render():
+            raise _unusable(self.path, "does not agree with its own signed head")
+
+    def _append(self, events: Sequence[Event]) -> range:
+        connection = self._connection
+        if connection is None:
+            raise AuditError(f"the audit log {self.path} is closed", action="start the daemon again")
+        frontier = self._frontier.copy()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._check_unchanged(connection)
+            head = self._write(connection, frontier, events)
+            # Order of durability: SQLite syncs the rollback journal (the pages as they were), then writes and syncs
+            # the pages, then deletes the journal, which is the moment of commit, and syncs the directory
+            # (synchronous=EXTRA), or the journal could come back after a power cut and undo the entry.
+            connection.execute("COMMIT")
+        except BaseException as exc:
+            self._undo(connection, exc)
+            raise
+        self._check_still_there()
+        # Only now: a frontier ahead of the disk would sign heads over entries that do not exist.
+        first, self._frontier, self._head = self.size, frontier, head
+        return range(first, frontier.size)
+
+    def _write(self, connection: sqlite3.Connection, frontier: Frontier, events: Sequence[Event]) -> str:
+        now = self._clock()
+        entries = [Entry(index, self.origin, now, event) for index, event in enumerate(events, frontier.size)]
+        layout.insert_entries(connection, frontier, [entry.encode() for entry in entries])
+        # The head is in the same transaction as its entries: no crash can part them.
+        head = notes.sign(self._checkpoint(frontier).render(), self.origin, self._identity).render()
+        layout.insert_head(connection, frontier.size, head)
+        return head
+
+    def _undo(self, connection: sqlite3.Connection, cause: BaseException) -> None:
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        clean = isinstance(cause, AuditError) or _primary_code(cause) in _CLEAN_FAILURES
+        if not clean or connection.in_transaction:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """What the disk holds is in doubt: nothing more is written before the log is opened, and so checked, again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _check_unchanged(self, connection: sqlite3.Connection) -> None:
+        """Compare and swap: on top of anything that this process did not write, the log would fork."""
+        if layout.last_head(connection) != (self.size, self._head):
+            raise _unusable(self.path, "was changed by something else than this process")
+
+    def _check_still_there(self) -> None:
+        """A commit to a file that lost its name is on no disk that anybody will read."""
+        try:
+            same = os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            self._abandon()
+            raise _unusable(self.path, "was moved or replaced while it was open")
+
+    def _checkpoint(self, frontier: Frontier) -> Checkpoint:
+        return Checkpoint(self.origin, frontier.size, frontier.root())
+
+
+def _lock(path: Path) -> int:
+    """The writer's lock, held until its descriptor is closed; it dies with the process.
+
+    It is a file of its own: closing any descriptor of the log would drop the locks that SQLite has on it.
+    """
+    beside = path.with_name(f"{path.name}.lock")
+    try:
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise AuditError(
+            f"the audit log {path} can't be opened: {exc.strerror}",
+            action="check that its directory exists and is yours",
+        ) from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise AuditError(
+            f"the audit log {path} is open in another process",
+            action="stop the daemon that writes it, or use another --home",
+        ) from None
+    return descriptor
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # mode=rw: a file that vanished must not come back empty.
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_S,
+    )
+    layout.configure(connection)
+    # Not WAL, whose commits lie in a second file: this one must be complete by itself.
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA synchronous = EXTRA")
+    return connection
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as ours."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        name = getattr(exc, "sqlite_errorname", type(exc).__name__)
+        full = _primary_code(exc) == sqlite3.SQLITE_FULL
+        raise AuditError(
+            f"the audit log {path} could not be written ({name})",
+            action="make room on the disk" if full else "check the disk, then `privity audit verify` the log",
+        ) from exc
+    except OSError as exc:
+        raise AuditError(f"the audit log {path} could not be written: {exc.strerror}", action="check the disk") from exc
+
+
+def _primary_code(error: BaseException) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _unusable(path: Path, what: str) -> AuditError:
+    return AuditError(f"the audit log {path} {what}", action="keep the file, and run `privity audit verify` on it")
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""What a daemon and its session process say to each other over standard streams: JSON lines, one model each.
+
+The first line in is the job. Before each disclosure the worker sends an intent and waits for the node's answer; the
+node, never the worker, writes log, store and epoch.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, TypeAdapter
+
+from parties.contract import Approval, Hex32
+from parties.messages import Fault, Sentence
+from parties.plan import Column, Frozen, Name
+from parties.preparation import OriginalUnits
+
+
+class TlsMaterial(Frozen):
+    """A session's TLS key: the private half hidden in print."""
+
+    key_pem: SecretStr
+    certificate: str
+
+
+class PartyJob(Frozen):
+    """Everything that a party's worker is told."""
+
+    role: Literal["party"] = "party"
+    name: Name
+    contract: str  # canonical JSON
+    approvals: dict[Name, Approval]
+    epoch: int
+    tls: TlsMaterial
+    data_key: SecretStr  # hexadecimal
+    manifest: str  # JSON of the data set's manifest
+    data_path: str
+    sockets_fd: int  # where accepted connections of peers arrive
+
+
+class DealerJob(Frozen):
+    """Everything that a dealer's session process is told."""
+
+    role: Literal["dealer"] = "dealer"
+    name: Name
+    contract: str
+    epoch: int
+    link_fds: tuple[int, ...]  # one a party, by rank
+
+
+Job = Annotated[PartyJob | DealerJob, Field(discriminator="role")]
+JOB: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+class Intent(Frozen):
+    """The worker is about to disclose; it waits for the answer."""
+
+    type: Literal["intent"] = "intent"
+    name: str
+    recipient: str
+    values: int
+
+
+class Answer(Frozen):
+    """The node's answer to an intent: recorded durably, or refused."""
+
+    type: Literal["answer"] = "answer"
+    refused: str = ""
+
+
+class Matched(Frozen):
+    """The id lists are equal; digests of which stay between the parties."""
+
+    type: Literal["matched"] = "matched"
+    rows: int
+    training_rows: int
+
+
+class Advanced(Frozen):
+    """How far the run is."""
+
+    type: Literal["advanced"] = "advanced"
+    iteration: int
+    of: int
+    rounds: int
+    bytes_sent: int
+    loss: float | None = None
+
+
+class Outcome(Frozen):
+    """This party's own result, in its own units too; hidden in print. Stays at the node."""
+
+    columns: tuple[Column, ...] = Field(repr=False)
+    standardised: tuple[float, ...] = Field(repr=False)
+    original: OriginalUnits = Field(repr=False)
+    intercept: float | None = Field(repr=False)  # standardised units, at the label's owner
+    losses: tuple[float, ...]
+
+
+class Done(Frozen):
+    """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key."""
+
+    type: Literal["done"] = "done"
+    outcome: Outcome | None = None
+    transcript: Hex32 | None = None
+    openings: int = 0
+    words: int = 0
+    rounds: int = 0
+    bytes_sent: int = 0
+    seconds: float = 0.0
+
+
+class Broken(Frozen):
+    """The run failed: what the own operator may read, and what others may."""
+
+    type: Literal["broken"] = "broken"
+    code: str
+    what: Sentence
+    action: Sentence
+    outward: Sentence
+
+    def fault(self, who: str) -> Fault:
+        return Fault(code=self.code, who=who, what=self.outward, action=self.action)
+
+
+Report = Annotated[Intent | Matched | Advanced | Done | Broken, Field(discriminator="type")]
+REPORT: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def job_line(job: PartyJob | DealerJob) -> bytes:
+    """The job as one line, secrets included: it goes into a pipe to the child and nowhere else."""
+    content = job.model_dump(mode="json")
+    if isinstance(job, PartyJob):
+        content["data_key"] = job.data_key.get_secret_value()
+        content["tls"]["key_pem"] = job.tls.key_pem.get_secret_value()
+    return base64.b64encode(json.dumps(content).encode()) + b"\n"
+
+
+def parse_job(line: bytes) -> PartyJob | DealerJob:
+    return JOB.validate_json(base64.b64decode(line))

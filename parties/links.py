@@ -1,0 +1,237 @@
+"""The data plane between workers: one TLS 1.3 connection a pair of parties, driven by one thread, both ways at once.
+
+A connection begins with one plaintext line that names version, session, epoch and caller, so that a node can hand it to
+the right worker; TLS starts after it, ends in the worker, and accepts exactly the certificate that the peer's approval
+names. A dead process shows as a closed connection at once, a dead machine through the kernel's keepalive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpc.channel import Counters, Expectation, Sequencer
+from mpc.errors import PeerLost, ProtocolError
+from mpc.frames import HEADER_BYTES, Array, Header, array_from, decode_header
+from parties.contract import Approval
+from parties.errors import PartnerError
+from parties.tls import TlsKey, certificate_sha256, split_address, worker_context
+
+GREETING = "privity1"
+MAX_GREETING_BYTES = 256
+SILENCE_S = 8  # the kernel gives a peer's machine up after this
+CHUNK_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """The plaintext line at the start of a connection."""
+
+    session: str
+    epoch: int
+    caller: str
+
+    def encode(self) -> bytes:
+        return f"{GREETING} {self.session} {self.epoch} {self.caller}\n".encode()
+
+
+def parse_greeting(line: bytes) -> Greeting:
+    """Raises: ProtocolError if it is not the line of this version."""
+    try:
+        kind, session, epoch, caller = line.decode("ascii").split()
+        if kind != GREETING or not line.endswith(b"\n"):
+            raise ValueError("another version")
+        return Greeting(session, int(epoch), caller)
+    except ValueError as exc:
+        raise ProtocolError("a connection does not begin as one between parties", action="check who dials") from exc
+
+
+def tune(raw: socket.socket) -> None:
+    """No delay for small frames; a silent machine is given up after SILENCE_S."""
+    if raw.family in {socket.AF_INET, socket.AF_INET6}:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)
+
+
+def dial(address: str, greeting: Greeting, peer: str, deadline: float) -> socket.socket:
+    """A connection on which the greeting was answered; tried again until the deadline (of time.monotonic).
+
+    Raises: PeerLost if nobody hands it to a worker in time.
+    """
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            raw = socket.create_connection(split_address(address), timeout=2)
+            try:
+                raw.sendall(greeting.encode())
+                if raw.recv(1) == b"+":  # the worker has it
+                    tune(raw)
+                    return raw
+            except OSError:
+                raw.close()
+                raise
+            raw.close()
+        time.sleep(0.05)
+    raise PeerLost(peer, f"did not answer at {address} in time")
+
+
+def secure(raw: socket.socket, own: TlsKey, approval: Approval, *, server: bool, timeout_s: float = 20) -> ssl.SSLSocket:
+    """The TLS handshake, and the comparison of the peer's certificate with its approval's.
+
+    Raises: PartnerError if the peer shows another key.
+    """
+    raw.settimeout(timeout_s)
+    context = worker_context(own, approval.certificate, server=server)
+    try:
+        tls = context.wrap_socket(raw, server_side=server)
+        shown = tls.getpeercert(binary_form=True)
+        if not shown or certificate_sha256(ssl.DER_cert_to_PEM_cert(shown)) != certificate_sha256(approval.certificate):
+            raise ssl.SSLError("another certificate")
+        # In TLS 1.3 a client learns of its refusal only when it reads: both confirm before either goes on.
+        tls.sendall(b"!")
+        if tls.recv(1) != b"!":
+            raise ssl.SSLError("refused")
+    except (ssl.SSLError, ConnectionError, TimeoutError, EOFError) as exc:
+        raw.close()
+        raise PartnerError(
+            f"the TLS handshake with {approval.name} failed: one side's key is not the one that its approval names",
+            action="do not go on; compare fingerprints over the phone",
+        ) from exc
+    tls.setblocking(False)
+    return tls
+
+
+class _Peer:
+    """One connection's state within a round."""
+
+    def __init__(self, name: str, tls: ssl.SSLSocket) -> None:
+        self.name, self.tls = name, tls
+        self.out = memoryview(b"")
+        self.header = bytearray()
+        self.body: bytearray | None = None
+        self.filled = 0
+        self.expected: Header | None = None
+
+    def begin(self, frame: bytes, expected: Header | None) -> None:
+        self.out, self.expected = memoryview(frame), expected
+        self.header, self.body, self.filled = bytearray(), None, 0
+
+    @property
+    def reading(self) -> bool:
+        return self.expected is not None and (self.body is None or self.filled < len(self.body))
+
+    def write(self) -> None:
+        while self.out:
+            try:
+                sent = self.tls.send(self.out[:CHUNK_BYTES])
+            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                return
+            self.out = self.out[sent:]
+
+    def read(self) -> None:
+        while self.reading:
+            try:
+                if not self._read_some():
+                    raise PeerLost(self.name, "closed its connection")
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+
+    def _read_some(self) -> bool:
+        if self.body is None:
+            content = self.tls.recv(HEADER_BYTES - len(self.header))
+            self.header += content
+            if len(self.header) == HEADER_BYTES:
+                header = decode_header(self.header)
+                header.check(self.expected)  # type: ignore[arg-type] # `reading` says that one is expected
+                self.body = bytearray(header.length)
+            return bool(content)
+        got = self.tls.recv_into(memoryview(self.body)[self.filled :])
+        self.filled += got
+        return got > 0
+
+
+class TlsChannel:
+    """mpc.channel.Channel over TLS connections to every peer."""
+
+    def __init__(
+        self,
+        rank: int,
+        peers: Mapping[int, tuple[str, ssl.SSLSocket]],
+        *,
+        session: bytes,
+        epoch: int,
+        timeout_s: float = 120,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rank, self.world, self.counters = rank, len(peers) + 1, Counters()
+        self._peers = {peer: _Peer(name, tls) for peer, (name, tls) in peers.items()}
+        self._sequencer = Sequencer(session, epoch)
+        self._timeout_s, self._clock = timeout_s, clock
+
+    def exchange(
+        self, name: str, outgoing: Mapping[int, Array], expecting: Mapping[int, Expectation]
+    ) -> dict[int, Array]:
+        """One round; see mpc.channel.Channel."""
+        self.counters.rounds += 1
+        for rank, peer in self._peers.items():
+            frame = self._sequencer.write(rank, name, outgoing[rank]) if rank in outgoing else b""
+            self.counters.bytes_sent += len(frame)
+            self.counters.sent_by_name[name] += len(frame)
+            expected = self._sequencer.expect(rank, name, expecting[rank]) if rank in expecting else None
+            peer.begin(frame, expected)
+        self._drive(name)
+        return {rank: self._received(self._peers[rank]) for rank in expecting}
+
+    def _received(self, peer: _Peer) -> Array:
+        if peer.expected is None or peer.body is None:
+            raise ProtocolError(f"nothing was received from {peer.name}")
+        self.counters.bytes_received += HEADER_BYTES + len(peer.body)
+        return array_from(peer.expected, peer.body)
+
+    def _drive(self, name: str) -> None:
+        """Move bytes both ways on all connections until the round is complete."""
+        deadline = self._clock() + self._timeout_s
+        while True:
+            busy = [peer for peer in self._peers.values() if self._advance(peer)]
+            if not busy:
+                return
+            left = deadline - self._clock()
+            if left <= 0:
+                names = ", ".join(peer.name for peer in busy)
+                raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
+            with selectors.DefaultSelector() as selector:
+                for peer in busy:
+                    wanted = (selectors.EVENT_READ if peer.reading else 0) | (selectors.EVENT_WRITE if peer.out else 0)
+                    selector.register(peer.tls, wanted or selectors.EVENT_READ)
+                selector.select(left)
+
+    @staticmethod
+    def _advance(peer: _Peer) -> bool:
+        """Whether the peer's part of the round is still to be done."""
+        try:
+            peer.write()
+            peer.read()
+        except (OSError, EOFError) as exc:
+            raise PeerLost(peer.name, "closed its connection") from exc
+        return bool(peer.out) or peer.reading
+
+    def finish(self) -> None:
+        """Say goodbye and wait for everybody's, so that nobody's last message is lost; then close."""
+        empty = np.empty(0, dtype="u1")
+        self.exchange("goodbye", dict.fromkeys(self._peers, empty), dict.fromkeys(self._peers, ("u1", (0,))))
+        self.close()
+
+    def close(self) -> None:
+        for peer in self._peers.values():
+            with contextlib.suppress(OSError):
+                peer.tls.close()

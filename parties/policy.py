@@ -1,0 +1,81 @@
+"""What a node signs by itself, what its operator must approve, what it always refuses."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from parties.contract import Contract
+from parties.errors import PolicyRefusal, SettingsError
+from parties.plan import Frozen, explain
+
+
+class Policy(Frozen):
+    """policy.toml; each key is explained in the file that `init` writes."""
+
+    approve: Literal["operator", "automatic"] = "operator"
+    purposes: tuple[str, ...] = ()
+    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss")
+    min_training_rows: int = 50
+    max_columns_per_100_rows: int = 20
+    never_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule's verdict."""
+
+    rule: str
+    holds: bool
+    reason: str
+
+
+def load_policy(path: Path) -> Policy:
+    """Raises: SettingsError if it is missing or a key does not fit; a node without a policy signs nothing."""
+    try:
+        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as exc:
+        raise SettingsError(f"there is no policy at {path}", action="restore it; nothing is signed without") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError(f"{path} is not TOML: {exc}") from exc
+    except ValidationError as exc:
+        raise SettingsError(f"{path}: {explain(exc)}") from exc
+
+
+def judge(policy: Policy, contract: Contract, own_columns: tuple[str, ...]) -> list[Finding]:
+    """Every rule's verdict on a contract."""
+    program = contract.program
+    named = {item.name for item in contract.disclosures}
+    forbidden = sorted(named - set(policy.disclosures))
+    most = policy.max_columns_per_100_rows * program.rows // 100
+    never = sorted(set(own_columns) & set(policy.never_columns))
+    return [
+        Finding(
+            "purposes",
+            not policy.purposes or contract.purpose in policy.purposes,
+            "the purpose is not one that the policy lists",
+        ),
+        Finding("disclosures", not forbidden, f"the contract discloses {', '.join(forbidden)}"),
+        Finding(
+            "min_training_rows",
+            program.rows >= policy.min_training_rows,
+            f"{program.rows} training rows; the policy asks for {policy.min_training_rows}",
+        ),
+        Finding(
+            "max_columns_per_100_rows",
+            program.columns <= most,
+            f"{program.columns} columns on {program.rows} rows; the policy allows {most}",
+        ),
+        Finding("never_columns", not never, f"column {', '.join(never)} never takes part"),
+    ]
+
+
+def check(policy: Policy, contract: Contract, own_columns: tuple[str, ...]) -> None:
+    """Raises: PolicyRefusal that names the first rule that a contract breaks."""
+    for finding in judge(policy, contract, own_columns):
+        if not finding.holds:
+            raise PolicyRefusal(f"rule '{finding.rule}': {finding.reason}", action="change the plan, or the policy")
