@@ -13,6 +13,7 @@ from parties.errors import SettingsError
 from parties.plan import Frozen, Name, explain
 
 FILE = "gateway.toml"
+MAX_PORT = 65_535
 
 
 class Address(NamedTuple):
@@ -37,7 +38,7 @@ def parse_address(text: str) -> Address:
     """Raises: ValueError if it is not HOST:PORT or [IPV6]:PORT."""
     host, _, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
-    if not bare or (":" in bare and bare == host) or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not bare or (":" in bare and bare == host) or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
         raise ValueError(f"'{text}' is not HOST:PORT")
     return Address(bare, int(port))
 
@@ -57,11 +58,11 @@ class GatewaySettings(Frozen):
     name: Name = "gateway"
     """How this gateway calls itself to daemons and in its TLS certificate; lower case, no spaces. Default "gateway"."""
     rest_address: AddressText = "127.0.0.1:8470"
-    """Where REST listens, HOST:PORT; port 0 chooses one. Loopback only, until there are logins. Default "127.0.0.1:8470"."""
+    """Where REST listens, HOST:PORT, loopback only; port 0 chooses one. Default "127.0.0.1:8470"."""
     control_address: AddressText = "127.0.0.1:8471"
     """Where daemons dial in (gRPC, mutual TLS), HOST:PORT; port 0 chooses one. Default "127.0.0.1:8471"."""
     public_address: AddressText | Annotated[str, Field(max_length=0)] = ""
-    """The address that invitations name, if daemons reach this machine by another one; "" = control_address. Default ""."""
+    """The address that invitations name, if not control_address: what daemons dial. Default "", the same."""
     invitation_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 72
     """How long an unused invitation stays open, hours. Default 72."""
     max_open_sessions: Annotated[int, Field(ge=1, le=100_000)] = 100

@@ -82,7 +82,9 @@ class Contract(Frozen):
     parties: Annotated[tuple[Party, ...], Field(min_length=2, max_length=16)]
     dealer: Participant
     label: LabelPlan
-    matching: Literal["equal-ids"] = "equal-ids"  # reveals to the parties whether their id lists are equal, and the counts
+    matching: Literal["equal-ids"] = (
+        "equal-ids"  # reveals to the parties whether their id lists are equal, and the counts
+    )
     preparation: PreparationPlan
     model: ModelPlan
     split: Split
@@ -101,7 +103,9 @@ class Contract(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         everybody = [*self.parties, self.dealer]
-        if len({p.name for p in everybody}) != len(everybody) or len({p.public_key for p in everybody}) != len(everybody):
+        if len({p.name for p in everybody}) != len(everybody) or len({p.public_key for p in everybody}) != len(
+            everybody
+        ):
             raise ValueError("a name or a key stands twice among parties and dealer; the dealer must not be a party")
         if len({party.rows for party in self.parties}) != 1:
             counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
@@ -231,7 +235,9 @@ def check_approval(contract: Contract, name: str, envelope: dict[str, Any]) -> A
         raise ContractError(f"{name}'s approval does not hold: {explain(exc)}") from exc
     role = "dealer" if name == contract.dealer.name else "party"
     if approval.contract != contract.digest:
-        raise ContractError(f"{name} approved another contract than this one", action="the contract was altered; refuse")
+        raise ContractError(
+            f"{name} approved another contract than this one", action="the contract was altered; refuse"
+        )
     if approval.name != name or approval.role != role:
         raise ContractError(f"an approval by '{approval.name}' as {approval.role} came in {name}'s place")
     return approval

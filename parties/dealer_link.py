@@ -86,9 +86,7 @@ class DealerLink:
 
 def connect_dealer(approval: Approval, session: str, epoch: int, own: TlsKey, deadline: float) -> DealerLink:
     """Raises: PeerLost if the dealer does not answer in time, or shows another certificate."""
-    credentials = grpc.ssl_channel_credentials(
-        approval.certificate.encode(), own.key_pem, own.certificate.encode()
-    )
+    credentials = grpc.ssl_channel_credentials(approval.certificate.encode(), own.key_pem, own.certificate.encode())
     options = [*OPTIONS, ("grpc.ssl_target_name_override", approval.name)]
     channel = grpc.secure_channel(approval.endpoint, credentials, options)
     try:

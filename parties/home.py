@@ -1,10 +1,10 @@
 """A daemon's home directory: where its keys, settings and records lie, and how one is made.
 
-    settings.toml   who it is and where the gateway is        identity.pem   signs; never leaves
-    policy.toml     what it signs by itself                   tls.pem        its TLS key and certificate
-    partners.json   fingerprints that its operator confirmed  gateway.pem    the gateway's certificate
-    state.sqlite    sessions and epochs                       audit.sqlite   the audit log
-    vault.key, vault/   data at rest (nodes)                  results/       what it was disclosed (nodes)
+settings.toml   who it is and where the gateway is        identity.pem   signs; never leaves
+policy.toml     what it signs by itself                   tls.pem        its TLS key and certificate
+partners.json   fingerprints that its operator confirmed  gateway.pem    the gateway's certificate
+state.sqlite    sessions and epochs                       audit.sqlite   the audit log
+vault.key, vault/   data at rest (nodes)                  results/       what it was disclosed (nodes)
 """
 
 from __future__ import annotations

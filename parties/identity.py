@@ -23,9 +23,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from parties.errors import ContractError, PartnerError, SettingsError
 
 KEY_BYTES = 32
-FINGERPRINT_BYTES = (
-    20  # 160 bits against a second key with the same fingerprint; ten groups of four over the phone
-)
+FINGERPRINT_BYTES = 20  # 160 bits against a second key with the same fingerprint; ten groups of four over the phone
 
 
 def fingerprint(public_key: bytes) -> str:
@@ -56,9 +54,7 @@ def write_private(path: Path, content: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as exc:
-        raise SettingsError(
-            f"{path} exists already", action="choose another --home, or keep this one"
-        ) from exc
+        raise SettingsError(f"{path} exists already", action="choose another --home, or keep this one") from exc
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
@@ -84,13 +80,9 @@ class Identity:
                 raise SettingsError(f"{path} is readable by others", action=f"run: chmod 600 {path}")
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         except FileNotFoundError as exc:
-            raise SettingsError(
-                f"there is no identity at {path}", action="run the matching `init` first"
-            ) from exc
+            raise SettingsError(f"there is no identity at {path}", action="run the matching `init` first") from exc
         except ValueError as exc:
-            raise SettingsError(
-                f"{path} is not a private key in PEM", action="restore it from a backup"
-            ) from exc
+            raise SettingsError(f"{path} is not a private key in PEM", action="restore it from a backup") from exc
         if not isinstance(key, Ed25519PrivateKey):
             raise SettingsError(f"{path} is not an Ed25519 key", action="restore it from a backup")
         return cls(key)
@@ -144,9 +136,7 @@ def unseal(envelope: dict[str, Any], public_key: bytes, payload_type: str) -> by
     try:
         parsed = Envelope.from_dict(deepcopy(envelope))
     except (FormatError, KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise ContractError(
-            "a signed envelope is malformed", action="ask the sender to send it again"
-        ) from exc
+        raise ContractError("a signed envelope is malformed", action="ask the sender to send it again") from exc
     if parsed.payload_type != payload_type:
         raise ContractError(f"an envelope of another type came where {payload_type} was expected")
     try:

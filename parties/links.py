@@ -85,7 +85,9 @@ def dial(address: str, greeting: Greeting, peer: str, deadline: float) -> socket
     raise PeerLost(peer, f"did not answer at {address} in time")
 
 
-def secure(raw: socket.socket, own: TlsKey, approval: Approval, *, server: bool, timeout_s: float = 20) -> ssl.SSLSocket:
+def secure(
+    raw: socket.socket, own: TlsKey, approval: Approval, *, server: bool, timeout_s: float = 20
+) -> ssl.SSLSocket:
     """The TLS handshake, and the comparison of the peer's certificate with its approval's.
 
     Raises: PartnerError if the peer shows another key.

@@ -21,7 +21,8 @@ SERVICE = "privity.Control"
 STREAM = "Stream"  # the one method: a stream of JSON messages each way
 
 Sentence = Annotated[str, StringConstraints(max_length=2000)]
-Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]{1,60}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")]
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # as far as JSON's numbers are whole
 Envelope = dict[str, Any]  # DSSE; checked by parties.identity.unseal
 
 
@@ -100,10 +101,10 @@ class Progress(Frozen):
 
     type: Literal["progress"] = "progress"
     session: Hex32
-    iteration: Annotated[int, Field(ge=0)]
-    of: Annotated[int, Field(ge=0)]
-    rounds: Annotated[int, Field(ge=0)]
-    bytes_sent: Annotated[int, Field(ge=0)]
+    iteration: Count
+    of: Count
+    rounds: Count
+    bytes_sent: Count
     loss: float | None = None
 
 
@@ -112,9 +113,9 @@ class Finished(Frozen):
 
     type: Literal["finished"] = "finished"
     session: Hex32
-    seconds: float
-    rounds: int
-    bytes_sent: int
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    rounds: Count
+    bytes_sent: Count
     fault: Fault | None = None
 
 

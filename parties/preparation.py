@@ -44,9 +44,7 @@ def split(ids: Sequence[str], salt: bytes, held_out: Fraction | str) -> tuple[Ro
 def _held_out_rows(held_out: Fraction | str, rows: int) -> int:
     is_fraction = isinstance(held_out, Fraction) or re.fullmatch(DECIMAL, held_out)
     if not is_fraction or not 0 <= Fraction(held_out) < 1:
-        raise PlanError(
-            f"the held-out fraction '{held_out}' is not from 0 to 1", action="write one such as 0.25"
-        )
+        raise PlanError(f"the held-out fraction '{held_out}' is not from 0 to 1", action="write one such as 0.25")
     return int(Fraction(held_out) * rows)
 
 
@@ -98,9 +96,7 @@ class Standardiser(BaseModel):
                 action="leave it out of the plan, or bring more rows",
             )
         deviation = np.sqrt(variance)
-        return cls(
-            names=tuple(names), mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()), clip=clip
-        )
+        return cls(names=tuple(names), mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()), clip=clip)
 
     def apply(self, values: Values) -> Values:
         """Standardise and clip to [-clip, clip]. Shapes: values (rows, columns) -> the same."""

@@ -31,9 +31,7 @@ class Secret:
 
     def __init__(self, value: bytes) -> None:
         if len(value) != KEY_BYTES:
-            raise VaultError(
-                f"a key has {KEY_BYTES} bytes, this one {len(value)}", action="restore it from a backup"
-            )
+            raise VaultError(f"a key has {KEY_BYTES} bytes, this one {len(value)}", action="restore it from a backup")
         self._value = value
 
     @classmethod

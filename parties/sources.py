@@ -89,9 +89,7 @@ def _check_text(source: _Source) -> None:
                     break
                 _check_line(source, line, number)
     except OSError as exc:
-        raise DataError(
-            f"{source.path} can't be read: {exc.strerror}", action="check the path and its rights"
-        ) from exc
+        raise DataError(f"{source.path} can't be read: {exc.strerror}", action="check the path and its rights") from exc
     if number == 1:
         source.refuse("is empty", "export it again")
 
@@ -190,9 +188,7 @@ def _trimmed(source: _Source, name: str, values: pa.ChunkedArray) -> pa.ChunkedA
 def _id_order(source: _Source, name: str, ids: pa.ChunkedArray) -> pa.Array:
     empty = _rows(pc.is_null(ids))
     if len(empty):
-        source.refuse_rows(
-            "has empty ids", "give every row an id, or leave the row out", column=name, rows=empty
-        )
+        source.refuse_rows("has empty ids", "give every row an id, or leave the row out", column=name, rows=empty)
     order = pc.sort_indices(ids)  # bytes of UTF-8, which sort as code points do
     ordered = pc.take(ids, order)
     repeats = _rows(pc.equal(ordered[1:].combine_chunks(), ordered[:-1].combine_chunks())) + 1

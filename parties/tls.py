@@ -124,7 +124,9 @@ class Invitation:
                 raise ValueError("not a token")
             name, address = raw[48:].decode("ascii").split("@", 1)
         except ValueError as exc:
-            raise SettingsError("that is not an invitation", action="copy the whole token, it begins with privity1_") from exc
+            raise SettingsError(
+                "that is not an invitation", action="copy the whole token, it begins with privity1_"
+            ) from exc
         return cls(name, address, raw[16:48].hex(), raw[:16])
 
     def token(self) -> str:

@@ -203,11 +203,21 @@ class _Trained:
 
         if not isinstance(fit, Fit):
             raise ProtocolError("the engine returned no fit")
-        self.coefficients, self.intercept, self.losses, self.report = fit.coefficients, fit.intercept, fit.losses, report
+        self.coefficients, self.intercept, self.losses, self.report = (
+            fit.coefficients,
+            fit.intercept,
+            fit.losses,
+            report,
+        )
 
 
 def _train(
-    contract: Contract, channel: TlsChannel, link: Link, data: tuple[np.ndarray, np.ndarray | None], ids: tuple[str, ...], voice: Voice
+    contract: Contract,
+    channel: TlsChannel,
+    link: Link,
+    data: tuple[np.ndarray, np.ndarray | None],
+    ids: tuple[str, ...],
+    voice: Voice,
 ) -> _Trained:
     from mpc.keys import agree
     from mpc.runtime import Runtime
@@ -249,9 +259,7 @@ def _train(
 def broken(error: BaseException) -> Broken:
     """An error for the node. What is not one of ours is named by its type alone: its text could hold anything."""
     if isinstance(error, PrivityError):
-        return Broken(
-            code=error.code, what=error.what[:2000], action=error.action[:2000], outward=error.outward[:2000]
-        )
+        return Broken(code=error.code, what=error.what[:2000], action=error.action[:2000], outward=error.outward[:2000])
     kind = type(error).__name__
     sentence = f"the worker met an unexpected {kind}"
     return Broken(code="worker", what=sentence, action="see the node's operational log", outward=sentence)

@@ -45,6 +45,9 @@ Fingerprint = Annotated[
 ]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$", description="a reason code")]
 Release = Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+-]{0,31}$", description="a version number")]
+Sqlite = Annotated[
+    str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){2,3}$", description="version of the SQLite that lays out the file")
+]
 Clause = Annotated[str, Field(pattern=r"^[a-z]+\.[0-9]{1,9}$", description="the contract's clause")]
 Disclosed = Annotated[str, Field(pattern=DISCLOSURE_PATTERN, description="a disclosure's name in the contract")]
 Recipient = Annotated[
@@ -74,7 +77,7 @@ class LogCreated(Event):
     type = "log:file:created"
     subject_field = "fingerprint"
     fingerprint: Fingerprint
-    sqlite: Annotated[Release, Field(description="the SQLite that lays out the file")]
+    sqlite: Sqlite
 
 
 class LibraryChanged(Event):
@@ -82,7 +85,7 @@ class LibraryChanged(Event):
 
     type = "log:library:changed"
     subject_field = "sqlite"
-    sqlite: Annotated[Release, Field(description="the SQLite that lays out the file")]
+    sqlite: Sqlite
 
 
 class ServiceStarted(Event):

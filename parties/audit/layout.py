@@ -21,6 +21,8 @@ APPLICATION_ID: Final = 0x50524C47  # "PRLG"
 FORMAT: Final = 1
 PAGE_BYTES: Final = 4096
 
+Row = tuple[int, bytes, bytes]  # an entry's number, content, and hashes joined
+
 
 def _guard(name: str, when: str) -> str:
     return f"CREATE TRIGGER {name} BEFORE {when} BEGIN SELECT RAISE(ABORT, 'the log only grows'); END"
@@ -61,9 +63,12 @@ class Header:
         (counter,) = struct.unpack_from(">I", content, 24)
         return cls(counter, *struct.unpack_from(">II", content, 92))
 
-    def stamp(self, content: bytearray) -> None:
-        struct.pack_into(">I", content, 24, self.change_counter)
-        struct.pack_into(">II", content, 92, self.valid_for, self.sqlite)
+    def stamp(self, content: bytes) -> bytes:
+        """The file with these fields instead of its own."""
+        stamped = bytearray(content)
+        struct.pack_into(">I", stamped, 24, self.change_counter)
+        struct.pack_into(">II", stamped, 92, self.valid_for, self.sqlite)
+        return bytes(stamped)
 
 
 def version_number(version: str) -> int:
@@ -94,11 +99,15 @@ def create(connection: sqlite3.Connection, origin: str, public_key: bytes) -> No
     connection.execute("INSERT INTO log VALUES (?, ?)", (origin, public_key))
 
 
-def insert_entries(connection: sqlite3.Connection, frontier: Frontier, contents: Sequence[bytes]) -> None:
-    """Add entries and the hashes that they complete; `frontier` moves along."""
-    rows = []
-    for number, content in enumerate(contents, frontier.size):
-        rows.append((number, content, b"".join(frontier.append(leaf_hash(content)))))
+def rows_of(frontier: Frontier, contents: Sequence[bytes]) -> list[Row]:
+    """The rows of new entries, with the hashes that they complete; `frontier` moves along."""
+    return [
+        (number, content, b"".join(frontier.append(leaf_hash(content))))
+        for number, content in enumerate(contents, frontier.size)
+    ]
+
+
+def insert_entries(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     connection.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
 
 

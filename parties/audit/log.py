@@ -201,7 +201,7 @@ class AuditLog:
     def _write(self, connection: sqlite3.Connection, frontier: Frontier, events: Sequence[Event]) -> str:
         now = self._clock()
         entries = [Entry(index, self.origin, now, event) for index, event in enumerate(events, frontier.size)]
-        layout.insert_entries(connection, frontier, [entry.encode() for entry in entries])
+        layout.insert_entries(connection, layout.rows_of(frontier, [entry.encode() for entry in entries]))
         # The head is in the same transaction as its entries: no crash can part them.
         head = notes.sign(self._checkpoint(frontier).render(), self.origin, self._identity).render()
         layout.insert_head(connection, frontier.size, head)

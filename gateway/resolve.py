@@ -1,0 +1,169 @@
+"""From plan to contract: pure. Names become keys, schemas and row counts; what follows from them is derived.
+
+The result is trusted by nobody: each node and the dealer derive it again before they sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import ValidationError
+
+from mpc.program import derive
+from parties.contract import (
+    MAX_CONTRACT_BYTES,
+    Contract,
+    Participant,
+    Party,
+    Split,
+    disclosures_for,
+    spec_for,
+)
+from parties.errors import ContractError, DataError, PlanError
+from parties.messages import PublishedData
+from parties.plan import PartyPlan, Plan, explain
+from parties.schema import check_features, check_label
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A participant as plans find it."""
+
+    name: str
+    role: Literal["party", "dealer"]
+    public_key: str | None  # None: invited, not joined yet
+    data: Mapping[str, PublishedData] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Who takes part, and what they published."""
+
+    participants: Mapping[str, Listed]
+
+    def joined(self, name: str, where: str) -> Listed:
+        """Raises: PlanError if nobody of that name has joined."""
+        found = self.participants.get(name)
+        if found is None:
+            raise PlanError(
+                f"{where}: this gateway knows no '{name}'",
+                action=f"mend the name, or invite it with `privity gateway invite {name}`; "
+                f"known are: {_names(self.participants)}",
+            )
+        if found.public_key is None:
+            raise PlanError(
+                f"{where}: '{name}' is invited and has not joined yet",
+                action="ask its operator to use the invitation, then propose again",
+            )
+        return found
+
+
+def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes, salt: bytes) -> Contract:
+    """The contract that a plan means, given these participants and schemas.
+
+    Raises: PlanError, DataError or ContractError that says what does not fit, where, and what to do; ProgramError
+    for what can't be computed.
+    """
+    parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
+    _check_rows(parties)
+    dealer = _dealer(plan, directory)
+    split = Split(held_out=plan.split.held_out, salt=salt.hex())
+    loss_every = plan.disclosures.loss_every
+    program = derive(spec_for(parties, plan.label, plan.model, plan.preparation, split, loss_every))
+    try:
+        contract = Contract(
+            nonce=nonce.hex(),
+            created=now,
+            expires=now + timedelta(hours=plan.expires_in_hours),
+            purpose=plan.purpose,
+            legal_basis=plan.legal_basis,
+            impact_assessment=plan.impact_assessment,
+            parties=parties,
+            dealer=dealer,
+            label=plan.label,
+            preparation=plan.preparation,
+            model=plan.model,
+            split=split,
+            loss_every=loss_every,
+            program=program,
+            disclosures=disclosures_for(program, [party.name for party in parties]),
+        )
+    except ValidationError as exc:
+        raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
+    if (size := len(contract.canonical())) > MAX_CONTRACT_BYTES:
+        raise ContractError(
+            f"the contract takes {size} bytes; {MAX_CONTRACT_BYTES} is the limit", action="name fewer columns"
+        )
+    return contract
+
+
+def _party(plan: Plan, number: int, directory: Directory) -> Party:
+    wanted, where = plan.parties[number], f"parties.{number}"
+    listed = directory.joined(wanted.name, f"{where}.name")
+    if listed.role != "party":
+        raise PlanError(
+            f"{where}.name: '{wanted.name}' joined as a dealer, and a dealer must hold no data of a session",
+            action="name an organisation that joined as a party",
+        )
+    published = listed.data.get(wanted.data)
+    if published is None:
+        raise DataError(
+            f"{where}.data: '{wanted.name}' publishes no data set '{wanted.data}'",
+            action=f"mend the name, or ask its operator to add it; published are: {_names(listed.data)}",
+        )
+    _check_columns(plan, wanted, published, where)
+    try:
+        return Party(
+            name=listed.name,
+            public_key=listed.public_key or "",
+            data=wanted.data,
+            data_version=published.version,
+            id_column=published.table.id_column,
+            columns=wanted.columns,
+            rows=published.table.rows,
+        )
+    except ValidationError as exc:
+        raise ContractError(
+            f"{where}: what '{wanted.name}' publishes of '{wanted.data}' does not fit a contract: {explain(exc)}",
+            action="ask its operator to add the data set again",
+        ) from exc
+
+
+def _check_columns(plan: Plan, wanted: PartyPlan, published: PublishedData, where: str) -> None:
+    try:
+        if wanted.columns:
+            check_features(published.table, wanted.columns)
+        if wanted.name == plan.label.party:
+            check_label(published.table, plan.label.column)
+    except DataError as exc:
+        raise DataError(f"{where}: '{wanted.name}': {exc.what}", action=exc.action) from exc
+
+
+def _check_rows(parties: tuple[Party, ...]) -> None:
+    if len({party.rows for party in parties}) > 1:
+        counts = ", ".join(f"{party.name}/{party.data} {party.rows}" for party in parties)
+        raise DataError(
+            f"parties: the data sets differ in rows: {counts}",
+            action="all must hold the same records: leave out what the others lack, then propose again",
+        )
+
+
+def _dealer(plan: Plan, directory: Directory) -> Participant:
+    listed = directory.joined(plan.dealer, "dealer")
+    if listed.role != "dealer":
+        raise PlanError(
+            f"dealer: '{plan.dealer}' joined as a party, not as a dealer",
+            action=f"name one of the dealers: {_names(_dealers(directory))}",
+        )
+    return Participant(name=listed.name, public_key=listed.public_key or "")
+
+
+def _dealers(directory: Directory) -> list[str]:
+    return [name for name, listed in directory.participants.items() if listed.role == "dealer"]
+
+
+def _names(found: Mapping[str, object] | list[str]) -> str:
+    return ", ".join(sorted(found)) or "none"

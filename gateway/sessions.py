@@ -1,0 +1,401 @@
+"""The coordinator: brings proposals to participants, collects what they sign and say, ends a session for all at once.
+
+It stores approvals and can't make one; its row of a session is for display, participants act on signatures. A step is
+one transaction: rows and journal first, then the messages that follow from them. It runs in one event loop and never
+waits inside a step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Protocol
+
+import rfc8785
+import structlog
+
+from gateway.errors import Busy, NotFound
+from gateway.feed import Feed, Update, Watcher
+from gateway.journal import Journal, entry_for
+from gateway.resolve import Directory, Listed, resolve
+from gateway.settings import GatewaySettings
+from gateway.store import Rows, SessionRecord, Store
+from gateway.views import Live, ParticipantView, SessionView, progress_view, session_view
+from mpc.errors import PeerLost
+from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
+from parties.contract import check_approval
+from parties.errors import ContractError, GatewayError
+from parties.identity import fingerprint
+from parties.lifecycle import FINAL, State, Step, advance
+from parties.messages import (
+    Approve,
+    Fault,
+    Finished,
+    FromDaemon,
+    FromGateway,
+    Head,
+    Hello,
+    Progress,
+    Proposal,
+    Publish,
+    Refuse,
+    Start,
+    Stop,
+    Waiting,
+    Welcome,
+)
+from parties.plan import Plan
+from parties.tls import utc_now
+
+log = structlog.get_logger()
+
+
+class Line(Protocol):
+    """A participant's live stream. Neither call waits."""
+
+    def send(self, message: FromGateway) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Turn:
+    """One step under way: its rows, and what is said once they are committed."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.messages: list[tuple[str, FromGateway]] = []
+        self.changed: dict[str, SessionRecord] = {}
+
+    def send(self, names: Iterable[str], message: FromGateway) -> None:
+        self.messages += [(name, message) for name in names]
+
+
+class Sessions:
+    """All sessions, and the participants that are connected."""
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        settings: GatewaySettings,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._journal, self._settings = store, journal, settings
+        self._clock, self._monotonic = clock, monotonic
+        self._feed = Feed()
+        self._lines: dict[str, Line] = {}
+        self._gone: dict[str, float] = {}  # when a participant's last stream ended
+        self._began = monotonic()
+        self._live: dict[str, Live] = defaultdict(Live)
+
+    @contextmanager
+    def _turn(self) -> Iterator[_Turn]:
+        with self._store.transaction() as rows:
+            turn = _Turn(rows)
+            yield turn
+            views = [self._view(record, rows) for record in turn.changed.values()]
+        for name, message in turn.messages:
+            if line := self._lines.get(name):
+                line.send(message)
+        for view in views:
+            self._feed.tell(view.id, _state_update(view))
+            if view.state in FINAL:
+                self._live.pop(view.id, None)
+
+    # What the analyst asks
+
+    def propose(self, plan: Plan) -> SessionRecord:
+        """Resolve a plan and send its contract to every participant.
+
+        Raises: Busy at the settings' limit; otherwise as `resolve`.
+        """
+        now = self._clock().replace(microsecond=0)
+        with self._turn() as turn:
+            if turn.rows.count_open() >= self._settings.max_open_sessions:
+                raise Busy(
+                    f"{self._settings.max_open_sessions} sessions are open, as many as this gateway allows",
+                    action="cancel one, or wait for one to end",
+                )
+            contract = resolve(plan, _directory(turn.rows), now, secrets.token_bytes(32), secrets.token_bytes(32))
+            digest = hashlib.sha256(rfc8785.dumps(plan.model_dump(mode="json"))).hexdigest()
+            self._journal.append(SessionProposed(session=contract.digest, plan=digest, parties=len(contract.parties)))
+            record = turn.rows.add_session(contract, plan.model_dump_json())
+            turn.send(record.roles, Proposal(contract=record.text))
+            return record
+
+    def cancel(self, digest: str) -> SessionView:
+        """Raises: NotFound; LifecycleError if the session is at its end already."""
+        with self._turn() as turn:
+            record = _found(turn.rows, digest)
+            fault = Fault(code="cancelled", who="gateway", what="the analyst cancelled the session")
+            return self._view(self._end(turn, record, Step.CANCEL, fault), turn.rows)
+
+    def sessions(self) -> list[SessionView]:
+        """All, newest first."""
+        with self._store.transaction() as rows:
+            return [self._view(record, rows) for record in rows.sessions()]
+
+    def session(self, digest: str) -> SessionView:
+        """Raises: NotFound."""
+        with self._store.transaction() as rows:
+            return self._view(_found(rows, digest), rows)
+
+    def contract(self, digest: str) -> str:
+        """The contract's canonical JSON. Raises: NotFound."""
+        with self._store.transaction() as rows:
+            return _found(rows, digest).text
+
+    @contextmanager
+    def watch(self, digest: str) -> Iterator[Watcher]:
+        """A subscription that begins with the present state and progress. Raises: NotFound."""
+        with self._feed.watch(digest) as watcher:
+            view = self.session(digest)
+            for participant in view.participants:
+                if participant.progress is not None:
+                    watcher.put(_progress_update(participant.name, participant.progress.model_dump(mode="json")))
+            watcher.put(_state_update(view))
+            yield watcher
+
+    def participants(self) -> list[ParticipantView]:
+        with self._store.transaction() as rows:
+            return [
+                ParticipantView(
+                    name=member.name,
+                    role=member.role,
+                    fingerprint=fingerprint(bytes.fromhex(member.public_key)) if member.public_key else None,
+                    online=member.name in self._lines,
+                    published=tuple(rows.published(member.name).values()),
+                    head=member.head,
+                )
+                for member in rows.members()
+            ]
+
+    def close(self) -> None:
+        """End every event stream and every participant's."""
+        self._feed.close()
+        for line in self._lines.values():
+            line.close()
+
+    # What participants say
+
+    def connected(self, name: str, line: Line) -> None:
+        """An admitted participant's stream is up: tell it everything that it may have missed."""
+        if older := self._lines.get(name):
+            older.close()
+        self._lines[name] = line
+        self._gone.pop(name, None)
+        line.send(Welcome(gateway=self._settings.name))
+        with self._turn() as turn:
+            for record in turn.rows.unexpired_sessions(self._clock()):
+                if name in record.roles:
+                    self._catch_up(turn, name, self._start_if_ready(turn, record))
+                    turn.changed.setdefault(record.digest, record)
+
+    def disconnected(self, name: str, line: Line) -> None:
+        """A stream ended; nothing, if a newer one took its place."""
+        if self._lines.get(name) is not line:
+            return
+        del self._lines[name]
+        self._gone[name] = self._monotonic()
+        with self._turn() as turn:
+            turn.changed |= {record.digest: record for record in turn.rows.open_sessions() if name in record.roles}
+
+    def received(self, name: str, message: FromDaemon) -> None:
+        """One message of a connected participant. Raises: GatewayError if it has no place after the first."""
+        with self._turn() as turn:
+            match message:
+                case Hello():
+                    raise GatewayError(f"{name} introduced itself twice", action="ask its operator to restart it")
+                case Publish():
+                    turn.rows.publish(name, message.data)
+                case Head():
+                    turn.rows.set_head(name, message.note)
+                case Approve() | Refuse() | Waiting() | Progress() | Finished():
+                    self._about_session(turn, name, message)
+
+    def tick(self) -> None:
+        """Expire what nobody approved in time, fail what lost a participant; call it every half second or so."""
+        with self._turn() as turn:
+            for name in turn.rows.unrecorded():
+                self._journal.append(InvitationMade(name=name))
+                turn.rows.mark_recorded(name)
+            for record in turn.rows.open_sessions():
+                if record.state is State.RUNNING:
+                    self._fail_if_lost(turn, record)
+                elif record.expires <= self._clock():
+                    fault = Fault(
+                        code="expired",
+                        who="gateway",
+                        what="the contract's time ran out before the session began",
+                        action="propose it again, with more time",
+                    )
+                    self._end(turn, record, Step.EXPIRE, fault)
+
+    def _about_session(self, turn: _Turn, name: str, message: Approve | Refuse | Waiting | Progress | Finished) -> None:
+        record = turn.rows.session(message.session)
+        if record is None or name not in record.roles:
+            log.warning("message about a foreign session", who=name, type=message.type, session=message.session)
+            what = "this gateway knows no such session with this participant"
+            fault = Fault(code="gateway.unknown-session", who="gateway", what=what)
+            turn.send([name], Stop(session=message.session, fault=fault))
+            return
+        match message:
+            case Approve():
+                self._approve(turn, name, record, message)
+            case Refuse():
+                self._refuse(turn, name, record, message)
+            case Finished():
+                self._finish(turn, name, record, message)
+            case Waiting() if record.state is State.PROPOSED:
+                self._live[record.digest].waiting[name] = message.reason
+                turn.changed[record.digest] = record
+            case Progress() if record.state is State.RUNNING:
+                self._progress(name, record, message)
+            case _:
+                pass  # late: the session went on without it
+
+    def _approve(self, turn: _Turn, name: str, record: SessionRecord, message: Approve) -> None:
+        if record.state is not State.PROPOSED:
+            self._catch_up(turn, name, record)
+            return
+        try:
+            check_approval(record.contract, name, message.envelope)
+        except ContractError as exc:
+            self._journal.append(ContractAltered(session=record.digest, who=name))
+            self._end(turn, record, Step.FAIL, Fault.of(exc, name))
+            return
+        digest = hashlib.sha256(rfc8785.dumps(message.envelope)).hexdigest()
+        self._journal.append(ApprovalStored(session=record.digest, name=name, digest=digest))
+        turn.rows.approve(record.digest, name, message.envelope)
+        self._live[record.digest].waiting.pop(name, None)
+        turn.changed[record.digest] = record
+        if turn.rows.approvals(record.digest).keys() == record.roles.keys():
+            self._start_if_ready(turn, self._move(turn, record, Step.APPROVE))
+
+    def _refuse(self, turn: _Turn, name: str, record: SessionRecord, message: Refuse) -> None:
+        if record.state in FINAL:
+            return
+        step = Step.REFUSE if record.state is State.PROPOSED else Step.FAIL
+        self._end(turn, record, step, message.fault.model_copy(update={"who": name}), spare=name)
+
+    def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
+        fault = _attributed(message.fault, name, record)
+        turn.rows.report(name, message.model_copy(update={"fault": fault}))
+        turn.changed[record.digest] = record
+        if record.state in FINAL:
+            return
+        if fault is not None:
+            self._end(turn, record, Step.FAIL, fault, spare=name)
+        elif record.state is not State.RUNNING:
+            what = "reported the end of a session that had not begun"
+            self._end(turn, record, Step.FAIL, Fault(code=GatewayError.code, who=name, what=what))
+        elif turn.rows.reports(record.digest).keys() == record.roles.keys():
+            self._move(turn, record, Step.COMPLETE)
+
+    def _progress(self, name: str, record: SessionRecord, message: Progress) -> None:
+        """Kept in memory: the rows get the last one, with the session's end."""
+        if not record.contract.loss_every:
+            message = message.model_copy(update={"loss": None})  # shown only where the contract discloses it
+        self._live[record.digest].progress[name] = message
+        view = progress_view(message)
+        if view is not None:
+            self._feed.tell(record.digest, _progress_update(name, view.model_dump(mode="json")))
+
+    # Steps
+
+    def _move(self, turn: _Turn, record: SessionRecord, step: Step, fault: Fault | None = None) -> SessionRecord:
+        state = advance(record.state, step)
+        if entry := entry_for(record, state, fault, turn.rows.reports(record.digest)):
+            self._journal.append(entry)
+        moved = turn.rows.set_state(record.digest, state, fault)
+        if state in FINAL:
+            for name, progress in self._live[record.digest].progress.items():
+                turn.rows.set_progress(name, progress)
+        turn.changed[record.digest] = moved
+        log.info("session", session=record.digest, state=str(state), fault=fault.line() if fault else None)
+        return moved
+
+    def _end(self, turn: _Turn, record: SessionRecord, step: Step, fault: Fault, *, spare: str = "") -> SessionRecord:
+        """End it for everybody but the one who said so."""
+        ended = self._move(turn, record, step, fault)
+        turn.send([name for name in record.roles if name != spare], Stop(session=record.digest, fault=fault))
+        return ended
+
+    def _start_if_ready(self, turn: _Turn, record: SessionRecord) -> SessionRecord:
+        """Start what all approved as soon as all are connected."""
+        if record.state is not State.APPROVED or not record.roles.keys() <= self._lines.keys():
+            return record
+        started = self._move(turn, record, Step.START)
+        approvals = turn.rows.approvals(record.digest)
+        turn.send(record.roles, Start(session=record.digest, approvals=approvals))
+        return started
+
+    def _catch_up(self, turn: _Turn, name: str, record: SessionRecord) -> None:
+        """Say again where a session stands; a daemon acts on each message once."""
+        match record.state:
+            case State.PROPOSED:
+                turn.send([name], Proposal(contract=record.text))
+            case State.RUNNING if name not in turn.rows.reports(record.digest):
+                turn.send([name], Start(session=record.digest, approvals=turn.rows.approvals(record.digest)))
+            case State.REFUSED | State.CANCELLED | State.FAILED | State.EXPIRED if record.fault:
+                turn.send([name], Stop(session=record.digest, fault=record.fault))
+            case _:
+                pass
+
+    def _fail_if_lost(self, turn: _Turn, record: SessionRecord) -> None:
+        reports = turn.rows.reports(record.digest)
+        lost = [name for name in record.roles if name not in reports and self._is_overdue(name)]
+        if lost:
+            error = PeerLost(
+                ", ".join(lost),
+                f"left the gateway during the session and did not return within {self._settings.absence_s:g} s",
+                action="ask its operator whether its daemon runs, then propose the session again",
+            )
+            self._end(turn, record, Step.FAIL, Fault.of(error, lost[0]))
+
+    def _is_overdue(self, name: str) -> bool:
+        if name in self._lines:
+            return False
+        if name in self._gone:
+            return self._monotonic() - self._gone[name] > self._settings.absence_s
+        return self._monotonic() - self._began > self._settings.restart_grace_s
+
+    def _view(self, record: SessionRecord, rows: Rows) -> SessionView:
+        return session_view(record, rows, self._live.get(record.digest, Live()), self._lines)
+
+
+def _attributed(fault: Fault | None, reporter: str, record: SessionRecord) -> Fault | None:
+    """A fault may name another participant of the session (who went away), and nobody else."""
+    if fault is None or fault.who in record.roles:
+        return fault
+    return fault.model_copy(update={"who": reporter})
+
+
+def _found(rows: Rows, digest: str) -> SessionRecord:
+    if record := rows.session(digest):
+        return record
+    raise NotFound("this gateway has no such session", action="see `privity session list`")
+
+
+def _directory(rows: Rows) -> Directory:
+    return Directory(
+        {
+            member.name: Listed(member.name, member.role, member.public_key, rows.published(member.name))
+            for member in rows.members()
+        }
+    )
+
+
+def _state_update(view: SessionView) -> Update:
+    return Update("state", view.model_dump(mode="json"), final=view.state in FINAL)
+
+
+def _progress_update(name: str, progress: dict[str, object]) -> Update:
+    return Update("progress", {"who": name, **progress})

@@ -1,0 +1,398 @@
+"""What a node's and the dealer's daemon have in common: one session's way from proposal to end at this participant.
+
+Order, everywhere: record in the audit log, commit to the store, act. No record, no act.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.metadata
+import signal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import structlog
+
+from mpc.errors import PrivityError
+from parties.audit import events
+from parties.audit.log import AuditLog
+from parties.contract import Approval, Contract, check_approvals, parse_contract, sign_approval
+from parties.control import ControlStream
+from parties.errors import ContractError, LifecycleError, PartnerError, WorkerFailed
+from parties.home import Home
+from parties.job import Answer, Broken, Done, Report
+from parties.lifecycle import FINAL, State, Step
+from parties.local import serve_local
+from parties.messages import (
+    Approve,
+    Fault,
+    Finished,
+    FromDaemon,
+    FromGateway,
+    Head,
+    Proposal,
+    Refuse,
+    Start,
+    Stop,
+    Waiting,
+)
+from parties.partners import Partners
+from parties.store import Session, SessionStore
+from parties.supervisor import Process
+from parties.tls import TlsKey
+
+PEER_LOST = "engine.peer-lost"
+CAUSE_WAIT_S = 3.0  # when a peer vanished, its own reason may be on the way through the gateway
+
+log = structlog.get_logger("privity")
+
+
+@dataclass
+class Live:
+    """A session that this daemon approved and has not ended."""
+
+    contract: Contract
+    tls: TlsKey
+    envelope: dict[str, Any]
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    process: Process | None = None
+    stopped: Fault | None = None
+    stop_event: asyncio.Event = field(default_factory=asyncio.Event)
+    done: Done | None = None
+    broken: Broken | None = None
+
+
+class Daemon(ABC):
+    """A participant's daemon; nodes and dealers say what they check and what their processes do."""
+
+    role: Literal["node", "dealer"]
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.settings = home.settings
+        self.name = self.settings.name
+        self.identity = home.identity
+        self.partners = Partners(home.path("partners.json"))
+        self.store = SessionStore(home.path("state.sqlite"))
+        self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name))
+        self.stream = ControlStream(home, self.on_connect, self.on_message)
+        self.live: dict[str, Live] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # what differs
+
+    @property
+    @abstractmethod
+    def endpoint(self) -> str:
+        """HOST:PORT that workers of other parties dial."""
+
+    @abstractmethod
+    def examine(self, contract: Contract) -> None:
+        """Check everything that only this kind of participant can. Raises: PrivityError if it must be refused."""
+
+    @abstractmethod
+    def signs_by_itself(self) -> bool:
+        """Whether a contract that passed is signed without the operator."""
+
+    @abstractmethod
+    async def launch(self, live: Live, epoch: int) -> Process:
+        """Start the session's process."""
+
+    @abstractmethod
+    async def on_report(self, live: Live, report: Report) -> Answer | None:
+        """What a process said, besides its end."""
+
+    @abstractmethod
+    def finish(self, live: Live, done: Done) -> None:
+        """Record what a completed run leaves here."""
+
+    def greetings(self) -> list[FromDaemon]:
+        """What to tell the gateway at each connection, besides the log's head."""
+        return []
+
+    # the gateway's messages
+
+    def on_connect(self) -> list[FromDaemon]:
+        return [*self.greetings(), Head(note=self.journal.head())]
+
+    async def on_message(self, message: FromGateway) -> None:
+        if isinstance(message, Proposal):
+            await self.receive(message.contract.encode())
+        elif isinstance(message, Start):
+            self._spawn(self.start(message))
+        elif isinstance(message, Stop):
+            self.stop(message.session, message.fault)
+
+    async def receive(self, content: bytes) -> None:
+        """A proposed contract: refuse it, sign it, or let it wait for the operator."""
+        digest = hashlib.sha256(content).hexdigest()
+        if (known := self.store.find(digest)) is not None:
+            self._answer_again(known)
+            return
+        try:
+            contract = parse_contract(content)
+        except PrivityError as exc:
+            self.journal.append(events.ContractRefused(session=digest, by="policy", reason=exc.code))
+            self.stream.send(Refuse(session=digest, fault=Fault.of(exc, self.name)))
+            return
+        self.journal.append(events.ContractReceived(session=digest, parties=len(contract.parties)))
+        self.store.receive(digest, content.decode())
+        try:
+            await asyncio.to_thread(self._examine, contract)
+        except PrivityError as exc:
+            self.refuse(digest, exc, by="policy")
+            return
+        if self.signs_by_itself():
+            self.approve(digest, by="policy")
+        else:
+            self.stream.send(Waiting(session=digest, reason=f"waits for the operator of {self.name}"))
+
+    def _examine(self, contract: Contract) -> None:
+        """What every participant checks, then what this kind does."""
+        own = contract.dealer if self.role == "dealer" else contract.party(self.name)
+        if own.name != self.name or own.key != self.identity.public:
+            raise ContractError(
+                f"the contract names another key for {self.name} than its own",
+                action="the gateway swapped a key; call its operator",
+            )
+        others = [p for p in (*contract.parties, contract.dealer) if p.name != self.name]
+        try:
+            self.partners.check(list(others))
+        except PartnerError:
+            self._record_mismatch(contract)
+            raise
+        if contract.expires <= datetime.now(UTC):
+            raise ContractError("the contract has expired", action="propose the session again")
+        contract.check_derived()
+        self.examine(contract)
+
+    def _record_mismatch(self, contract: Contract) -> None:
+        known = self.partners.all()
+        for participant in (*contract.parties, contract.dealer):
+            if participant.name != self.name and known.get(participant.name) != participant.fingerprint:
+                self.journal.append(
+                    events.PartnerMismatched(
+                        name=participant.name,
+                        confirmed=known.get(participant.name),
+                        presented=participant.fingerprint,
+                        session=contract.digest,
+                    )
+                )
+
+    def _answer_again(self, known: Session) -> None:
+        """After a reconnect: what this participant said before still stands."""
+        if known.state is State.PROPOSED:
+            self.stream.send(Waiting(session=known.digest, reason=f"waits for the operator of {self.name}"))
+        elif known.digest in self.live:
+            self.stream.send(Approve(session=known.digest, envelope=self.live[known.digest].envelope))
+        elif known.fault is not None and known.state is State.REFUSED:
+            self.stream.send(Refuse(session=known.digest, fault=known.fault))
+
+    # decisions
+
+    def approve(self, digest: str, *, by: Literal["operator", "policy"]) -> None:
+        """Sign. Raises: LifecycleError if there is nothing to sign, ContractError if it expired meanwhile."""
+        session = self.store.get(digest)
+        contract = parse_contract(session.contract.encode())
+        if session.state is not State.PROPOSED:
+            raise LifecycleError(f"session {digest[:12]} is {session.state}; there is nothing to approve")
+        if contract.expires <= datetime.now(UTC):
+            self.journal.append(events.ContractExpired(session=session.digest))
+            self.store.step(session.digest, Step.EXPIRE)
+            raise ContractError("the contract has expired", action="propose the session again")
+        tls = TlsKey.generate(self.name, now=datetime.now(UTC))
+        approval = Approval(
+            contract=session.digest,
+            name=self.name,
+            role="dealer" if self.role == "dealer" else "party",
+            certificate=tls.certificate,
+            endpoint=self.endpoint,
+        )
+        self.journal.append(events.ContractApproved(session=session.digest, by=by))
+        self.store.step(session.digest, Step.APPROVE)
+        live = Live(contract, tls, sign_approval(self.identity, approval))
+        self.live[session.digest] = live
+        self.stream.send(Approve(session=session.digest, envelope=live.envelope))
+
+    def refuse(self, digest: str, error: PrivityError, *, by: Literal["operator", "policy"]) -> None:
+        """Raises: LifecycleError if it was answered before."""
+        session = self.store.get(digest)
+        fault = Fault.of(error, self.name)
+        self.journal.append(events.ContractRefused(session=session.digest, by=by, reason=error.code))
+        self.store.step(session.digest, Step.REFUSE, fault)
+        self.stream.send(Refuse(session=session.digest, fault=fault))
+
+    def stop(self, digest: str, fault: Fault) -> None:
+        """Somebody refused, failed, vanished or cancelled: this side ends too."""
+        live, session = self.live.get(digest), self.store.find(digest)
+        if live is not None and live.process is not None:
+            live.stopped = fault
+            live.stop_event.set()
+            live.process.kill()
+            return
+        if session is None or session.state in FINAL:
+            if live is not None:
+                live.stopped = fault
+                live.stop_event.set()
+            return
+        self._end_without_run(session, fault)
+
+    def _end_without_run(self, session: Session, fault: Fault) -> None:
+        self.live.pop(session.digest, None)
+        self.journal.append(events.SessionCancelled(session=session.digest, reason=fault.code, who=fault.who))
+        self.store.step(session.digest, Step.CANCEL, fault)
+
+    # the run
+
+    async def start(self, message: Start) -> None:
+        """All approvals are there: check every one, begin the epoch, run the session's process to its end."""
+        live = self.live.get(message.session)
+        if live is None or live.approvals:
+            log.warning("a start came for a session that is not waiting for one", session=message.session[:12])
+            return
+        try:
+            live.approvals = check_approvals(live.contract, message.approvals)
+            if live.approvals[self.name].certificate != live.tls.certificate:
+                raise ContractError(f"the approval that came for {self.name} is not the one that it signed")
+            self.journal.append(
+                events.SessionStarted(session=message.session, epoch=1, parties=len(live.contract.parties))
+            )
+            self.store.begin_epoch(message.session, 1)
+            self.store.step(message.session, Step.START)
+            live.process = await self.launch(live, 1)
+            self.journal.append(events.WorkerStarted(session=message.session, epoch=1, certificate=live.tls.sha256))
+            status = await live.process.run(lambda report: self._hear(live, report))
+            self.journal.append(events.WorkerEnded(session=message.session, exit=status))
+            await self._conclude(live, status)
+        except PrivityError as exc:
+            self._fail(live, Fault.of(exc, self.name))
+
+    async def _hear(self, live: Live, report: Report) -> Answer | None:
+        if isinstance(report, Done):
+            live.done = report
+        elif isinstance(report, Broken):
+            live.broken = report
+            log.error("worker failed", code=report.code, what=report.what, action=report.action)
+        else:
+            return await self.on_report(live, report)
+        return None
+
+    async def _conclude(self, live: Live, status: int) -> None:
+        digest = live.contract.digest
+        if live.done is not None and status == 0:
+            self.finish(live, live.done)
+            self.journal.append(
+                events.SessionCompleted(session=digest, rounds=live.done.rounds, bytes_sent=live.done.bytes_sent)
+            )
+            self.store.step(digest, Step.COMPLETE)
+            self._end(live, None)
+            return
+        fault = live.broken.fault(self.name) if live.broken is not None else self._death(status)
+        if live.stopped is None and fault.code == PEER_LOST:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(live.stop_event.wait(), CAUSE_WAIT_S)
+        self._fail(live, live.stopped or fault)
+
+    def _death(self, status: int) -> Fault:
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        error = WorkerFailed(
+            f"the worker of {self.name} {how}", action="see its operational log, then propose the session again"
+        )
+        return Fault.of(error, self.name)
+
+    def _fail(self, live: Live, fault: Fault) -> None:
+        digest = live.contract.digest
+        self.journal.append(events.SessionFailed(session=digest, reason=fault.code, who=fault.who))
+        state = self.store.get(digest).state
+        if state not in FINAL:
+            self.store.step(digest, Step.FAIL, fault)
+        self._end(live, fault)
+
+    def _end(self, live: Live, fault: Fault | None) -> None:
+        done = live.done or Done()
+        self.live.pop(live.contract.digest, None)
+        self.stream.send(Head(note=self.journal.head()))
+        self.stream.send(
+            Finished(
+                session=live.contract.digest,
+                seconds=done.seconds,
+                rounds=done.rounds,
+                bytes_sent=done.bytes_sent,
+                fault=fault,
+            )
+        )
+
+    # the daemon's life
+
+    @abstractmethod
+    async def listen(self) -> None:
+        """Open the inbound port."""
+
+    @abstractmethod
+    async def unlisten(self) -> None:
+        """Close it."""
+
+    def local_handlers(self) -> dict[str, Any]:
+        """What the operator may ask for through the local socket."""
+        return {}
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT. Raises: PrivityError if the gateway rejects this daemon."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        await self.listen()
+        local = await serve_local(self.home.directory, self.local_handlers())
+        self._fail_interrupted()
+        self.journal.append(events.ServiceStarted(role=self.role, version=importlib.metadata.version("privity")))
+        print(f'{{"ready": "{self.name}", "endpoint": "{self.endpoint}"}}', flush=True)  # noqa: T201 - for supervisors
+        stream = asyncio.create_task(self.stream.run())
+        stopping = asyncio.create_task(ended.wait())
+        try:
+            await asyncio.wait({stream, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._shut_down(local)
+            stopping.cancel()
+        if stream.done():
+            stream.result()
+        stream.cancel()
+
+    def _fail_interrupted(self) -> None:
+        """Sessions whose keys died with the last daemon can't go on."""
+        error = WorkerFailed(f"the daemon of {self.name} was restarted", action="propose the session again")
+        fault = Fault.of(error, self.name)
+        for digest in self.store.fail_unfinished(fault):
+            self.journal.append(events.SessionFailed(session=digest, reason=fault.code, who=self.name))
+            self.stream.send(Finished(session=digest, seconds=0, rounds=0, bytes_sent=0, fault=fault))
+
+    async def _shut_down(self, local: asyncio.Server) -> None:
+        local.close()
+        for live in list(self.live.values()):
+            if live.process is not None:
+                live.process.kill()
+        for task in list(self._tasks):
+            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+                await asyncio.wait_for(task, 5)
+        await self.unlisten()
+        self.journal.append(events.ServiceStopped(role=self.role))
+        self.journal.close()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished_task)
+
+    def _finished_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a session's task ended unexpectedly", kind=type(error).__name__, exc_info=error)
+
+
+def origin_of(name: str) -> str:
+    """The name of a participant's log."""
+    return f"privity/{name}"

@@ -1,0 +1,351 @@
+"""A party's node: its vault, its policy, its listener, and one worker process a session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from pydantic import SecretStr
+
+from mpc.errors import PrivityError
+from parties.audit import events
+from parties.contract import Contract, parse_contract
+from parties.daemon import Daemon, Live
+from parties.errors import ContractError, LifecycleError, PolicyRefusal
+from parties.home import Home
+from parties.identity import write_private
+from parties.job import Advanced, Answer, Done, Intent, Matched, Outcome, PartyJob, Report, TlsMaterial
+from parties.lifecycle import State
+from parties.links import MAX_GREETING_BYTES, parse_greeting
+from parties.messages import FromDaemon, Progress, Publish, PublishedData
+from parties.partners import Partners
+from parties.policy import check, load_policy
+from parties.schema import check_features, check_label
+from parties.sources import read_csv
+from parties.supervisor import Process
+from parties.tables import features, labels
+from parties.tls import split_address
+from parties.vault import Vault, load_master_key
+
+GREETING_S = 5.0
+
+log = structlog.get_logger("privity")
+
+
+class Node(Daemon):
+    role: Literal["node", "dealer"] = "node"
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home)
+        self.vault = Vault(home.path("vault"), load_master_key(home.path("vault.key")))
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._inboxes: dict[str, socket.socket] = {}
+        self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
+
+    # contracts
+
+    def examine(self, contract: Contract) -> None:
+        """The policy, then the data: what is wrong with it must show before anybody signs."""
+        party = contract.party(self.name)
+        check(load_policy(self.home.path("policy.toml")), contract, party.columns)
+        manifest = self.vault.manifest(party.data)
+        if manifest.version != party.data_version or manifest.table.rows != party.rows:
+            raise ContractError(
+                f"data set '{party.data}' is not in the version that the contract names",
+                action="propose the session again",
+            )
+        table = self.vault.open(party.data)
+        self.journal.append(
+            events.DataRead(
+                name=party.data,
+                version=manifest.version,
+                rows=table.rows,
+                columns=len(party.columns),
+                session=contract.digest,
+            )
+        )
+        if party.columns:
+            check_features(manifest.table, party.columns)
+            features(table, party.columns)
+        if contract.label.party == self.name:
+            check_label(manifest.table, contract.label.column)
+            labels(table, contract.label.column, contract.label.positive)
+
+    def signs_by_itself(self) -> bool:
+        return load_policy(self.home.path("policy.toml")).approve == "automatic"
+
+    def greetings(self) -> list[FromDaemon]:
+        return [self._published()]
+
+    def _published(self) -> Publish:
+        manifests = [self.vault.manifest(name) for name in self.vault.list()]
+        return Publish(data=tuple(PublishedData(table=m.table, version=m.version) for m in manifests))
+
+    # a session's worker
+
+    async def launch(self, live: Live, epoch: int) -> Process:
+        """One worker, with its job, its data key and a socket on which peers' connections arrive."""
+        party = live.contract.party(self.name)
+        manifest = self.vault.manifest(party.data)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        job = PartyJob(
+            name=self.name,
+            contract=live.contract.canonical().decode(),
+            approvals=live.approvals,
+            epoch=epoch,
+            tls=TlsMaterial(key_pem=SecretStr(live.tls.key_pem.decode()), certificate=live.tls.certificate),
+            data_key=SecretStr(self.vault.data_key(party.data).reveal().hex()),
+            manifest=manifest.model_dump_json(),
+            data_path=str(self.vault.path(manifest)),
+            sockets_fd=theirs.fileno(),
+        )
+        self.journal.append(
+            events.DataRead(
+                name=party.data,
+                version=manifest.version,
+                rows=manifest.table.rows,
+                columns=len(party.columns),
+                session=live.contract.digest,
+            )
+        )
+        with theirs:
+            process = await Process.start(job, (theirs.fileno(),))
+        self._inboxes[live.contract.digest] = ours
+        return process
+
+    async def on_report(self, live: Live, report: Report) -> Answer | None:
+        digest = live.contract.digest
+        if isinstance(report, Intent):
+            return await asyncio.to_thread(self._record, live.contract, report)
+        if isinstance(report, Matched):
+            self.journal.append(events.RecordsMatched(session=digest, rows=report.rows, equal=True))
+        elif isinstance(report, Advanced):
+            self.stream.send(Progress(session=digest, **report.model_dump(exclude={"type"})))
+        return None
+
+    def _record(self, contract: Contract, intent: Intent) -> Answer:
+        """Record a disclosure that the contract names, or refuse it: no record, no act."""
+        for item in contract.disclosures:
+            if (item.name, item.recipient) != (intent.name, intent.recipient):
+                continue
+            count = self._counts.get((contract.digest, item.clause), 0) + 1
+            if count > item.count or intent.values > item.values:
+                break
+            self.journal.append(
+                events.DisclosureRecorded(
+                    session=contract.digest,
+                    name=item.name,
+                    recipients=(item.recipient,),
+                    shape=(intent.values,),
+                    clause=item.clause,
+                    count=count,
+                )
+            )
+            self._counts[contract.digest, item.clause] = count
+            return Answer()
+        self.journal.append(
+            events.DisclosureRefused(
+                session=contract.digest,
+                name=intent.name,
+                recipients=(intent.recipient,),
+                shape=(intent.values,),
+                who=self.name,
+                reason="engine.disclosure-refused",
+            )
+        )
+        return Answer(refused=f"the contract does not allow '{intent.name}' to {intent.recipient} once more")
+
+    def finish(self, live: Live, done: Done) -> None:
+        digest = live.contract.digest
+        for party in live.contract.parties:
+            if party.name != self.name and done.transcript is not None:
+                self.journal.append(
+                    events.TranscriptCompared(session=digest, partner=party.name, digest=done.transcript, equal=True)
+                )
+        self.journal.append(
+            events.OpeningsCounted(session=digest, rounds=done.openings, words=done.words, bytes_sent=done.bytes_sent)
+        )
+        if done.outcome is not None:
+            self._keep(digest, done.outcome)
+
+    def _keep(self, digest: str, outcome: Outcome) -> None:
+        """What this party was disclosed, in a file that only it reads; its digest, not its values, in the log."""
+        content = outcome.model_dump_json(indent=1).encode()
+        write_private(self.home.path("results") / f"{digest}.json", content)
+        keyed = hashlib.blake2b(content, key=os.urandom(32), digest_size=32).hexdigest()
+        self.journal.append(events.ResultStored(session=digest, name="coefficients", digest=keyed))
+
+    # the inbound port
+
+    @property
+    def endpoint(self) -> str:
+        if self._listener is None:
+            raise LifecycleError("the node does not listen yet")
+        if self.settings.advertise:
+            return self.settings.advertise
+        return f"{split_address(self.settings.listen)[0]}:{self._listener.getsockname()[1]}"
+
+    async def listen(self) -> None:
+        host, port = self.settings.listen.rsplit(":", 1)
+        self._listener = socket.create_server((host, int(port)), backlog=64)
+        self._listener.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def unlisten(self) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+        if self._listener is not None:
+            self._listener.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._listener is not None:
+            raw, _ = await loop.sock_accept(self._listener)
+            self._spawn(self._hand_over(raw))
+
+    async def _hand_over(self, raw: socket.socket) -> None:
+        """Give a connection to the worker of the session that its first line names."""
+        with raw:
+            try:
+                line = await asyncio.wait_for(_first_line(raw), GREETING_S)
+                greeting = parse_greeting(line)
+            except (PrivityError, OSError, TimeoutError):
+                return
+            inbox = self._inboxes.get(greeting.session)
+            if inbox is None:
+                return  # not live here yet; the caller tries again
+            with contextlib.suppress(OSError):
+                socket.send_fds(inbox, [line], [raw.fileno()])
+
+    def _end(self, live: Live, fault: Any) -> None:
+        inbox = self._inboxes.pop(live.contract.digest, None)
+        if inbox is not None:
+            inbox.close()
+        super()._end(live, fault)
+
+    # the operator
+
+    def local_handlers(self) -> dict[str, Any]:
+        desk = Desk(self.home, self.journal, self.vault, self.partners)
+
+        async def data_add(request: dict[str, Any]) -> Any:
+            added = await asyncio.to_thread(desk.data_add, **request)
+            self.stream.send(self._published())
+            return added
+
+        async def data_remove(request: dict[str, Any]) -> Any:
+            await asyncio.to_thread(desk.data_remove, **request)
+            self.stream.send(self._published())
+
+        async def pending(_: dict[str, Any]) -> Any:
+            return [s.contract for s in self.store.all() if s.state is State.PROPOSED]
+
+        async def approve(request: dict[str, Any]) -> Any:
+            digest = self.store.get(request["session"]).digest
+            await asyncio.to_thread(self._examine, parse_contract(self.store.get(digest).contract.encode()))
+            self.approve(digest, by="operator")
+            return digest
+
+        async def refuse(request: dict[str, Any]) -> Any:
+            error = PolicyRefusal(f"the operator of {self.name} refused", action="ask the operator why")
+            digest = self.store.get(request["session"]).digest
+            self.refuse(digest, error, by="operator")
+            return digest
+
+        async def status(_: dict[str, Any]) -> Any:
+            return {
+                "name": self.name,
+                "gateway": self.stream.connected.is_set(),
+                "sessions": {s.digest: s.state.value for s in self.store.all()},
+                "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
+            }
+
+        async def partner_add(request: dict[str, Any]) -> Any:
+            desk.partner_add(**request)
+
+        async def partner_remove(request: dict[str, Any]) -> Any:
+            desk.partner_remove(**request)
+
+        return {
+            "data-add": data_add,
+            "data-remove": data_remove,
+            "partner-add": partner_add,
+            "partner-remove": partner_remove,
+            "pending": pending,
+            "approve": approve,
+            "refuse": refuse,
+            "status": status,
+        }
+
+
+async def _first_line(raw: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    raw.setblocking(False)
+    line = b""
+    while not line.endswith(b"\n") and len(line) < MAX_GREETING_BYTES:
+        content = await loop.sock_recv(raw, MAX_GREETING_BYTES)  # the caller waits for an answer before it goes on
+        if not content:
+            break
+        line += content
+    return line
+
+
+class Desk:
+    """What an operator does to files, each act recorded: through the daemon when one runs, directly when none does."""
+
+    def __init__(self, home: Home, journal: Any, vault: Vault | None, partners: Partners) -> None:
+        self._home, self._journal, self._partners = home, journal, partners
+        self._vault = vault
+
+    def data_add(self, name: str, path: str, id_column: str) -> Any:
+        """Raises: DataError, VaultError."""
+        vault = self._open_vault()
+        table = read_csv(Path(path), id_column)
+        manifest = vault.add(name, table, created=datetime.now(UTC))
+        self._journal.append(
+            events.DataAdded(name=name, version=manifest.version, rows=table.rows, columns=len(manifest.table.columns))
+        )
+        return json.loads(manifest.table.model_dump_json())
+
+    def data_remove(self, name: str) -> None:
+        """Raises: VaultError."""
+        vault = self._open_vault()
+        version: str | None = None
+        with contextlib.suppress(PrivityError):
+            version = vault.manifest(name).version
+        self._journal.append(events.DataRemoved(name=name, version=version))
+        vault.remove(name)
+
+    def partner_add(self, name: str, fingerprint: str) -> None:
+        """Raises: PartnerError."""
+        self._partners.add(name, fingerprint)
+        self._journal.append(events.PartnerAdded(name=name, fingerprint=self._partners.all()[name]))
+
+    def partner_remove(self, name: str) -> None:
+        """Raises: PartnerError."""
+        found = self._partners.all().get(name)
+        self._partners.remove(name)
+        if found is not None:
+            self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
+
+    def _open_vault(self) -> Vault:
+        if self._vault is None:
+            self._vault = Vault(self._home.path("vault"), load_master_key(self._home.path("vault.key")))
+        return self._vault
+
+
+def result_of(home: Home, digest: str) -> Outcome:
+    """What this party was disclosed in a session. Raises: LifecycleError if there is nothing."""
+    found = sorted(home.path("results").glob(f"{digest}*.json"))
+    if len(found) != 1:
+        raise LifecycleError(f"{len(found)} results begin with '{digest}'", action="`privity session list` shows them")
+    return Outcome.model_validate_json(found[0].read_text())

@@ -1,0 +1,130 @@
+"""A daemon's durable state: which contracts it has answered and where each session stands.
+
+A digest is accepted once and an epoch begins once, whatever happens in between: both are committed before anything is
+signed or started.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, event, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from parties.errors import LifecycleError
+from parties.lifecycle import FINAL, State, Step, advance
+from parties.messages import Fault
+
+_METADATA = MetaData()
+_SESSIONS = Table(
+    "sessions",
+    _METADATA,
+    Column("digest", String, primary_key=True),
+    Column("contract", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("received", String, nullable=False),
+    Column("fault", String, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One row: this participant's own view of a session."""
+
+    digest: str
+    contract: str
+    state: State
+    epoch: int  # the last epoch that began; 0: none yet
+    received: str
+    fault: Fault | None
+
+
+class SessionStore:
+    """Sessions in SQLite; every change is one committed transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = create_engine(f"sqlite:///{path}")
+        event.listen(self._engine, "connect", _durable)
+        _METADATA.create_all(self._engine)
+
+    def receive(self, digest: str, contract: str) -> None:
+        """Raises: LifecycleError if this contract came before."""
+        row = {
+            "digest": digest,
+            "contract": contract,
+            "state": State.PROPOSED.value,
+            "epoch": 0,
+            "received": datetime.now(UTC).isoformat(),
+            "fault": "",
+        }
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(_SESSIONS).values(**row))
+        except IntegrityError as exc:
+            raise LifecycleError(f"session {digest[:12]} was received before") from exc
+
+    def find(self, digest: str) -> Session | None:
+        with self._engine.begin() as connection:
+            row = connection.execute(select(_SESSIONS).where(_SESSIONS.c.digest == digest)).one_or_none()
+        return None if row is None else _session(row)
+
+    def get(self, digest: str) -> Session:
+        """The one session whose digest begins so. Raises: LifecycleError if there is none, or several."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(select(_SESSIONS).where(_SESSIONS.c.digest.startswith(digest))).all()
+        if len(rows) != 1 or not digest:
+            raise LifecycleError(
+                f"{len(rows)} sessions begin with '{digest}'", action="`privity session list` shows all of them"
+            )
+        return _session(rows[0])
+
+    def all(self) -> list[Session]:
+        with self._engine.begin() as connection:
+            return [_session(row) for row in connection.execute(select(_SESSIONS).order_by(_SESSIONS.c.received))]
+
+    def step(self, digest: str, step: Step, fault: Fault | None = None) -> State:
+        """Take a step. Raises: LifecycleError if the state does not allow it."""
+        with self._engine.begin() as connection:
+            row = connection.execute(select(_SESSIONS).where(_SESSIONS.c.digest == digest)).one()
+            state = advance(State(row.state), step)
+            changes: dict[str, object] = {"state": state.value}
+            if fault is not None:
+                changes["fault"] = fault.model_dump_json()
+            connection.execute(update(_SESSIONS).where(_SESSIONS.c.digest == digest).values(**changes))
+        return state
+
+    def begin_epoch(self, digest: str, epoch: int) -> None:
+        """Raises: LifecycleError if this epoch, or a later one, began before: its masks are spent."""
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                update(_SESSIONS).where(_SESSIONS.c.digest == digest, _SESSIONS.c.epoch < epoch).values(epoch=epoch)
+            )
+            if changed.rowcount != 1:
+                raise LifecycleError(
+                    f"epoch {epoch} of session {digest[:12]} began before; its masks are spent",
+                    action="propose the session again",
+                )
+
+    def fail_unfinished(self, fault: Fault) -> list[str]:
+        """Sessions that were alive when the daemon ended have lost their keys; returns those failed now."""
+        lost = [s.digest for s in self.all() if s.state not in FINAL and (s.state is not State.PROPOSED)]
+        for digest in lost:
+            self.step(digest, Step.FAIL, fault)
+        return lost
+
+
+def _durable(connection: object, _: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _session(row: object) -> Session:
+    fields = row._mapping  # type: ignore[attr-defined] # noqa: SLF001 - SQLAlchemy's public name
+    fault = Fault.model_validate_json(fields["fault"]) if fields["fault"] else None
+    return Session(
+        fields["digest"], fields["contract"], State(fields["state"]), fields["epoch"], fields["received"], fault
+    )
