@@ -1,4 +1,4 @@
-"""Where the gateway records what it does. No record, no act: an append that raises stops the step that it belongs to."""
+"""Where the gateway records what it does. No record, no act: an append that raises stops the step it belongs to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from parties.audit.events import (
 )
 from parties.lifecycle import State
 from parties.messages import Fault, Finished
+
+MAX_COUNT = 2**53 - 1  # as far as JSON's numbers are whole
 
 
 class Journal(Protocol):
@@ -43,7 +45,7 @@ def entry_for(record: SessionRecord, state: State, fault: Fault | None, reports:
             return SessionCompleted(
                 session=session,
                 rounds=max(report.rounds for report in reports.values()),
-                bytes_sent=sum(report.bytes_sent for report in reports.values()),
+                bytes_sent=min(sum(report.bytes_sent for report in reports.values()), MAX_COUNT),
             )
         case State.FAILED:
             return SessionFailed(session=session, reason=reason, who=who)

@@ -25,7 +25,7 @@ from gateway.journal import Journal, entry_for
 from gateway.resolve import Directory, Listed, resolve
 from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
-from gateway.views import Live, ParticipantView, SessionView, progress_view, session_view
+from gateway.views import Live, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
 from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
 from parties.contract import check_approval
@@ -154,13 +154,9 @@ class Sessions:
 
     @contextmanager
     def watch(self, digest: str) -> Iterator[Watcher]:
-        """A subscription that begins with the present state and progress. Raises: NotFound."""
+        """A subscription that begins with the present state. Raises: NotFound."""
         with self._feed.watch(digest) as watcher:
-            view = self.session(digest)
-            for participant in view.participants:
-                if participant.progress is not None:
-                    watcher.put(_progress_update(participant.name, participant.progress.model_dump(mode="json")))
-            watcher.put(_state_update(view))
+            watcher.put(_state_update(self.session(digest)))
             yield watcher
 
     def participants(self) -> list[ParticipantView]:
@@ -194,9 +190,12 @@ class Sessions:
         line.send(Welcome(gateway=self._settings.name))
         with self._turn() as turn:
             for record in turn.rows.unexpired_sessions(self._clock()):
-                if name in record.roles:
-                    self._catch_up(turn, name, self._start_if_ready(turn, record))
-                    turn.changed.setdefault(record.digest, record)
+                if name not in record.roles:
+                    continue
+                if record.state not in FINAL:
+                    turn.changed[record.digest] = record  # its watchers see that somebody is back
+                if not self._start_if_ready(turn, record):
+                    self._catch_up(turn, name, record)
 
     def disconnected(self, name: str, line: Line) -> None:
         """A stream ended; nothing, if a newer one took its place."""
@@ -304,9 +303,8 @@ class Sessions:
         if not record.contract.loss_every:
             message = message.model_copy(update={"loss": None})  # shown only where the contract discloses it
         self._live[record.digest].progress[name] = message
-        view = progress_view(message)
-        if view is not None:
-            self._feed.tell(record.digest, _progress_update(name, view.model_dump(mode="json")))
+        shown = message.model_dump(mode="json", exclude={"type", "session"})
+        self._feed.tell(record.digest, Update("progress", {"who": name, **shown}))
 
     # Steps
 
@@ -328,14 +326,14 @@ class Sessions:
         turn.send([name for name in record.roles if name != spare], Stop(session=record.digest, fault=fault))
         return ended
 
-    def _start_if_ready(self, turn: _Turn, record: SessionRecord) -> SessionRecord:
-        """Start what all approved as soon as all are connected."""
+    def _start_if_ready(self, turn: _Turn, record: SessionRecord) -> bool:
+        """Start what all approved as soon as all are connected; whether it did."""
         if record.state is not State.APPROVED or not record.roles.keys() <= self._lines.keys():
-            return record
-        started = self._move(turn, record, Step.START)
+            return False
+        self._move(turn, record, Step.START)
         approvals = turn.rows.approvals(record.digest)
         turn.send(record.roles, Start(session=record.digest, approvals=approvals))
-        return started
+        return True
 
     def _catch_up(self, turn: _Turn, name: str, record: SessionRecord) -> None:
         """Say again where a session stands; a daemon acts on each message once."""
@@ -395,7 +393,3 @@ def _directory(rows: Rows) -> Directory:
 
 def _state_update(view: SessionView) -> Update:
     return Update("state", view.model_dump(mode="json"), final=view.state in FINAL)
-
-
-def _progress_update(name: str, progress: dict[str, object]) -> Update:
-    return Update("progress", {"who": name, **progress})

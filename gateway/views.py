@@ -1,4 +1,4 @@
-"""What REST shows of sessions and participants: frozen models, in which nothing stands that a contract does not disclose."""
+"""What REST shows of sessions and participants: frozen models, with nothing in them that no contract discloses."""
 
 from __future__ import annotations
 

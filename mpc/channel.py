@@ -94,7 +94,13 @@ class MemoryChannel:
     """Parties as threads of one process, over queues: for simulation and kernel tests."""
 
     def __init__(
-        self, rank: int, queues: Mapping[tuple[int, int], queue.SimpleQueue[bytes | None]], world: int, *, session: bytes, epoch: int
+        self,
+        rank: int,
+        queues: Mapping[tuple[int, int], queue.SimpleQueue[bytes | None]],
+        world: int,
+        *,
+        session: bytes,
+        epoch: int,
     ) -> None:
         self.rank, self.world, self.counters = rank, world, Counters()
         self._queues, self._sequencer = queues, Sequencer(session, epoch)

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
-from crypten.communicator.communicator import Communicator
 from torch.distributed import ReduceOp
 
 from mpc.channel import Channel
 from mpc.errors import DisclosureRefused, EngineError
+from mpc.shim import Communicator
 from mpc.transcript import Transcript
 
 _local = threading.local()
@@ -85,11 +85,17 @@ class ChannelCommunicator(Communicator):
         self._require_mask()
         own = tensor.contiguous().numpy()
         expectation = ("i8", own.shape)
-        received = self.channel.exchange("open", dict.fromkeys(self._peers, own), dict.fromkeys(self._peers, expectation))
+        received = self.channel.exchange(
+            "open", dict.fromkeys(self._peers, own), dict.fromkeys(self._peers, expectation)
+        )
         return [tensor if rank == self.channel.rank else _tensor(received[rank]) for rank in range(self.channel.world)]
 
     def all_reduce(
-        self, tensor: torch.Tensor | list[torch.Tensor], op: Any = ReduceOp.SUM, async_op: bool = False, batched: bool = False
+        self,
+        tensor: torch.Tensor | list[torch.Tensor],
+        op: Any = ReduceOp.SUM,
+        async_op: bool = False,
+        batched: bool = False,
     ) -> Any:
         del async_op
         if batched:

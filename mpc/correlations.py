@@ -1,8 +1,8 @@
 """Every kind of correlated randomness, defined once for the parties' side and the dealer's.
 
-A tuple has a number. Each party expands its shares of a tuple's parts from its own stream of that number; the value that
-belongs to them is shared likewise, but for one party, the corrected one, which receives `value - other shares` from the
-dealer. The role rotates with the number, so the order in which requests reach the dealer does not matter.
+A tuple has a number. Each party expands its shares of a tuple's parts from its own stream of that number; the value
+that belongs to them is shared likewise, but for one party, the corrected one, which receives `value - other shares`
+from the dealer. The role rotates with the number, so the order in which requests reach the dealer does not matter.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Request:
         if self.kind == "triple":
             one, other = (torch.empty(size, device="meta") for size in self.sizes)
             return tuple(getattr(torch, self.op)(one, other).shape)
-        return tuple(torch.broadcast_shapes(*self.sizes))
+        return tuple(np.broadcast_shapes(*self.sizes))
 
     @property
     def xor(self) -> bool:
@@ -65,7 +65,10 @@ def decode_request(message: bytes, max_words: int) -> Request:
     try:
         fields: dict[str, Any] = json.loads(message)
         request = Request(
-            int(fields["number"]), fields["kind"], tuple(tuple(map(int, size)) for size in fields["sizes"]), fields["op"]
+            int(fields["number"]),
+            fields["kind"],
+            tuple(tuple(map(int, size)) for size in fields["sizes"]),
+            fields["op"],
         )
     except (ValueError, KeyError, TypeError) as exc:
         raise ProtocolError("a party's request for correlated randomness is malformed") from exc
@@ -99,7 +102,7 @@ def _value(request: Request, parts: list[list[Words]]) -> Words:
     if request.kind == "wraps":
         return count_wraps(list(columns[0]))
     if request.kind == "b2a":
-        return np.bitwise_xor.reduce(columns[0])
+        return np.asarray(np.bitwise_xor.reduce(columns[0]), dtype=np.int64)
     if request.kind == "binary":
         one, other = (np.bitwise_xor.reduce(column) for column in columns)
         return np.asarray(one & other, dtype=np.int64)

@@ -88,8 +88,10 @@ class Discloser:
         received = self._channel.exchange(
             "disclosure",
             {peer: fresh for peer in others if peer in recipients},
-            {peer: ("i8", share.shape) for peer in others} if rank in recipients else {},
+            dict.fromkeys(others, ("i8", share.shape)) if rank in recipients else {},
         )
         if rank not in recipients:
             return None
-        return np.asarray(fresh + sum(received.values()), dtype=np.int64)
+        for theirs in received.values():
+            fresh = fresh + theirs.astype(np.int64)
+        return fresh

@@ -21,7 +21,9 @@ MAX_DIMENSIONS = 4
 NAME_BYTES = 32
 DTYPES = {"u1": 1, "i4": 2, "i8": 3}  # closed: little-endian bytes, 32-bit and 64-bit integers
 _CODES = {code: dtype for dtype, code in DTYPES.items()}
-_HEADER = struct.Struct("<4sBBBx32sIQ32s4QQ")  # magic, version, dtype, dimensions, session, epoch, sequence, name, shape, length
+_HEADER = struct.Struct(
+    "<4sBBBx32sIQ32s4QQ"
+)  # magic, version, dtype, dimensions, session, epoch, sequence, name, shape, length
 HEADER_BYTES = _HEADER.size
 
 Array = NDArray[np.generic]
@@ -65,7 +67,16 @@ def encode_header(header: Header) -> bytes:
     padded = (*header.shape, *(0,) * (MAX_DIMENSIONS - len(header.shape)))
     code = DTYPES[header.dtype]
     return _HEADER.pack(
-        MAGIC, VERSION, code, len(header.shape), header.session, header.epoch, header.sequence, name, *padded, header.length
+        MAGIC,
+        VERSION,
+        code,
+        len(header.shape),
+        header.session,
+        header.epoch,
+        header.sequence,
+        name,
+        *padded,
+        header.length,
     )
 
 
@@ -75,7 +86,9 @@ def decode_header(content: bytes | bytearray | memoryview) -> Header:
         raise ProtocolError(f"a header has {HEADER_BYTES} bytes, {len(content)} came")
     magic, version, code, dimensions, session, epoch, sequence, name, *rest = _HEADER.unpack(content)
     if magic != MAGIC or version != VERSION:
-        raise ProtocolError("a frame does not begin as one of this version", action="run the same version on both sides")
+        raise ProtocolError(
+            "a frame does not begin as one of this version", action="run the same version on both sides"
+        )
     if code not in _CODES or dimensions > MAX_DIMENSIONS or any(rest[dimensions:MAX_DIMENSIONS]):
         raise ProtocolError("a frame's type or shape is malformed")
     try:

@@ -52,7 +52,7 @@ def agree(channel: Channel, dealer: Link, digest: bytes, epoch: int) -> SessionK
     common = secrets.token_bytes(KEY_BYTES)
     own = {peer: secrets.token_bytes(KEY_BYTES) for peer in others}
     outgoing = {peer: np.frombuffer(common + own[peer], dtype="u1") for peer in others}
-    incoming = channel.exchange("keys", outgoing, {peer: ("u1", (2 * KEY_BYTES,)) for peer in others})
+    incoming = channel.exchange("keys", outgoing, dict.fromkeys(others, ("u1", (2 * KEY_BYTES,))))
     theirs = {peer: incoming[peer].tobytes() for peer in others}
     contributions = b"".join(
         common if rank == channel.rank else theirs[rank][:KEY_BYTES] for rank in range(channel.world)
@@ -61,7 +61,9 @@ def agree(channel: Channel, dealer: Link, digest: bytes, epoch: int) -> SessionK
     for peer in others:
         halves = sorted([(channel.rank, own[peer]), (peer, theirs[peer][KEY_BYTES:])])
         pairs[peer] = _bind(b"".join(half for _, half in halves), digest, epoch, "pair")
-    return SessionKeys(channel.rank, _bind(contributions, digest, epoch, "parties"), pairs, _with_dealer(dealer, digest, epoch))
+    return SessionKeys(
+        channel.rank, _bind(contributions, digest, epoch, "parties"), pairs, _with_dealer(dealer, digest, epoch)
+    )
 
 
 def _with_dealer(dealer: Link, digest: bytes, epoch: int) -> Secret:

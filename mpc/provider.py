@@ -6,14 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor
-from crypten.mpc.provider.provider import TupleProvider
 
 from mpc.channel import Link
 from mpc.correlations import GOODBYE, OPERATIONS, Request, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
 from mpc.randomness import Words
+from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
 
 NAME = "DEALER"
 

@@ -62,7 +62,7 @@ class Stream:
         """The next words, uniform in 0 .. 2**bits - 1 (as int64: all 64 bits used whole). Shapes may be empty."""
         count = prod(shape)
         drawn = np.frombuffer(bytearray(self._cipher.update(bytes(8 * count))), dtype="<i8").reshape(shape)
-        return drawn if bits == 64 else drawn & ((1 << bits) - 1)  # noqa: PLR2004
+        return drawn if bits == 64 else drawn & ((1 << bits) - 1)
 
 
 class Streams:
@@ -75,7 +75,9 @@ class Streams:
     def open(self, slot: int) -> Stream:
         """Raises: MaskReuse if this slot was opened before."""
         if slot in self._opened:
-            raise MaskReuse(f"slot {slot} of a stream was asked for twice", action="the session must end; propose it anew")
+            raise MaskReuse(
+                f"slot {slot} of a stream was asked for twice", action="the session must end; propose it anew"
+            )
         self._opened.add(slot)
         return Stream(self._key, slot)
 

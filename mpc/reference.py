@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from crypten.mpc import MPCTensor
-from crypten.mpc.primitives import ArithmeticSharedTensor
 from numpy.typing import NDArray
 
 from mpc.program import Program
 from mpc.randomness import Words
+from mpc.shim import ArithmeticSharedTensor, MPCTensor
 
 MOMENTUM_BITS = 6
 
@@ -28,7 +27,9 @@ _LOG1P = (0.0000224, 0.9988743, -0.4902137, 0.2852674, -0.1315841, 0.0305048)
 class SharedTable:
     """All parties' columns and the labels, secret-shared once."""
 
-    def __init__(self, program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
+    def __init__(
+        self, program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+    ) -> None:
         self._bits = program.fraction_bits
         blocks = [
             self._share(block if part.owner == rank else None, (program.rows, part.columns), part.owner)
@@ -57,7 +58,7 @@ def _ring(share: torch.Tensor, bits: int) -> Any:
     return _wrap(ArithmeticSharedTensor.from_shares(share, precision=bits))
 
 
-def _truncated(share: torch.Tensor, divisor: int) -> torch.Tensor:
+def _truncated(share: torch.Tensor, divisor: int) -> Any:
     """A sharing of the value divided by a public integer, by CrypTen's truncation. Error: 1 in the last place."""
     return ArithmeticSharedTensor.from_shares(share.clone(), precision=0).div_(divisor).share
 
@@ -89,7 +90,8 @@ class Weights:
 
     def ahead(self) -> torch.Tensor:
         """Where the gradient is taken, at the coarse scale."""
-        return _truncated(self._ahead, 1 << self._program.fine_bits)
+        ahead: torch.Tensor = _truncated(self._ahead, 1 << self._program.fine_bits)
+        return ahead
 
     def step(self, gradient: torch.Tensor, iteration: int) -> None:
         """One step of Nesterov's method with momentum t / (t + 3)."""
@@ -107,7 +109,9 @@ class Weights:
 class Fitter:
     """One run: `step` iterates, `loss` is the last step's mean training loss as a share of one word."""
 
-    def __init__(self, program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
+    def __init__(
+        self, program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+    ) -> None:
         self._program = program
         self._table = SharedTable(program, block, labels, rank)
         self.weights = Weights(program)
@@ -126,4 +130,3 @@ class Fitter:
         gradient = table.Xt.matmul(residual).share
         self.weights.step(torch.cat([gradient, residual.sum().share.reshape(1)]), iteration)
         return share
-

@@ -6,10 +6,7 @@ The globals hold proxies that look up this thread's runtime, so a worker process
 from __future__ import annotations
 
 import secrets
-import sys
 import threading
-import types
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,48 +14,19 @@ from typing import Any, Self
 import torch
 
 from mpc.channel import Channel, Link
+from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Discloser, Ledger
 from mpc.errors import EngineError, UnsupportedVersion
 from mpc.keys import SessionKeys
 from mpc.program import FRACTION_BITS, Program
+from mpc.provider import NAME, DealerProvider
 from mpc.randomness import KEY_BYTES, Secret, Stream, Words
+from mpc.shim import beaver, cfg, crypten
 from mpc.transcript import Transcript
 
-TRIED_TORCH = ("2.13",)
-_REGISTRATION = "torch.onnx._internal.registration"
 _CPU = torch.device("cpu")
 _MASKED_PROTOCOLS = ("mul", "matmul", "square", "wraps", "AND", "B2A_single_bit")
 
-
-def _import_crypten() -> Any:
-    """crypten 0.4.1 imports a module that torch 2.9 took out; a stand-in with the one name that it asks for will do."""
-    if not torch.__version__.startswith(TRIED_TORCH):
-        warnings.warn(f"torch {torch.__version__} was not tried with this engine; {TRIED_TORCH[0]} was", stacklevel=2)
-    try:
-        __import__(_REGISTRATION)
-    except ImportError:
-        module = types.ModuleType(_REGISTRATION)
-        module.registry = types.SimpleNamespace(is_registered_op=lambda *_: False)  # type: ignore[attr-defined]
-        sys.modules[_REGISTRATION] = module
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import crypten
-        import crypten.mpc
-
-    return crypten
-
-
-crypten = _import_crypten()
-
-import crypten.communicator  # noqa: E402
-import crypten.common.rng  # noqa: E402
-import crypten.mpc.primitives.arithmetic  # noqa: E402
-import crypten.mpc.primitives.binary  # noqa: E402
-from crypten.config import cfg  # noqa: E402
-from crypten.mpc.primitives import beaver  # noqa: E402
-
-from mpc.communicator import ChannelCommunicator  # noqa: E402
-from mpc.provider import NAME, DealerProvider  # noqa: E402
 
 _local = threading.local()
 

@@ -35,9 +35,13 @@ class Simulation:
     def run(self, party: Callable[[Runtime], Result]) -> list[Result]:
         """Run one function as every party. Raises: the first error of a party or of the dealer."""
         results: dict[int, Result] = {}
-        threads = [threading.Thread(target=self._deal, daemon=True)]
-        for rank in range(self.world):
-            threads.append(threading.Thread(target=self._party, args=(rank, party, results), daemon=True))
+        threads = [
+            threading.Thread(target=self._deal, daemon=True),
+            *(
+                threading.Thread(target=self._party, args=(rank, party, results), daemon=True)
+                for rank in range(self.world)
+            ),
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -101,5 +101,7 @@ def _open_result(program: Program, share: Words, runtime: Runtime) -> tuple[NDAr
         start += part.columns
     if not program.fit_intercept:
         return own, None
-    opened = runtime.discloser.open(Disclosure("intercept", (program.label_owner,), 1), np.ascontiguousarray(share[-1:]))
+    opened = runtime.discloser.open(
+        Disclosure("intercept", (program.label_owner,), 1), np.ascontiguousarray(share[-1:])
+    )
     return own, None if opened is None else float(opened[0]) / scale

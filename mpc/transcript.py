@@ -48,5 +48,5 @@ class Transcript:
         if differing:
             raise ProtocolError(
                 f"the opened words differ from those of party {', '.join(map(str, differing))}",
-                action="a party told its peers different things, or a machine is faulty; do not go on with this session",
+                action="a party told its peers different things, or a machine is faulty; end the session",
             )

@@ -18,9 +18,8 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from mpc.program import Block, Program, Spec, derive
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, parse_fingerprint, unseal
-from parties.plan import Column, DisclosurePlan, Frozen, LabelPlan, ModelPlan, Name, PreparationPlan, Text, explain
+from parties.plan import Column, Frozen, LabelPlan, ModelPlan, Name, PreparationPlan, Text, explain
 
-CONTRACT_VERSION = 1
 APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
 MAX_CONTRACT_BYTES = 4 << 20
 
@@ -72,7 +71,7 @@ class Disclosure(Frozen):
 class Contract(Frozen):
     """Everything that a session may do."""
 
-    version: Literal[1] = CONTRACT_VERSION
+    version: Literal[1] = 1
     nonce: Hex32
     created: datetime
     expires: datetime

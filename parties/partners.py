@@ -52,7 +52,7 @@ class Partners:
             if confirmed is None:
                 raise PartnerError(
                     f"'{participant.name}' is not a confirmed partner",
-                    action=f"ask for its fingerprint by phone, then `privity partner add {participant.name} FINGERPRINT`",
+                    action=f"ask for its fingerprint by phone, `privity partner add {participant.name} FINGERPRINT`",
                     outward=f"'{participant.name}' is not a confirmed partner here",
                 )
             if confirmed != participant.fingerprint:

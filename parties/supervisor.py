@@ -63,7 +63,7 @@ class Process:
                 try:
                     report = REPORT.validate_json(line)
                 except ValidationError:
-                    log.error("a worker said something that is no report")
+                    log.warning("a worker said something that is no report")
                     self.kill()
                     break
                 answer = await on_report(report)

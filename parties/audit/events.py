@@ -10,6 +10,7 @@ that an old entry still encodes to its own bytes; any other change is a new even
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parties.errors import AuditError
@@ -29,7 +29,6 @@ MAX_DIMENSIONS: Final = 8
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 ORIGIN_PATTERN: Final = r"^[a-z0-9][a-z0-9._/-]{0,127}$"  # also a signed note's key name: no space, no plus
 DISCLOSURE_PATTERN: Final = r"^[a-z0-9][a-z0-9._:-]{0,79}$"
-TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True, description="a count")]
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
@@ -390,6 +389,14 @@ class KeyMismatched(Event):
 VOCABULARY: Final[Mapping[str, type[Event]]] = MappingProxyType({kind.type: kind for kind in Event.__subclasses__()})
 
 
+def _canonical(envelope: dict[str, Any]) -> bytes:
+    """RFC 8785, which for ASCII text, whole numbers and truth values alone is sorted keys and no spaces.
+
+    The library for the whole of RFC 8785 takes ten times as long, and verification encodes every entry.
+    """
+    return json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
 def allowed_name(asked: str) -> str | None:
     """What a process asked to open, if it reads like a disclosure's name: a process may ask for any text."""
     return asked if re.fullmatch(DISCLOSURE_PATTERN, asked) else None
@@ -411,7 +418,7 @@ class Entry:
             "id": str(self.index),
             "source": self.origin,
             "type": self.event.type,
-            "time": self.time.astimezone(UTC).strftime(TIME_FORMAT),
+            "time": self.time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "subject": self.event.subject,
             "data": self.event.model_dump(mode="json", exclude_none=True),
         }
@@ -421,7 +428,7 @@ class Entry:
 
         Raises: AuditError if they are too many.
         """
-        content = rfc8785.dumps(self.envelope())
+        content = _canonical(self.envelope())
         if len(content) > MAX_ENTRY_BYTES:
             raise AuditError(
                 f"an event {self.event.type} takes {len(content)} bytes; an entry may have {MAX_ENTRY_BYTES}",
@@ -460,7 +467,7 @@ def decode(content: bytes) -> Entry:
             action="verify with the release of Privity that wrote it, or a later one",
         )
     try:
-        time = datetime.strptime(envelope.time, TIME_FORMAT).replace(tzinfo=UTC)
+        time = datetime.fromisoformat(envelope.time)
         entry = Entry(int(envelope.id), envelope.source, time, kind.model_validate(envelope.data))
     except ValueError as exc:  # pydantic's ValidationError too
         raise AuditError(f"does not fit the schema of {envelope.type}") from exc

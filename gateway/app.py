@@ -1,0 +1,23 @@
+"""The REST application: routes, problems and the guard before them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from gateway import problems
+from gateway.access import Guard, Token
+from gateway.api import participants, sessions
+from gateway.sessions import Sessions
+
+
+def make_app(coordinator: Sessions, token: Token, name: str) -> FastAPI:
+    """The application for one coordinator; it must run in the coordinator's event loop."""
+    app = FastAPI(title="Privity gateway", version=version("privity"), docs_url=None, redoc_url=None)
+    app.state.sessions, app.state.name = coordinator, name
+    app.include_router(sessions.router)
+    app.include_router(participants.router)
+    problems.install(app)
+    app.add_middleware(Guard, token=token)
+    return app

@@ -1,0 +1,132 @@
+"""`privity audit`: verify a log offline, and read it. Needs nothing but the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parties.audit.events import Entry
+    from parties.audit.verify import Verdict
+
+app = typer.Typer(name="audit", help="Verify and read audit logs.", no_args_is_help=True)
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="PRIVITY_HOME", metavar="DIR", help="Directory of a node, dealer or gateway.", show_default=False
+    ),
+]
+Log = Annotated[Path | None, typer.Option("--log", metavar="PATH", help="A log's file, instead of --home.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable, to standard output.")]
+
+
+@app.command("verify")
+def verify_command(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A log, or the directory that holds audit.sqlite.")],
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="FINGERPRINT", help="The signer's fingerprint, as you confirmed it.")
+    ] = None,
+    head: Annotated[
+        Path | None, typer.Option("--head", metavar="FILE", help="A head of this log that you kept earlier.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check every byte of a log, offline. Exit status 0 only if it verifies.
+
+    Without --key the signer is not confirmed; without --head a rollback can't be seen.
+    """
+    from parties.audit.verify import verify
+
+    verdict = verify(path, key, head)
+    if as_json:
+        typer.echo(json.dumps(verdict.as_dict()))
+    else:
+        _show_verdict(verdict)
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+@app.command("list")
+def list_command(home: Home = None, log: Log = None, as_json: Json = False) -> None:
+    """List a log's entries, oldest first. Reads only; `verify` says whether they are genuine."""
+    entries = _entries(home, log)
+    if as_json:
+        for entry in entries:
+            typer.echo(json.dumps(entry.envelope()))
+    else:
+        _show_list(entries)
+
+
+@app.command("show")
+def show_command(
+    index: Annotated[int, typer.Argument(min=0, help="The entry's number, from 0.")],
+    home: Home = None,
+    log: Log = None,
+    as_json: Json = False,
+) -> None:
+    """Show one entry in full."""
+    from parties.errors import AuditError
+
+    entries = _entries(home, log)
+    if index >= len(entries):
+        raise AuditError(f"there is no entry {index}: the log has {len(entries)}", action="run `privity audit list`")
+    if as_json:
+        typer.echo(json.dumps(entries[index].envelope()))
+    else:
+        _show_entry(entries[index])
+
+
+def _entries(home: Path | None, log: Path | None) -> list[Entry]:
+    from parties.audit.snapshot import locate, take
+    from parties.errors import AuditError, SettingsError
+
+    # An option that was typed wins over the environment's home.
+    path = log or home
+    if path is None:
+        raise SettingsError("there is no log to read", action="give --home DIR or --log PATH, or set PRIVITY_HOME")
+    try:
+        return list(take(locate(path)).entries())
+    except AuditError as exc:
+        raise AuditError(f"{locate(path)}: {exc.what}", action=exc.action) from exc
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # What a file or a path says is text, never markup.
+    return Console(markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_verdict(verdict: Verdict) -> None:
+    console = _console()
+    console.print(verdict.line(), style="green" if verdict.ok else "bold red")
+    if verdict.failure is not None:
+        console.print(f"  what to do: {verdict.failure.action}")
+    for remark in verdict.remarks:
+        console.print(f"  note: {remark}")
+
+
+def _show_list(entries: list[Entry]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("entry", "time (UTC)", "event", "about", box=None, pad_edge=False)
+    for entry in entries:
+        envelope = entry.envelope()
+        cells = (envelope["id"], envelope["time"][:19], envelope["type"], envelope["subject"][:40])
+        table.add_row(*(Text(cell) for cell in cells))
+    _console().print(table)
+
+
+def _show_entry(entry: Entry) -> None:
+    console = _console()
+    envelope = entry.envelope()
+    console.print(f"entry {envelope['id']} of {envelope['source']}: {envelope['type']}, {envelope['time']}")
+    console.print(f"  {' '.join((type(entry.event).__doc__ or '').split())}")
+    for name, value in envelope["data"].items():
+        console.print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
