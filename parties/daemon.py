@@ -395,4 +395,4 @@ class Daemon(ABC):
 
 def origin_of(name: str) -> str:
     """The name of a participant's log."""
-    return f"privity/{name}"
+    return name

@@ -18,10 +18,10 @@ import structlog
 from parties.contract import Contract
 from parties.daemon import Daemon, Live
 from parties.dealer_link import EPOCH_KEY, OPTIONS, SERVICE, SESSION_KEY
+from parties.desk import Desk
 from parties.errors import LifecycleError
 from parties.home import Home
 from parties.job import Answer, DealerJob, Done, Report
-from parties.node import Desk
 from parties.supervisor import Process
 from parties.tls import certificate_sha256, split_address
 

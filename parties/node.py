@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import os
 import socket
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import structlog
@@ -19,6 +16,7 @@ from mpc.errors import PrivityError
 from parties.audit import events
 from parties.contract import Contract, parse_contract
 from parties.daemon import Daemon, Live
+from parties.desk import Desk
 from parties.errors import ContractError, LifecycleError, PolicyRefusal
 from parties.home import Home
 from parties.identity import write_private
@@ -26,10 +24,8 @@ from parties.job import Advanced, Answer, Done, Intent, Matched, Outcome, PartyJ
 from parties.lifecycle import State
 from parties.links import MAX_GREETING_BYTES, parse_greeting
 from parties.messages import FromDaemon, Progress, Publish, PublishedData
-from parties.partners import Partners
 from parties.policy import check, load_policy
 from parties.schema import check_features, check_label
-from parties.sources import read_csv
 from parties.supervisor import Process
 from parties.tables import features, labels
 from parties.tls import split_address
@@ -297,55 +293,3 @@ async def _first_line(raw: socket.socket) -> bytes:
             break
         line += content
     return line
-
-
-class Desk:
-    """What an operator does to files, each act recorded: through the daemon when one runs, directly when none does."""
-
-    def __init__(self, home: Home, journal: Any, vault: Vault | None, partners: Partners) -> None:
-        self._home, self._journal, self._partners = home, journal, partners
-        self._vault = vault
-
-    def data_add(self, name: str, path: str, id_column: str) -> Any:
-        """Raises: DataError, VaultError."""
-        vault = self._open_vault()
-        table = read_csv(Path(path), id_column)
-        manifest = vault.add(name, table, created=datetime.now(UTC))
-        self._journal.append(
-            events.DataAdded(name=name, version=manifest.version, rows=table.rows, columns=len(manifest.table.columns))
-        )
-        return json.loads(manifest.table.model_dump_json())
-
-    def data_remove(self, name: str) -> None:
-        """Raises: VaultError."""
-        vault = self._open_vault()
-        version: str | None = None
-        with contextlib.suppress(PrivityError):
-            version = vault.manifest(name).version
-        self._journal.append(events.DataRemoved(name=name, version=version))
-        vault.remove(name)
-
-    def partner_add(self, name: str, fingerprint: str) -> None:
-        """Raises: PartnerError."""
-        self._partners.add(name, fingerprint)
-        self._journal.append(events.PartnerAdded(name=name, fingerprint=self._partners.all()[name]))
-
-    def partner_remove(self, name: str) -> None:
-        """Raises: PartnerError."""
-        found = self._partners.all().get(name)
-        self._partners.remove(name)
-        if found is not None:
-            self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
-
-    def _open_vault(self) -> Vault:
-        if self._vault is None:
-            self._vault = Vault(self._home.path("vault"), load_master_key(self._home.path("vault.key")))
-        return self._vault
-
-
-def result_of(home: Home, digest: str) -> Outcome:
-    """What this party was disclosed in a session. Raises: LifecycleError if there is nothing."""
-    found = sorted(home.path("results").glob(f"{digest}*.json"))
-    if len(found) != 1:
-        raise LifecycleError(f"{len(found)} results begin with '{digest}'", action="`privity session list` shows them")
-    return Outcome.model_validate_json(found[0].read_text())

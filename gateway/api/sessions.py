@@ -54,7 +54,7 @@ async def cancel(session: SessionId, sessions: Coordinator) -> SessionView:
 
 
 @router.get(
-    "/{session}/events",
+    "/{session}/events",  # noqa: FAST003  (`Watched` takes it)
     response_class=EventSourceResponse,
     responses=responses("rest.not-found", "rest.request"),
 )

@@ -83,7 +83,7 @@ def parse_note(content: str) -> Note:
         note = Note(text + "\n", tuple(Signature(found[1], _base64(found[2])) for found in signatures if found))
     except ValueError as exc:
         raise _not_a_note() from exc
-    if note.render() != content or not _is_plain(content):
+    if not note.signatures or note.render() != content or not _is_plain(content):
         raise _not_a_note()
     return note
 

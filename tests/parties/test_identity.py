@@ -28,9 +28,7 @@ def test_another_key_type_or_payload_is_refused():
         unseal({**envelope, "payload": "eQ=="}, identity.public, KIND)
 
 
-@pytest.mark.parametrize(
-    "bad", [{}, {"payload": 1}, {"payload": "!", "payloadType": KIND, "signatures": [{}]}]
-)
+@pytest.mark.parametrize("bad", [{}, {"payload": 1}, {"payload": "!", "payloadType": KIND, "signatures": [{}]}])
 def test_malformed_envelopes_are_refused(bad):
     """Nonsense in place of an envelope is one clear error."""
     with pytest.raises(ContractError):

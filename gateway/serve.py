@@ -1,0 +1,44 @@
+"""The gateway's process: serves until it is told to end, and says on one line when it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from gateway.home import init, invite
+from gateway.server import running
+
+__all__ = ["init", "invite", "serve"]
+
+
+def serve(home: Path) -> None:
+    """Serve until SIGTERM or SIGINT. Prints {"ready": true, "rest": …, "control": …} once both ports listen.
+
+    Raises: as `running`.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    asyncio.run(_serve(home))
+
+
+async def _serve(home: Path) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(home) as serving:
+        line = json.dumps({"ready": True, "rest": serving.rest, "control": serving.control})
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        await stop.wait()

@@ -1,0 +1,376 @@
+"""The commands of one organisation: node, dealer, partner, data, key, policy, and what waits for its operator.
+
+Heavy modules are imported inside the commands: `privity --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from parties.contract import Contract
+    from parties.home import Role
+
+Home = Annotated[
+    Path, typer.Option("--home", envvar="PRIVITY_HOME", metavar="DIR", help="Directory of this node or dealer.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, to standard output.")]
+Token = Annotated[str, typer.Option("--invite", metavar="TOKEN", help="What `privity gateway invite` printed.")]
+Listen = Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where others connect; port 0: a free one.")]
+SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id, or as much as tells it apart.")]
+
+node_app = typer.Typer(help="An organisation's node.", no_args_is_help=True)
+dealer_app = typer.Typer(help="The dealer of correlated randomness.", no_args_is_help=True)
+partner_app = typer.Typer(help="Partners whose fingerprint was confirmed over the phone.", no_args_is_help=True)
+data_app = typer.Typer(help="Data sets in the node's vault.", no_args_is_help=True)
+key_app = typer.Typer(help="This participant's identity key.", no_args_is_help=True)
+policy_app = typer.Typer(help="What this node signs.", no_args_is_help=True)
+result_app = typer.Typer(help="What this party was disclosed.", no_args_is_help=True)
+
+
+def echo_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+@contextmanager
+def _desk(home: Path) -> Iterator[Any]:
+    """The operator's desk when no daemon runs; the log is opened for the command and closed after it."""
+    from parties.audit.log import AuditLog
+    from parties.daemon import origin_of
+    from parties.desk import Desk
+    from parties.home import Home as HomeDirectory
+    from parties.partners import Partners
+
+    place = HomeDirectory(home)
+    with AuditLog.open(place.path("audit.sqlite"), place.identity, origin_of(place.settings.name)) as journal:
+        yield Desk(place, journal, None, Partners(place.path("partners.json")))
+
+
+def ask(home: Path, do: str, **fields: Any) -> Any:
+    """Through the daemon if it runs, else on the files."""
+    from parties import local
+
+    try:
+        return local.call(home, do, **fields)
+    except ConnectionRefusedError:
+        with _desk(home) as desk:
+            return getattr(desk, do.replace("-", "_"))(**fields)
+
+
+def ask_daemon(home: Path, do: str, **fields: Any) -> Any:
+    """Raises: SettingsError if the daemon does not run."""
+    from parties import local
+    from parties.errors import SettingsError
+
+    try:
+        return local.call(home, do, **fields)
+    except ConnectionRefusedError as exc:
+        raise SettingsError(f"no daemon runs in {home}", action="start it with `privity node serve`") from exc
+
+
+def _init(role: Role, home: Path, token: str, listen: str) -> None:
+    from parties.audit import events
+    from parties.audit.log import AuditLog
+    from parties.daemon import origin_of
+    from parties.home import init
+    from parties.tls import utc_now
+
+    made = init(home, role, token, listen, utc_now())
+    identity, name = made.identity, made.settings.name
+    with AuditLog.open(made.path("audit.sqlite"), identity, origin_of(name)) as journal:
+        journal.append(events.IdentityCreated(fingerprint=identity.fingerprint))
+    kind = "node" if role == "party" else role
+    typer.echo(f"{name} is set up in {home}. Its fingerprint, to read to your partners over the phone:")
+    typer.echo(f"  {identity.fingerprint}")
+    typer.echo(f"Next: confirm partners with `privity partner add`, then `privity {kind} serve --home {home}`.")
+
+
+def _serve(home: Path, kind: str) -> None:
+    import asyncio
+    import importlib
+
+    from parties.errors import SettingsError
+    from parties.home import Home as HomeDirectory
+
+    place = HomeDirectory(home)
+    role = place.settings.role
+    if (role == "dealer") != (kind == "dealer"):
+        raise SettingsError(f"{home} is the home of a {role}", action=f"start it with `privity {role} serve`")
+    daemon = getattr(importlib.import_module(f"parties.{kind}"), kind.capitalize())
+    asyncio.run(daemon(place).serve())
+
+
+@node_app.command("init")
+def node_init(token: Token, home: Home, listen: Listen = "127.0.0.1:0") -> None:
+    """Make a node's directory: fresh keys, an encrypted vault, a policy that asks you for everything."""
+    _init("party", home, token, listen)
+
+
+@node_app.command("serve")
+def node_serve(home: Home) -> None:
+    """Run the node until it is told to stop; one line of JSON says when it is ready."""
+    _serve(home, "node")
+
+
+@node_app.command("status")
+def node_status(home: Home, as_json: AsJson = False) -> None:
+    """Whether the node runs, is connected, and where its sessions stand."""
+    _status(home, as_json=as_json)
+
+
+@dealer_app.command("init")
+def dealer_init(token: Token, home: Home, listen: Listen = "127.0.0.1:0") -> None:
+    """Make a dealer's directory."""
+    _init("dealer", home, token, listen)
+
+
+@dealer_app.command("serve")
+def dealer_serve(home: Home) -> None:
+    """Run the dealer until it is told to stop."""
+    _serve(home, "dealer")
+
+
+@dealer_app.command("status")
+def dealer_status(home: Home, as_json: AsJson = False) -> None:
+    """Whether the dealer runs, is connected, and where its sessions stand."""
+    _status(home, as_json=as_json)
+
+
+def _status(home: Path, *, as_json: bool) -> None:
+    status = ask_daemon(home, "status")
+    if as_json:
+        echo_json(status)
+        return
+    typer.echo(f"{status['name']} runs; the gateway is {'connected' if status['gateway'] else 'NOT connected'}")
+    for digest, state in status["sessions"].items():
+        typer.echo(f"  {digest[:12]}  {state}")
+
+
+@partner_app.command("add")
+def partner_add(name: str, fingerprint: str, home: Home) -> None:
+    """Confirm a partner's fingerprint, as its operator read it to you."""
+    ask(home, "partner-add", name=name, fingerprint=fingerprint)
+    typer.echo(f"{name} is a confirmed partner")
+
+
+@partner_app.command("remove")
+def partner_remove(name: str, home: Home) -> None:
+    """Withdraw a confirmation; contracts with that partner are refused from then on."""
+    ask(home, "partner-remove", name=name)
+    typer.echo(f"{name} is no longer a partner")
+
+
+@partner_app.command("list")
+def partner_list(home: Home, as_json: AsJson = False) -> None:
+    """Confirmed partners and their fingerprints."""
+    from parties.partners import Partners
+
+    partners = Partners(home / "partners.json").all()
+    if as_json:
+        echo_json(partners)
+        return
+    for name, fingerprint in partners.items():
+        typer.echo(f"{name}  {fingerprint}")
+
+
+@data_app.command("add")
+def data_add(
+    name: Annotated[str, typer.Argument(help="The data set's name in the vault, and in plans.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header line.")],
+    id_column: Annotated[str, typer.Option("--id", metavar="COLUMN", help="The column that identifies a record.")],
+    home: Home,
+    as_json: AsJson = False,
+) -> None:
+    """Check a table and put it into the vault, encrypted."""
+    added = ask(home, "data-add", name=name, path=str(file.absolute()), id_column=id_column)
+    if as_json:
+        echo_json(added)
+        return
+    numbers = sum(1 for column in added["columns"] if column["kind"] == "number")
+    typer.echo(f"{name}: {added['rows']} rows, {numbers} numeric columns, {len(added['columns']) - numbers} others")
+
+
+@data_app.command("list")
+def data_list(home: Home, as_json: AsJson = False) -> None:
+    """The vault's data sets."""
+    manifests = [_vault(home).manifest(name) for name in _vault(home).list()]
+    if as_json:
+        echo_json([json.loads(manifest.table.model_dump_json()) for manifest in manifests])
+        return
+    for manifest in manifests:
+        typer.echo(f"{manifest.name}  {manifest.table.rows} rows, {len(manifest.table.columns)} columns")
+
+
+@data_app.command("show")
+def data_show(name: str, home: Home, as_json: AsJson = False) -> None:
+    """A data set's columns; all that the node publishes of it."""
+    schema = _vault(home).schema(name)
+    if as_json:
+        echo_json(json.loads(schema.model_dump_json()))
+        return
+    for column in schema.columns:
+        typer.echo(f"{column.name}  {column.kind}{'' if column.complete else ', has missing values'}")
+
+
+@data_app.command("verify")
+def data_verify(name: str, home: Home) -> None:
+    """Decrypt a data set in memory and check every byte of it."""
+    _vault(home).verify(name)
+    typer.echo(f"{name} is intact")
+
+
+@data_app.command("remove")
+def data_remove(name: str, home: Home) -> None:
+    """Delete a data set; its key goes first, so that nothing left behind can be read."""
+    ask(home, "data-remove", name=name)
+    typer.echo(f"{name} is removed")
+
+
+def _vault(home: Path) -> Any:
+    from parties.home import Home as HomeDirectory
+    from parties.vault import Vault, load_master_key
+
+    place = HomeDirectory(home)
+    _ = place.settings
+    return Vault(place.path("vault"), load_master_key(place.path("vault.key")))
+
+
+@key_app.command("show")
+def key_show(home: Home, as_json: AsJson = False) -> None:
+    """The fingerprint that partners confirm."""
+    from parties.home import Home as HomeDirectory
+
+    identity = HomeDirectory(home).identity
+    if as_json:
+        echo_json({"fingerprint": identity.fingerprint, "public_key": identity.public.hex()})
+    else:
+        typer.echo(identity.fingerprint)
+
+
+@policy_app.command("show")
+def policy_show(home: Home, as_json: AsJson = False) -> None:
+    """The policy in force."""
+    from parties.policy import load_policy
+
+    policy = load_policy(home / "policy.toml")
+    if as_json:
+        echo_json(policy.model_dump(mode="json"))
+    else:
+        typer.echo((home / "policy.toml").read_text(encoding="utf-8"), nl=False)
+
+
+@policy_app.command("explain")
+def policy_explain(
+    contract: Annotated[Path, typer.Argument(help="A contract's JSON, as `session show --contract` prints it.")],
+    home: Home,
+    as_json: AsJson = False,
+) -> None:
+    """What this node's policy says of a contract, rule by rule; starts nothing."""
+    import rfc8785
+
+    from parties.contract import parse_contract
+    from parties.home import Home as HomeDirectory
+    from parties.policy import judge, load_policy
+
+    agreed = parse_contract(rfc8785.dumps(json.loads(contract.read_text(encoding="utf-8"))))
+    own = agreed.party(HomeDirectory(home).settings.name)
+    findings = judge(load_policy(home / "policy.toml"), agreed, own.columns)
+    if as_json:
+        echo_json([finding.__dict__ for finding in findings])
+        return
+    for finding in findings:
+        typer.echo(
+            f"{'holds ' if finding.holds else 'BROKEN'}  {finding.rule}"
+            + ("" if finding.holds else f": {finding.reason}")
+        )
+
+
+def pending(home: Home, as_json: AsJson = False) -> None:
+    """Contracts that wait for this node's operator."""
+    from parties.contract import parse_contract
+
+    contracts = [parse_contract(text.encode()) for text in ask_daemon(home, "pending")]
+    if as_json:
+        echo_json([{"session": c.digest, "contract": c.model_dump(mode="json")} for c in contracts])
+        return
+    if not contracts:
+        typer.echo("nothing waits")
+    for contract in contracts:
+        typer.echo(leaves(contract))
+
+
+def leaves(contract: Contract) -> str:
+    """One screen: who, what for, and what leaves this organisation."""
+    parties = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in contract.parties)
+    lines = [
+        f"session  {contract.digest}",
+        f"purpose  {contract.purpose}",
+        f"basis    {contract.legal_basis}",
+        f"parties  {parties}; dealer {contract.dealer.name}",
+        f"label    {contract.label.column} of {contract.label.party}, positive class '{contract.label.positive}'",
+        f"model    logistic regression, C={contract.model.C}, {contract.model.max_iter} iterations",
+        f"rows     {contract.program.rows} for training",
+        f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
+        "opened   (all else stays masked)",
+        *(
+            f"  {d.clause}: {d.name}, {d.values} number(s), at most {d.count} time(s), to {d.recipient}"
+            for d in contract.disclosures
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def approve(session: SessionId, home: Home) -> None:
+    """Sign a contract at this node."""
+    typer.echo(f"signed session {ask_daemon(home, 'approve', session=session)}")
+
+
+def refuse(session: SessionId, home: Home) -> None:
+    """Refuse a contract at this node."""
+    typer.echo(f"refused session {ask_daemon(home, 'refuse', session=session)}")
+
+
+@result_app.command("show")
+def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None:
+    """The coefficients of this party's own columns."""
+    from parties.desk import result_of
+    from parties.home import Home as HomeDirectory
+
+    outcome = result_of(HomeDirectory(home), session)
+    if as_json:
+        echo_json(outcome.model_dump(mode="json"))
+        return
+    typer.echo(f"{'column':30s} {'standardised':>14s} {'original units':>16s}")
+    for name, standard, original in zip(
+        outcome.columns, outcome.standardised, outcome.original.coefficients, strict=True
+    ):
+        typer.echo(f"{name:30s} {standard:14.6f} {original:16.6g}")
+    typer.echo(f"own centring offset {outcome.original.offset:.6g}")
+    if outcome.intercept is not None:
+        typer.echo(f"intercept (standardised units) {outcome.intercept:.6f}")
+
+
+def mount(app: typer.Typer, session_app: typer.Typer) -> None:
+    """Put this organisation's commands under the program's."""
+    from parties.audit.cli import app as audit_app
+
+    for name, sub in (
+        ("node", node_app),
+        ("dealer", dealer_app),
+        ("partner", partner_app),
+        ("data", data_app),
+        ("key", key_app),
+        ("policy", policy_app),
+        ("result", result_app),
+        ("audit", audit_app),
+    ):
+        app.add_typer(sub, name=name)
+    session_app.command("pending")(pending)
+    session_app.command("approve")(approve)
+    session_app.command("refuse")(refuse)
