@@ -29,6 +29,8 @@ from parties.identity import Identity
 FILE_NAME: Final = "audit.sqlite"
 BUSY_TIMEOUT_S: Final = 60.0  # how long a reader may hold up a commit
 
+_MARKS: Final = {"application_id": layout.APPLICATION_ID, "user_version": layout.FORMAT, "journal_mode": "delete"}
+
 # After these SQLite has rolled back cleanly and the file is as before; any other failure leaves doubt.
 _CLEAN_FAILURES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY})
 
@@ -49,7 +51,6 @@ class AuditLog:
         self._identity = identity
         self._clock = clock
         self._lock_descriptor = lock_descriptor
-        self._descriptor = -1
         self._mutex = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._frontier = Frontier()
@@ -111,10 +112,9 @@ class AuditLog:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-            for descriptor in (self._descriptor, self._lock_descriptor):
-                if descriptor >= 0:
-                    os.close(descriptor)
-            self._descriptor = self._lock_descriptor = -1
+            if self._lock_descriptor >= 0:
+                os.close(self._lock_descriptor)
+                self._lock_descriptor = -1
 
     def __enter__(self) -> Self:
         return self
@@ -130,11 +130,11 @@ class AuditLog:
                     action="restore it from a backup, or run the matching `init` for a new participant",
                 )
             self._create()
-        # Kept open: it pins the inode that `_check_still_there` compares with.
-        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self._connection = _connect(self.path)
         self._resume(self._connection)
-        header = layout.Header.of(os.pread(self._descriptor, layout.Header.BYTES, 0))
+        # After the first read, by which SQLite has undone what a killed writer left.
+        with self.path.open("rb") as file:
+            header = layout.Header.of(file.read(layout.Header.BYTES))
         if header.sqlite != layout.version_number(sqlite3.sqlite_version):
             self._append([LibraryChanged(sqlite=sqlite3.sqlite_version)])
 
@@ -158,13 +158,13 @@ class AuditLog:
 
     def _resume(self, connection: sqlite3.Connection) -> None:
         """Take up the log at its end, if its end is what this identity signed. All of it is checked by `verify`."""
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if (application, version) != (layout.APPLICATION_ID, layout.FORMAT):
+        # Not WAL, whose commits lie in a second file: this one must be complete by itself. Nothing is set before the
+        # file is known to be ours.
+        found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
+        if found != list(_MARKS.values()):
             raise _unusable(self.path, "is not an audit log of a format that this release knows")
-        if connection.execute("SELECT origin, public_key FROM log").fetchall() != [
-            (self.origin, self._identity.public)
-        ]:
+        owner = connection.execute("SELECT origin, public_key FROM log").fetchall()
+        if owner != [(self.origin, self._identity.public)]:
             raise _unusable(self.path, f"is not the log of {self.origin} under the key {self._identity.fingerprint}")
         last = layout.last_head(connection)
         entries = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM entries").fetchone()[0]
@@ -193,7 +193,6 @@ class AuditLog:
         except BaseException as exc:
             self._undo(connection, exc)
             raise
-        self._check_still_there()
         # Only now: a frontier ahead of the disk would sign heads over entries that do not exist.
         first, self._frontier, self._head = self.size, frontier, head
         return range(first, frontier.size)
@@ -225,16 +224,6 @@ class AuditLog:
         """Compare and swap: on top of anything that this process did not write, the log would fork."""
         if layout.last_head(connection) != (self.size, self._head):
             raise _unusable(self.path, "was changed by something else than this process")
-
-    def _check_still_there(self) -> None:
-        """A commit to a file that lost its name is on no disk that anybody will read."""
-        try:
-            same = os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            self._abandon()
-            raise _unusable(self.path, "was moved or replaced while it was open")
 
     def _checkpoint(self, frontier: Frontier) -> Checkpoint:
         return Checkpoint(self.origin, frontier.size, frontier.root())
@@ -274,8 +263,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         timeout=BUSY_TIMEOUT_S,
     )
     layout.configure(connection)
-    # Not WAL, whose commits lie in a second file: this one must be complete by itself.
-    connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA synchronous = EXTRA")
     return connection
 
@@ -287,13 +274,17 @@ def _reported(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         name = getattr(exc, "sqlite_errorname", type(exc).__name__)
+        if name == "SQLITE_READONLY_DBMOVED":
+            raise _unusable(path, "was moved or replaced while it was open") from exc
         full = _primary_code(exc) == sqlite3.SQLITE_FULL
         raise AuditError(
-            f"the audit log {path} could not be written ({name})",
+            f"the audit log {path} could not be read or written ({name})",
             action="make room on the disk" if full else "check the disk, then `privity audit verify` the log",
         ) from exc
     except OSError as exc:
-        raise AuditError(f"the audit log {path} could not be written: {exc.strerror}", action="check the disk") from exc
+        raise AuditError(
+            f"the audit log {path} could not be read or written: {exc.strerror}", action="check the disk"
+        ) from exc
 
 
 def _primary_code(error: BaseException) -> int:

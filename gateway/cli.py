@@ -1,0 +1,305 @@
+"""`privity`: the command line. Heavy modules are imported inside the commands: `--help` must answer at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpc.errors import PrivityError
+from parties.cli import AsJson, echo_json, mount
+
+if TYPE_CHECKING:
+    from gateway.client import GatewayClient
+    from gateway.consortium import Consortium
+
+app = typer.Typer(
+    help="Train one model across organisations that keep their data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+gateway_app = typer.Typer(help="The gateway: sets sessions up, never sees a share.", no_args_is_help=True)
+plan_app = typer.Typer(help="Plans: what an analyst asks for.", no_args_is_help=True)
+session_app = typer.Typer(help="Sessions: at the gateway, and what waits at this node.", no_args_is_help=True)
+app.add_typer(plan_app, name="plan")
+app.add_typer(session_app, name="session")
+app.add_typer(gateway_app, name="gateway")
+mount(app, session_app)
+
+GatewayHome = Annotated[
+    Path, typer.Option("--home", envvar="PRIVITY_HOME", metavar="DIR", help="The gateway's directory.")
+]
+Url = Annotated[
+    str, typer.Option("--gateway", envvar="PRIVITY_GATEWAY", metavar="URL", help="The gateway's REST address.")
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", envvar="PRIVITY_TOKEN_FILE", metavar="FILE", help="The gateway's HOME/token."),
+]
+Data = Annotated[list[str], typer.Option("--data", metavar="PARTY=FILE.csv", help="A party's file; once for each.")]
+Directory = Annotated[Path | None, typer.Option("--dir", metavar="DIR", help="Keep everything in this new directory.")]
+ReportFile = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the results as JSON.")]
+IdColumn = Annotated[str, typer.Option("--id", metavar="COLUMN", help="The column that identifies a record.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Leave the consortium running until interrupted.")]
+
+
+def _files(data: list[str]) -> dict[str, Path]:
+    from parties.errors import PlanError
+
+    files = {}
+    for item in data:
+        party, equals, file = item.partition("=")
+        if not equals or not party or not file:
+            raise PlanError(f"'{item}' is not PARTY=FILE.csv", action="write it as --data clinic-a=a.csv")
+        if party in files:
+            raise PlanError(f"--data names {party} twice", action="give one file a party")
+        files[party] = Path(file)
+    return files
+
+
+@app.command()
+def demo(directory: Directory = None, report: ReportFile = None, keep: Keep = False) -> None:
+    """Three clinics, a dealer and a gateway train on real data, and show that it works and what it costs."""
+    import tempfile
+
+    from gateway.demo import ID, write_files, write_plan
+
+    with tempfile.TemporaryDirectory(prefix="privity-demo-") as scratch:
+        place = Path(scratch)
+        files = write_files(place)
+        plan = write_plan(files, place / "plan.toml")
+        typer.echo("Three clinics hold ten measurements each of the same 569 patients; one has the diagnosis.")
+        _run(plan, files, ID, directory, report, keep=keep)
+
+
+@app.command()
+def sandbox(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="A plan, as `plan new` writes it.")],
+    data: Data,
+    id_column: IdColumn = "id",
+    directory: Directory = None,
+    report: ReportFile = None,
+    keep: Keep = False,
+) -> None:
+    """The whole consortium on this machine, for any plan and files."""
+    _run(plan, _files(data), id_column, directory, report, keep=keep)
+
+
+def _run(
+    plan: Path, files: dict[str, Path], id_column: str, directory: Path | None, report: Path | None, *, keep: bool
+) -> None:
+    from rich.console import Console
+
+    from gateway.sandbox import run, write_report
+    from gateway.show import Screen, show
+    from parties.plan import load_plan
+
+    console = Console(highlight=False)
+    screen = Screen(console)
+    try:
+        found = run(load_plan(plan), files, id_column, directory, screen.say, screen.on_event, _wait if keep else None)
+    finally:
+        screen.close()
+    show(found, console, directory)
+    if report is not None:
+        write_report(found, report)
+    for failure in found.failures:
+        typer.echo(f"privity: {failure}", err=True)
+    if found.failures:
+        raise typer.Exit(1)
+
+
+def _wait(consortium: Consortium) -> None:
+    """Leave everything running until the user has seen enough."""
+    import signal
+
+    typer.echo(f"\nthe consortium runs; its gateway: {consortium.url}")
+    typer.echo(f"  token: {consortium.directory / 'gateway' / 'token'}")
+    typer.echo("press Ctrl-C to end it")
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+@plan_app.command("new")
+def plan_new(
+    data: Data,
+    id_column: IdColumn,
+    label: Annotated[str, typer.Option("--label", metavar="PARTY:COLUMN", help="Who holds what is predicted.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PLAN.toml", help="Where to write it.")],
+    positive: Annotated[
+        str | None, typer.Option("--positive", metavar="CLASS", help="The class that counts as 1.")
+    ] = None,
+) -> None:
+    """Write a commented plan for these files, every default filled in."""
+    from parties.errors import SettingsError
+    from parties.planning import propose_plan
+
+    text = propose_plan(_files(data), id_column, label, positive)
+    if output.exists():
+        raise SettingsError(f"{output} exists already", action="choose another -o, or remove it")
+    output.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {output}; read it, state purpose and legal basis, then `privity sandbox {output} …`")
+
+
+@plan_app.command("check")
+def plan_check(plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")]) -> None:
+    """Whether a plan holds together by itself."""
+    from parties.plan import load_plan
+
+    found = load_plan(plan)
+    typer.echo(f"{plan} holds: {len(found.parties)} parties, label {found.label.column} of {found.label.party}")
+
+
+@gateway_app.command("init")
+def gateway_init(
+    home: GatewayHome,
+    name: Annotated[str, typer.Option("--name", help="The gateway's name.")] = "gateway",
+    rest: Annotated[str, typer.Option("--rest", metavar="HOST:PORT", help="REST; loopback only.")] = "127.0.0.1:8470",
+    control: Annotated[
+        str, typer.Option("--control", metavar="HOST:PORT", help="Where daemons dial.")
+    ] = "127.0.0.1:8471",
+) -> None:
+    """Make a gateway's directory: keys, settings, token."""
+    from gateway.home import init
+
+    init(home, name=name, rest=rest, control=control)
+    typer.echo(f"the gateway {name} is set up in {home}; next: `privity gateway invite NAME`, `privity gateway serve`")
+
+
+@gateway_app.command("invite")
+def gateway_invite(
+    name: Annotated[str, typer.Argument(help="The participant's name in the consortium.")],
+    home: GatewayHome,
+    dealer: Annotated[bool, typer.Option("--dealer", help="Invite a dealer instead of a party.")] = False,
+) -> None:
+    """Print a one-time token for a node or the dealer."""
+    from gateway.home import invite
+
+    typer.echo(invite(home, name, "dealer" if dealer else "party"))
+
+
+@gateway_app.command("serve")
+def gateway_serve(home: GatewayHome) -> None:
+    """Run the gateway until it is told to stop; one line of JSON says when it is ready."""
+    from gateway.serve import serve
+
+    serve(home)
+
+
+def _client(url: str, token_file: Path | None) -> GatewayClient:
+    from gateway.access import Token
+    from gateway.client import GatewayClient
+    from parties.errors import SettingsError
+
+    if token_file is None:
+        raise SettingsError("the gateway asks for its token", action="give --token-file HOME/token of the gateway")
+    return GatewayClient(url, Token.load(token_file.parent).reveal())
+
+
+@session_app.command("propose")
+def session_propose(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")],
+    gateway: Url = "http://127.0.0.1:8470",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Propose a plan; every party and the dealer must then sign the contract that follows from it."""
+    from parties.plan import load_plan
+
+    with _client(gateway, token_file) as client:
+        created = client.propose(load_plan(plan))
+    if as_json:
+        echo_json({"id": created.id, "state": created.state.value})
+    else:
+        typer.echo(f"proposed session {created.id}\nnow each node: `privity session approve {created.id[:12]}`")
+
+
+@session_app.command("list")
+def session_list(gateway: Url = "http://127.0.0.1:8470", token_file: TokenFile = None, as_json: AsJson = False) -> None:
+    """All sessions of the gateway."""
+    with _client(gateway, token_file) as client:
+        views = client.sessions()
+    if as_json:
+        echo_json([json.loads(view.model_dump_json()) for view in views])
+        return
+    for view in views:
+        typer.echo(f"{view.id[:12]}  {view.state:10s} {view.created:%Y-%m-%d %H:%M}  {view.purpose}")
+
+
+@session_app.command("show")
+def session_show(
+    session: Annotated[str, typer.Argument(metavar="SESSION")],
+    contract: Annotated[bool, typer.Option("--contract", help="The contract instead of the state.")] = False,
+    gateway: Url = "http://127.0.0.1:8470",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where a session stands, and whose turn it is."""
+    with _client(gateway, token_file) as client:
+        if contract:
+            echo_json(client.contract(session).model_dump(mode="json"))
+            return
+        view = client.session(session)
+    if as_json:
+        echo_json(json.loads(view.model_dump_json()))
+        return
+    typer.echo(f"{view.id}\n{view.state}: {view.purpose}")
+    if view.waiting_for:
+        typer.echo(f"waits for {', '.join(view.waiting_for)}")
+    if view.fault is not None:
+        typer.echo(view.fault.line())
+
+
+@session_app.command("watch")
+def session_watch(
+    session: Annotated[str, typer.Argument(metavar="SESSION")],
+    gateway: Url = "http://127.0.0.1:8470",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a session to its end; exit status 0 only if it completes."""
+    state = ""
+    with _client(gateway, token_file) as client:
+        for event in client.events(session):
+            if event.kind == "state":
+                state = str(event.data["state"])
+            if as_json:
+                typer.echo(json.dumps({"kind": event.kind, **event.data}))
+            elif event.kind == "state":
+                typer.echo(state)
+            else:
+                loss = event.data.get("loss")
+                shown = "" if loss is None else f", loss {loss:.4f}"
+                typer.echo(f"iteration {event.data['iteration']} of {event.data['of']}{shown}")
+    raise typer.Exit(0 if state == "completed" else 1)
+
+
+@session_app.command("cancel")
+def session_cancel(
+    session: Annotated[str, typer.Argument(metavar="SESSION")],
+    gateway: Url = "http://127.0.0.1:8470",
+    token_file: TokenFile = None,
+) -> None:
+    """End a session for everybody."""
+    with _client(gateway, token_file) as client:
+        typer.echo(client.cancel(session).state.value)
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line, with what to do, and exit status 1."""
+    try:
+        app()
+    except PrivityError as exc:
+        sys.stderr.write(f"privity: {exc}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("privity: interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

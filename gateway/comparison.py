@@ -1,0 +1,79 @@
+"""What only somebody with all files can compute: the secure model beside scikit-learn's on the pooled table.
+
+No party of a real session could; the sandbox may, because it was given every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from parties.contract import Contract
+from parties.job import Outcome
+from parties.preparation import split
+from parties.sources import read_csv
+from parties.tables import features, labels
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Areas under the ROC curve on the same held-out rows, and the coefficients' greatest difference."""
+
+    training_rows: int
+    held_out_rows: int
+    secure: float
+    pooled: float
+    alone: dict[str, float]
+    coefficient_difference: float  # standardised units
+
+
+def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
+    """Score the held-out rows by the secure model, the pooled one, and each party's columns alone with the labels."""
+    tables = {party.name: read_csv(files[party.name], party.id_column) for party in contract.parties}
+    owner = contract.label.party
+    y = labels(tables[owner], contract.label.column, contract.label.positive)
+    salt = bytes.fromhex(contract.split.salt)
+    train, held_out = split(tables[owner].ids, salt, contract.split.held_out)
+    columns = {party.name: features(tables[party.name], party.columns) for party in contract.parties if party.columns}
+    pooled = _Model(contract, np.hstack(list(columns.values())), y, train)
+    intercept = outcomes[owner].intercept or 0.0
+    secure = sum(
+        (values @ np.array(outcomes[name].original.coefficients) + outcomes[name].original.offset)
+        for name, values in columns.items()
+    )
+    shared = np.concatenate([np.array(outcomes[name].standardised) for name in columns])
+    return Comparison(
+        training_rows=len(train),
+        held_out_rows=len(held_out),
+        secure=float(roc_auc_score(y[held_out], np.asarray(secure)[held_out] + intercept)),
+        pooled=pooled.auc(np.hstack(list(columns.values())), y, held_out),
+        alone={name: _Model(contract, values, y, train).auc(values, y, held_out) for name, values in columns.items()},
+        coefficient_difference=float(np.abs(shared - pooled.coefficients).max()),
+    )
+
+
+class _Model:
+    """scikit-learn on standardised training rows, with the contract's penalty."""
+
+    def __init__(self, contract: Contract, values: Values, y: NDArray[np.int64], train: NDArray[np.int64]) -> None:
+        self._scaler = StandardScaler().fit(values[train])
+        self._model = LogisticRegression(
+            C=float(contract.model.C), fit_intercept=contract.model.fit_intercept, tol=1e-8, max_iter=10_000
+        ).fit(self._scaler.transform(values[train]), y[train])
+
+    @property
+    def coefficients(self) -> Values:
+        return np.asarray(self._model.coef_[0], dtype=np.float64)
+
+    def auc(self, values: Values, y: NDArray[np.int64], held_out: NDArray[np.int64]) -> float:
+        scores = self._model.decision_function(self._scaler.transform(values[held_out]))
+        return float(roc_auc_score(y[held_out], scores))

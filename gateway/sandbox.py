@@ -1,0 +1,193 @@
+"""`privity sandbox`: any plan and files, tried by a whole consortium on one machine before anybody talks to a partner."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.client import SessionEvent
+from gateway.comparison import Comparison, compare
+from gateway.consortium import GATEWAY, Consortium
+from parties.audit.events import DisclosureRecorded
+from parties.contract import Contract
+from parties.desk import result_of
+from parties.errors import GatewayError, PlanError, SettingsError
+from parties.job import Outcome
+from parties.plan import Plan
+
+AUC_TOLERANCE = 0.005
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One disclosure that took place, and the clause that allowed it; none if no clause did."""
+
+    name: str
+    recipient: str
+    count: int
+    clause: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a run showed."""
+
+    session: str
+    parties: tuple[str, ...]
+    comparison: Comparison
+    seconds: float
+    rounds: int
+    bytes_sent: dict[str, int]
+    disclosures: tuple[Ledger, ...]
+    unnamed: tuple[str, ...]  # disclosures that the contract does not name: must be none
+    logs: dict[str, str]  # by participant: "" if its log verifies, else what is wrong
+
+    @property
+    def failures(self) -> list[str]:
+        """Why the run can't be called a success; empty if it can."""
+        found = [f"the log of {name} does not verify: {what}" for name, what in self.logs.items() if what]
+        found += [f"disclosed without a clause: {what}" for what in self.unnamed]
+        if abs(self.comparison.secure - self.comparison.pooled) > AUC_TOLERANCE:
+            found.append(f"the secure model's AUC is more than {AUC_TOLERANCE} from the pooled one's")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON that --report writes."""
+        result = self.comparison
+        return {
+            "session": self.session,
+            "rows": {"train": result.training_rows, "held_out": result.held_out_rows},
+            "parties": list(self.parties),
+            "auc": {"secure": result.secure, "pooled": result.pooled, "alone": result.alone},
+            "coef_max_abs_diff": result.coefficient_difference,
+            "seconds": self.seconds,
+            "rounds": self.rounds,
+            "bytes_sent": self.bytes_sent,
+            "disclosures": [item.__dict__ for item in self.disclosures],
+            "audit": {"logs": len(self.logs), "verified": all(not what for what in self.logs.values())},
+        }
+
+
+def run(
+    plan: Plan,
+    files: Mapping[str, Path],
+    id_column: str,
+    directory: Path | None,
+    say: Callable[[str], None],
+    on_event: Callable[[SessionEvent], None],
+    keep: Callable[[Consortium], None] | None = None,
+) -> Report:
+    """Set a consortium up, run the plan's session to its end, compare, verify every log.
+
+    Raises: PlanError if files and plan do not fit, SettingsError if the directory holds something,
+    GatewayError if the session does not complete.
+    """
+    check_files(plan, files)
+    with ExitStack() as stack:
+        place = _directory(directory, stack)
+        consortium = stack.enter_context(Consortium(place, plan))
+        consortium.start(files, id_column, say)
+        session = consortium.propose()
+        say(f"proposed session {session[:12]}")
+        consortium.approve(session, say)
+        started = time.monotonic()
+        view = follow(consortium, session, on_event)
+        seconds = time.monotonic() - started
+        if consortium.client is None:
+            raise GatewayError("the gateway's client is gone")
+        contract = consortium.client.contract(session)
+        outcomes = {name: result_of(consortium.home(name), session) for name in consortium.parties}
+        reports = {item.name: item.report for item in view.participants if item.report is not None}
+        if keep is not None:
+            keep(consortium)
+        identities = consortium.identities()
+        consortium.stop()
+        return _report(contract, files, outcomes, seconds, reports, place, identities)
+
+
+def check_files(plan: Plan, files: Mapping[str, Path]) -> None:
+    """Raises: PlanError if a party has no file, or a file no party."""
+    names = {party.name for party in plan.parties}
+    if missing := sorted(names - set(files)):
+        raise PlanError(f"no file is given for {', '.join(missing)}", action="add --data PARTY=FILE.csv for each party")
+    if unknown := sorted(set(files) - names):
+        raise PlanError(
+            f"{', '.join(unknown)} is no party of the plan", action=f"its parties are {', '.join(sorted(names))}"
+        )
+
+
+def _directory(directory: Path | None, stack: ExitStack) -> Path:
+    if directory is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privity-")))
+    if directory.exists() and any(directory.iterdir()):
+        raise SettingsError(f"{directory} is not empty", action="give --dir a new directory")
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return directory.absolute()
+
+
+def follow(consortium: Consortium, session: str, on_event: Callable[[SessionEvent], None]) -> Any:
+    """Watch the session to its end. Raises: GatewayError that says who failed and why."""
+    if consortium.client is None:
+        raise GatewayError("the consortium is not started")
+    for event in consortium.client.events(session):
+        on_event(event)
+    view = consortium.client.session(session)
+    if view.state != "completed":
+        line = view.fault.line() if view.fault is not None else "no reason was given"
+        raise GatewayError(f"the session {view.state}: {line}", action="see the participants' daemon.log")
+    return view
+
+
+def _report(
+    contract: Contract,
+    files: Mapping[str, Path],
+    outcomes: Mapping[str, Outcome],
+    seconds: float,
+    reports: Mapping[str, Any],
+    place: Path,
+    identities: Mapping[str, str],
+) -> Report:
+    from parties.audit.verify import verify
+
+    disclosures, unnamed = _disclosures(contract, place)
+    verdicts = {name: verify(place / name, key) for name, key in identities.items()}
+    return Report(
+        session=contract.digest,
+        parties=tuple(party.name for party in contract.parties),
+        comparison=compare(contract, files, outcomes),
+        seconds=seconds,
+        rounds=max(report.rounds for report in reports.values()),
+        bytes_sent={GATEWAY: 0, **{name: report.bytes_sent for name, report in reports.items()}},
+        disclosures=disclosures,
+        unnamed=unnamed,
+        logs={name: "" if verdict.ok else verdict.line() for name, verdict in verdicts.items()},
+    )
+
+
+def _disclosures(contract: Contract, place: Path) -> tuple[tuple[Ledger, ...], tuple[str, ...]]:
+    """What the nodes' own logs say was disclosed, held against the contract's clauses."""
+    from parties.audit.snapshot import locate, take
+
+    counts: dict[tuple[str, str, str], int] = {}
+    for party in contract.parties:
+        own: dict[tuple[str, str, str], int] = {}
+        for entry in take(locate(place / party.name)).entries():
+            event = entry.event
+            if isinstance(event, DisclosureRecorded) and event.session == contract.digest:
+                key = (event.name, event.recipients[0], event.clause)
+                own[key] = own.get(key, 0) + 1
+        for key, count in own.items():
+            counts[key] = max(counts.get(key, 0), count)
+    named = {(item.name, item.recipient, item.clause): item.count for item in contract.disclosures}
+    unnamed = tuple(f"{key[0]} to {key[1]}" for key, count in counts.items() if count > named.get(key, 0))
+    return tuple(Ledger(key[0], key[1], count, key[2]) for key, count in sorted(counts.items())), unnamed
+
+
+def write_report(report: Report, path: Path) -> None:
+    path.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")

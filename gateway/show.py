@@ -1,0 +1,89 @@
+"""What a run looks like in a terminal: steps, a progress bar, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from gateway.client import SessionEvent
+from gateway.sandbox import Report
+
+
+class Screen:
+    """Prints steps and one live bar: iteration, rounds, bytes, and the loss where the contract discloses it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[cost]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=False,
+        )
+        self._task: TaskID | None = None
+        self._loss = ""
+
+    def say(self, text: str) -> None:
+        self._console.print(f"  {text}", highlight=False, markup=False)
+
+    def on_event(self, event: SessionEvent) -> None:
+        if event.kind != "progress":
+            return
+        data = event.data
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=data["of"], cost="")
+        if data.get("loss") is not None:
+            self._loss = f"  loss {data['loss']:.4f}"
+        cost = f"{data['rounds']} rounds  {data['bytes_sent'] / 1e6:.1f} MB{self._loss}"
+        done = max(data["iteration"], int(self._bar.tasks[0].completed))
+        self._bar.update(self._task, completed=done, total=data["of"], cost=cost)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def show(report: Report, console: Console, place: Path | None) -> None:
+    """The tables at the end."""
+    result = report.comparison
+    console.print(
+        f"\nAUC on the same {result.held_out_rows} held-out rows ({result.training_rows} trained)", style="bold"
+    )
+    aucs = Table(box=None, pad_edge=False)
+    aucs.add_column("model")
+    aucs.add_column("AUC", justify="right")
+    aucs.add_row("secure: all parties' columns, nobody's data shown", f"{result.secure:.4f}", style="green")
+    aucs.add_row("pooled: scikit-learn on the joined plaintext", f"{result.pooled:.4f}")
+    for name, auc in result.alone.items():
+        aucs.add_row(f"{name}'s columns alone, with the labels", f"{auc:.4f}")
+    console.print(aucs)
+    console.print(f"greatest coefficient difference from the pooled model: {result.coefficient_difference:.4f}")
+
+    console.print("\nCost", style="bold")
+    costs = Table(box=None, pad_edge=False)
+    costs.add_column("process")
+    costs.add_column("bytes sent", justify="right")
+    for name, count in report.bytes_sent.items():
+        costs.add_row(name, f"{count:,}")
+    console.print(costs)
+    console.print(f"{report.seconds:.1f} seconds, {report.rounds} rounds")
+
+    console.print("\nDisclosed, and nothing else", style="bold")
+    table = Table(box=None, pad_edge=False)
+    for title in ("what", "to whom", "times", "allowed by"):
+        table.add_column(title)
+    for item in report.disclosures:
+        table.add_row(item.name, item.recipient, str(item.count), item.clause)
+    console.print(table)
+
+    console.print("\nAudit logs, verified offline", style="bold")
+    for name, what in report.logs.items():
+        console.print(f"  {name}: {what or 'verified'}", style="red" if what else None, markup=False)
+    if place is not None:
+        console.print(f"\neverything is kept in {place}", markup=False)
