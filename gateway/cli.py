@@ -30,12 +30,8 @@ app.add_typer(session_app, name="session")
 app.add_typer(gateway_app, name="gateway")
 mount(app, session_app)
 
-GatewayHome = Annotated[
-    Path, typer.Option("--home", envvar="PRIVITY_HOME", metavar="DIR", help="The gateway's directory.")
-]
-Url = Annotated[
-    str, typer.Option("--gateway", envvar="PRIVITY_GATEWAY", metavar="URL", help="The gateway's REST address.")
-]
+GatewayHome = Annotated[Path, typer.Option("--home", envvar="PRIVITY_HOME", metavar="DIR", help="The gateway's home.")]
+Url = Annotated[str, typer.Option("--gateway", envvar="PRIVITY_GATEWAY", metavar="URL", help="Its REST address.")]
 TokenFile = Annotated[
     Path | None,
     typer.Option("--token-file", envvar="PRIVITY_TOKEN_FILE", metavar="FILE", help="The gateway's HOME/token."),
@@ -130,9 +126,7 @@ def plan_new(
     id_column: IdColumn,
     label: Annotated[str, typer.Option("--label", metavar="PARTY:COLUMN", help="Who holds what is predicted.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PLAN.toml", help="Where to write it.")],
-    positive: Annotated[
-        str | None, typer.Option("--positive", metavar="CLASS", help="The class that counts as 1.")
-    ] = None,
+    positive: Annotated[str | None, typer.Option("--positive", metavar="CLASS", help="The class 1.")] = None,
 ) -> None:
     """Write a commented plan for these files, every default filled in."""
     from parties.errors import SettingsError
@@ -159,9 +153,7 @@ def gateway_init(
     home: GatewayHome,
     name: Annotated[str, typer.Option("--name", help="The gateway's name.")] = "gateway",
     rest: Annotated[str, typer.Option("--rest", metavar="HOST:PORT", help="REST; loopback only.")] = "127.0.0.1:8470",
-    control: Annotated[
-        str, typer.Option("--control", metavar="HOST:PORT", help="Where daemons dial.")
-    ] = "127.0.0.1:8471",
+    control: Annotated[str, typer.Option("--control", metavar="HOST:PORT", help="For daemons.")] = "127.0.0.1:8471",
 ) -> None:
     """Make a gateway's directory: keys, settings, token."""
     from gateway.home import init

@@ -113,7 +113,7 @@ class Consortium:
         ready = self._launch(GATEWAY, [GATEWAY, "serve"], gateway)
         self.url = f"http://{ready['rest']}"
         self.client = GatewayClient(self.url, Token.load(gateway).reveal())
-        roles: dict[str, Role] = {**dict.fromkeys(self.parties, "party"), self.plan.dealer: "dealer"}  # type: ignore[dict-item]
+        roles: dict[str, Role] = {**dict.fromkeys(self.parties, "party"), self.plan.dealer: "dealer"}
         for name, role in roles.items():
             token = invite(gateway, name, role)
             init_home(self.directory / name, role, token, "127.0.0.1:0", utc_now())

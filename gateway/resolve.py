@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from mpc.program import derive
 from parties.contract import (
-    MAX_CONTRACT_BYTES,
     Contract,
     Participant,
     Party,
@@ -74,7 +73,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes, salt:
     loss_every = plan.disclosures.loss_every
     program = derive(spec_for(parties, plan.label, plan.model, plan.preparation, split, loss_every))
     try:
-        contract = Contract(
+        return Contract(
             nonce=nonce.hex(),
             created=now,
             expires=now + timedelta(hours=plan.expires_in_hours),
@@ -93,11 +92,6 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes, salt:
         )
     except ValidationError as exc:
         raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
-    if (size := len(contract.canonical())) > MAX_CONTRACT_BYTES:
-        raise ContractError(
-            f"the contract takes {size} bytes; {MAX_CONTRACT_BYTES} is the limit", action="name fewer columns"
-        )
-    return contract
 
 
 def _party(plan: Plan, number: int, directory: Directory) -> Party:

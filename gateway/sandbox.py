@@ -1,4 +1,4 @@
-"""`privity sandbox`: any plan and files, tried by a whole consortium on one machine before anybody talks to a partner."""
+"""`privity sandbox`: any plan and files, tried by a whole consortium on one machine."""
 
 from __future__ import annotations
 

@@ -98,6 +98,10 @@ class Daemon(ABC):
     def signs_by_itself(self) -> bool:
         """Whether a contract that passed is signed without the operator."""
 
+    def session_key(self) -> TlsKey:
+        """The TLS key that the approval names."""
+        return TlsKey.generate(self.name, now=datetime.now(UTC))
+
     @abstractmethod
     async def launch(self, live: Live, epoch: int) -> Process:
         """Start the session's process."""
@@ -204,7 +208,7 @@ class Daemon(ABC):
             self.journal.append(events.ContractExpired(session=session.digest))
             self.store.step(session.digest, Step.EXPIRE)
             raise ContractError("the contract has expired", action="propose the session again")
-        tls = TlsKey.generate(self.name, now=datetime.now(UTC))
+        tls = self.session_key()
         approval = Approval(
             contract=session.digest,
             name=self.name,

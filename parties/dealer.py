@@ -10,6 +10,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import grpc
@@ -23,7 +24,7 @@ from parties.errors import LifecycleError
 from parties.home import Home
 from parties.job import Answer, DealerJob, Done, Report
 from parties.supervisor import Process
-from parties.tls import certificate_sha256, split_address
+from parties.tls import DAEMON_DAYS, TlsKey, certificate_sha256
 
 LENGTH = struct.Struct("<I")
 
@@ -37,6 +38,7 @@ class Dealer(Daemon):
         super().__init__(home)
         self._server: grpc.aio.Server | None = None
         self._port = 0
+        self._tls = TlsKey.generate(self.name, now=datetime.now(UTC), days=DAEMON_DAYS)  # new at each start
         self._relays: dict[tuple[str, str], socket.socket] = {}  # (session, party) -> our end
 
     def examine(self, contract: Contract) -> None:
@@ -45,6 +47,10 @@ class Dealer(Daemon):
     def signs_by_itself(self) -> bool:
         """A dealer signs for partners that its operator confirmed; it gives away nothing but randomness."""
         return True
+
+    def session_key(self) -> TlsKey:
+        """One key for all sessions: they share the port."""
+        return self._tls
 
     async def launch(self, live: Live, epoch: int) -> Process:
         """One process, with a stream for each party."""
@@ -81,7 +87,7 @@ class Dealer(Daemon):
     def endpoint(self) -> str:
         if self._server is None:
             raise LifecycleError("the dealer does not listen yet")
-        return self.settings.advertise or f"{split_address(self.settings.listen)[0]}:{self._port}"
+        return self.settings.advertise or f"{self.settings.listen.rpartition(':')[0]}:{self._port}"
 
     async def listen(self) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
@@ -99,7 +105,7 @@ class Dealer(Daemon):
 
     def _configuration(self) -> Any:
         """The certificates that may connect now: of the workers of live sessions, besides the dealer's own."""
-        tls = self.home.tls
+        tls = self._tls
         trusted = [
             approval.certificate
             for live in list(self.live.values())

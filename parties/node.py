@@ -28,7 +28,6 @@ from parties.policy import check, load_policy
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
-from parties.tls import split_address
 from parties.vault import Vault, load_master_key
 
 GREETING_S = 5.0
@@ -188,7 +187,7 @@ class Node(Daemon):
             raise LifecycleError("the node does not listen yet")
         if self.settings.advertise:
             return self.settings.advertise
-        return f"{split_address(self.settings.listen)[0]}:{self._listener.getsockname()[1]}"
+        return f"{self.settings.listen.rpartition(':')[0]}:{self._listener.getsockname()[1]}"
 
     async def listen(self) -> None:
         host, port = self.settings.listen.rsplit(":", 1)

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from parties.audit.events import Entry
+    from parties.audit.entries import Entry
     from parties.audit.verify import Verdict
 
 app = typer.Typer(name="audit", help="Verify and read audit logs.", no_args_is_help=True)

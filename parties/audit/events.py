@@ -1,8 +1,7 @@
 """The closed vocabulary of the audit log: what may be written down, and in which words.
 
 Each event has a type `source:subject:action` and a frozen schema. A field is an identifier, a digest, a code, a count
-or a truth value; none can hold a value of anybody's data or a sentence. An event is stored as canonical JSON
-(RFC 8785) under CloudEvents' field names.
+or a truth value; none can hold a value of anybody's data or a sentence.
 
 The vocabulary only grows. A released event may gain fields that default to None, which are left out when None, so
 that an old entry still encodes to its own bytes; any other change is a new event.
@@ -10,24 +9,16 @@ that an old entry still encodes to its own bytes; any other change is a new even
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from parties.errors import AuditError
-
-SPEC_VERSION: Final = "1.0"
-MAX_ENTRY_BYTES: Final = 65_535
 MAX_DIMENSIONS: Final = 8
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-ORIGIN_PATTERN: Final = r"^[a-z0-9][a-z0-9._/-]{0,127}$"  # also a signed note's key name: no space, no plus
 DISCLOSURE_PATTERN: Final = r"^[a-z0-9][a-z0-9._:-]{0,79}$"
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True, description="a count")]
@@ -389,88 +380,6 @@ class KeyMismatched(Event):
 VOCABULARY: Final[Mapping[str, type[Event]]] = MappingProxyType({kind.type: kind for kind in Event.__subclasses__()})
 
 
-def _canonical(envelope: dict[str, Any]) -> bytes:
-    """RFC 8785, which for ASCII text, whole numbers and truth values alone is sorted keys and no spaces.
-
-    The library for the whole of RFC 8785 takes ten times as long, and verification encodes every entry.
-    """
-    return json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode("ascii")
-
-
 def allowed_name(asked: str) -> str | None:
     """What a process asked to open, if it reads like a disclosure's name: a process may ask for any text."""
     return asked if re.fullmatch(DISCLOSURE_PATTERN, asked) else None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An event with its place in the log."""
-
-    index: int
-    origin: str
-    time: datetime
-    event: Event
-
-    def envelope(self) -> dict[str, Any]:
-        """CloudEvents' fields, as a security monitor reads them."""
-        return {
-            "specversion": SPEC_VERSION,
-            "id": str(self.index),
-            "source": self.origin,
-            "type": self.event.type,
-            "time": self.time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "subject": self.event.subject,
-            "data": self.event.model_dump(mode="json", exclude_none=True),
-        }
-
-    def encode(self) -> bytes:
-        """The bytes that are hashed.
-
-        Raises: AuditError if they are too many.
-        """
-        content = _canonical(self.envelope())
-        if len(content) > MAX_ENTRY_BYTES:
-            raise AuditError(
-                f"an event {self.event.type} takes {len(content)} bytes; an entry may have {MAX_ENTRY_BYTES}",
-                action="log a digest of what is big",
-            )
-        return content
-
-
-class _Envelope(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    specversion: str
-    id: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,15})$")]
-    source: Annotated[str, Field(pattern=ORIGIN_PATTERN)]
-    type: str
-    time: str
-    subject: str
-    data: dict[str, Any]
-
-
-def decode(content: bytes) -> Entry:
-    """Raises: AuditError, fit to follow the words "entry N", if these are not the bytes of one entry."""
-    try:
-        envelope = _Envelope.model_validate_json(content)
-    except ValidationError as exc:
-        raise AuditError("is not an event in JSON") from exc
-    if envelope.specversion != SPEC_VERSION:
-        raise AuditError(
-            f"has CloudEvents version {envelope.specversion[:20]!r}; {SPEC_VERSION} is known",
-            action="verify with the release of Privity that wrote it, or a later one",
-        )
-    kind = VOCABULARY.get(envelope.type)
-    if kind is None:
-        raise AuditError(
-            f"has an event type that this release does not know: {envelope.type[:80]!r}",
-            action="verify with the release of Privity that wrote it, or a later one",
-        )
-    try:
-        time = datetime.fromisoformat(envelope.time)
-        entry = Entry(int(envelope.id), envelope.source, time, kind.model_validate(envelope.data))
-    except ValueError as exc:  # pydantic's ValidationError too
-        raise AuditError(f"does not fit the schema of {envelope.type}") from exc
-    if entry.encode() != content:
-        raise AuditError("is not in canonical form, or its subject is not the one of its data")
-    return entry

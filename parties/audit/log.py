@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from parties.audit import layout, notes
-from parties.audit.events import ORIGIN_PATTERN, Entry, Event, LibraryChanged, LogCreated
+from parties.audit.entries import ORIGIN_PATTERN, Entry
+from parties.audit.events import Event, LibraryChanged, LogCreated
 from parties.audit.merkle import Frontier
 from parties.audit.notes import Checkpoint
 from parties.errors import AuditError

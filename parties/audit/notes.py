@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from parties.audit.events import ORIGIN_PATTERN
+from parties.audit.entries import ORIGIN_PATTERN
 from parties.audit.merkle import HASH_BYTES
 from parties.errors import AuditError
 from parties.identity import Identity, verify

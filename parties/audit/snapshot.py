@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from parties.audit.events import Entry, decode
+from parties.audit.entries import Entry, decode
 from parties.audit.layout import APPLICATION_ID, FORMAT, SCHEMA
 from parties.audit.log import FILE_NAME
 from parties.errors import AuditError
@@ -53,13 +53,13 @@ class Snapshot:
             yield connection
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, unverified. Raises: AuditError as `connect`, and for an entry that is none."""
+        """All entries, unverified. Raises: AuditError as `connect`, and where the file or an entry is damaged."""
         with self.connect() as connection:
-            for number, content in connection.execute("SELECT number, content FROM entries ORDER BY number"):
-                try:
-                    yield decode(content)
-                except AuditError as exc:
-                    raise AuditError(f"entry {number} {exc.what}", action=exc.action) from exc
+            try:
+                for number, content in connection.execute("SELECT number, content FROM entries ORDER BY number"):
+                    yield _decode(number, content)
+            except UNREADABLE as exc:
+                raise AuditError(f"its pages are damaged ({error_name(exc)})") from exc
 
 
 def locate(path: Path) -> Path:
@@ -126,6 +126,13 @@ def _check_schema(connection: sqlite3.Connection) -> None:
     wrong = sorted(str(name) for name in SCHEMA.keys() | found.keys() if SCHEMA.get(name) != found.get(name))
     if wrong:
         raise AuditError(f"its schema was altered, first at {wrong[0]!r}")
+
+
+def _decode(number: int, content: bytes) -> Entry:
+    try:
+        return decode(content)
+    except AuditError as exc:
+        raise AuditError(f"entry {number} {exc.what}", action=exc.action) from exc
 
 
 def error_name(error: Exception) -> str:

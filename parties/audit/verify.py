@@ -10,15 +10,17 @@ Only an earlier head reveals that the owner of the key rolled the log back or wr
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from parties.audit import layout, notes
-from parties.audit.events import LibraryChanged, LogCreated, decode
+from parties.audit.entries import ORIGIN_PATTERN, decode
+from parties.audit.events import LibraryChanged, LogCreated
 from parties.audit.layout import Header
 from parties.audit.merkle import HASH_BYTES, Frontier, leaf_hash
 from parties.audit.notes import Checkpoint
@@ -115,11 +117,13 @@ def _failed(verdict: Verdict, fault: Fault, error: AuditError) -> Verdict:
 
 def _read_head(path: Path) -> notes.Note:
     try:
-        return notes.parse_note(path.read_bytes().decode())
+        note = notes.parse_note(path.read_bytes().decode())
+        notes.parse_checkpoint(note.text)
     except (OSError, UnicodeDecodeError) as exc:
         raise AuditError(f"the head {path} can't be read", action="give a file with a signed head") from exc
     except AuditError as exc:
         raise AuditError(f"{path}: {exc.what}", action=exc.action) from exc
+    return note
 
 
 class _Examination:
@@ -151,10 +155,11 @@ class _Examination:
         self.verdict = replace(self.verdict, remarks=(*self.verdict.remarks, text))
 
     def _identify(self, connection: sqlite3.Connection, key: str | None) -> None:
-        rows = connection.execute("SELECT origin, public_key FROM log LIMIT 2").fetchall()
-        if len(rows) != 1 or not isinstance(rows[0][0], str) or not isinstance(rows[0][1], bytes):
-            raise _Found("schema", "it does not say whose log it is")
-        origin, self._key = rows[0]
+        match connection.execute("SELECT origin, public_key FROM log LIMIT 2").fetchall():
+            case [(str(origin), bytes(key_bytes))] if re.fullmatch(ORIGIN_PATTERN, origin):
+                self._key = key_bytes
+            case _:
+                raise _Found("schema", "it does not say whose log it is")
         signer = fingerprint(self._key)
         self.verdict = replace(self.verdict, origin=origin, fingerprint=signer)
         if key is None:
@@ -280,10 +285,22 @@ class _Examination:
                 f" this is {here}; all entries and heads were checked"
             )
             return
-        offset = next(offset for offset, pair in enumerate(zip_longest(made, content)) if pair[0] != pair[1])
+        offset = _first_difference(made, content)
         page = offset // layout.PAGE_BYTES + 1
         raise _Found("layout", f"byte {offset} of the file (in page {page}) is not what these entries make")
 
 
 def _missing(index: int) -> _Found:
     return _Found("entry", f"entry {index} is missing", index)
+
+
+def _first_difference(made: bytes, found: bytes) -> int:
+    """Where two byte strings that are not equal part, by bisection."""
+    low, high = 0, min(len(made), len(found))
+    while low < high:
+        middle = (low + high) // 2
+        if made[low : middle + 1] == found[low : middle + 1]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
