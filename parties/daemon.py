@@ -78,7 +78,7 @@ class Daemon(ABC):
         self.identity = home.identity
         self.partners = Partners(home.path("partners.json"))
         self.store = SessionStore(home.path("state.sqlite"))
-        self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name))
+        self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()

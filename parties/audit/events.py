@@ -33,7 +33,7 @@ DataVersion = Annotated[
 Fingerprint = Annotated[
     str, Field(pattern=r"^([0-9a-f]{4}-){9}[0-9a-f]{4}$", description="an identity key's fingerprint")
 ]
-Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$", description="a reason code")]
+Code = Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,60}$", description="a reason code")]
 Release = Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+-]{0,31}$", description="a version number")]
 Sqlite = Annotated[
     str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){2,3}$", description="version of the SQLite that lays out the file")
