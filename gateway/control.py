@@ -45,6 +45,7 @@ SILENCE_MS = 2_500  # ... and given up after so long without an answer
 OPTIONS = (
     ("grpc.keepalive_time_ms", PING_MS),
     ("grpc.keepalive_timeout_ms", SILENCE_MS),
+    ("grpc.http2.ping_timeout_ms", SILENCE_MS),  # without it an unanswered ping is waited for during a minute
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),

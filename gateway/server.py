@@ -13,7 +13,6 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
@@ -88,32 +87,28 @@ async def _serving(
     journal: Journal,
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Serving]:
-    listener = _listen(settings)
     app = make_app(coordinator, Token.load(home), settings.name)
     rest = _Rest(_uvicorn_config(app))
-    streams, control_port = control_plane.server(
-        Control(store, journal, coordinator, settings, clock=clock), store, settings, load_tls_key(home), clock
-    )
-    serving = Serving(
-        rest=str(parse_address(settings.rest_address)._replace(port=listener.getsockname()[1])),
-        control=str(parse_address(settings.control_address)._replace(port=control_port)),
-    )
-    await streams.start()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(rest.serve(sockets=[listener]))
-        ticking = tasks.create_task(_tick(coordinator))
-        try:
-            with _announced(home, serving):
-                yield serving
-        finally:
-            ticking.cancel()
-            coordinator.close()
-            rest.should_exit = True
-            await _stop(streams)
-
-
-async def _stop(streams: grpc.aio.Server) -> None:
-    await streams.stop(FAREWELL_S)
+    control = Control(store, journal, coordinator, settings, clock=clock)
+    key = load_tls_key(home)
+    with _listen(settings) as listener:
+        streams, control_port = control_plane.server(control, store, settings, key, clock)
+        serving = Serving(
+            rest=str(parse_address(settings.rest_address)._replace(port=listener.getsockname()[1])),
+            control=str(parse_address(settings.control_address)._replace(port=control_port)),
+        )
+        await streams.start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rest.serve(sockets=[listener]))
+            ticking = tasks.create_task(_tick(coordinator))
+            try:
+                with _announced(home, serving):
+                    yield serving
+            finally:
+                ticking.cancel()
+                coordinator.close()
+                rest.should_exit = True
+                await streams.stop(FAREWELL_S)
 
 
 async def _tick(coordinator: Sessions) -> None:

@@ -6,9 +6,9 @@ organisations. A channel joins a party to all others and moves whole rounds; a l
 
 from __future__ import annotations
 
-import queue
-from collections import defaultdict
-from collections.abc import Mapping
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,6 +26,12 @@ from mpc.frames import (
 
 Shape = tuple[int, ...]
 Expectation = tuple[str, Shape]  # dtype and shape of a frame to come
+Tap = Callable[[bytes], None]
+TIMEOUT_S = 60.0  # of the transport in memory
+
+
+def unseen(message: bytes) -> None:
+    """The tap that looks away."""
 
 
 @dataclass
@@ -90,28 +96,58 @@ class Sequencer:
         return header
 
 
+class _Pipe:
+    """Messages one way between two threads; closing it wakes whoever waits at either end."""
+
+    def __init__(self, bound: int | None, tap: Tap) -> None:
+        self._bound, self._tap = bound, tap
+        self._messages: deque[bytes] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, message: bytes, who: str) -> None:
+        self._tap(message)
+        with self._changed:
+            self._await(lambda: self._closed or self._bound is None or len(self._messages) < self._bound, who)
+            if self._closed:
+                raise PeerLost(who, "went away")
+            self._messages.append(message)
+            self._changed.notify_all()
+
+    def get(self, who: str) -> bytes:
+        """What was sent before the pipe was closed still arrives."""
+        with self._changed:
+            self._await(lambda: self._closed or bool(self._messages), who)
+            if not self._messages:
+                raise PeerLost(who, "went away")
+            message = self._messages.popleft()
+            self._changed.notify_all()
+            return message
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _await(self, ready: Callable[[], bool], who: str) -> None:
+        if not self._changed.wait_for(ready, TIMEOUT_S):
+            raise PeerLost(who, "kept silent past its deadline")
+
+
 class MemoryChannel:
-    """Parties as threads of one process, over queues: for simulation and kernel tests."""
+    """Parties as threads of one process: for simulation and kernel tests."""
 
     def __init__(
-        self,
-        rank: int,
-        queues: Mapping[tuple[int, int], queue.SimpleQueue[bytes | None]],
-        world: int,
-        *,
-        session: bytes,
-        epoch: int,
+        self, rank: int, pipes: Mapping[tuple[int, int], _Pipe], world: int, *, session: bytes, epoch: int
     ) -> None:
         self.rank, self.world, self.counters = rank, world, Counters()
-        self._queues, self._sequencer = queues, Sequencer(session, epoch)
-        self.timeout_s = 60.0
+        self._pipes, self._sequencer = pipes, Sequencer(session, epoch)
 
     @classmethod
-    def mesh(cls, world: int, *, session: bytes = bytes(32), epoch: int = 1) -> list[MemoryChannel]:
-        queues: dict[tuple[int, int], queue.SimpleQueue[bytes | None]] = {
-            (i, j): queue.SimpleQueue() for i in range(world) for j in range(world) if i != j
-        }
-        return [cls(rank, queues, world, session=session, epoch=epoch) for rank in range(world)]
+    def mesh(cls, world: int, *, session: bytes = bytes(32), epoch: int = 1, tap: Tap = unseen) -> list[MemoryChannel]:
+        """Channels of all parties; `tap` is shown every frame, as a listener on the wire would see it without TLS."""
+        pipes = {(i, j): _Pipe(None, tap) for i in range(world) for j in range(world) if i != j}
+        return [cls(rank, pipes, world, session=session, epoch=epoch) for rank in range(world)]
 
     def exchange(
         self, name: str, outgoing: Mapping[int, Array], expecting: Mapping[int, Expectation]
@@ -121,17 +157,11 @@ class MemoryChannel:
             frame = self._sequencer.write(peer, name, array)
             self.counters.bytes_sent += len(frame)
             self.counters.sent_by_name[name] += len(frame)
-            self._queues[self.rank, peer].put(frame)
+            self._pipes[self.rank, peer].put(frame, f"party {peer}")
         return {peer: self._receive(peer, name, expectation) for peer, expectation in expecting.items()}
 
     def _receive(self, peer: int, name: str, expectation: Expectation) -> Array:
-        try:
-            frame = self._queues[peer, self.rank].get(timeout=self.timeout_s)
-        except queue.Empty:
-            frame = None
-        if frame is None:
-            self._queues[peer, self.rank].put(None)
-            raise PeerLost(f"party {peer}", "went away")
+        frame = self._pipes[peer, self.rank].get(f"party {peer}")
         self.counters.bytes_received += len(frame)
         header = decode_header(frame[:HEADER_BYTES])
         header.check(self._sequencer.expect(peer, name, expectation))
@@ -139,41 +169,29 @@ class MemoryChannel:
 
     def close(self) -> None:
         """Whoever waits for this party learns that it is gone."""
-        for (source, _), pipe in self._queues.items():
-            if source == self.rank:
-                pipe.put(None)
+        for (source, target), pipe in self._pipes.items():
+            if self.rank in (source, target):
+                pipe.close()
 
 
 class MemoryLink:
-    """One end of a bounded pair of queues."""
+    """One end of a bounded pair of pipes."""
 
-    def __init__(self, inbox: queue.Queue[bytes | None], outbox: queue.Queue[bytes | None]) -> None:
-        self._inbox, self._outbox = inbox, outbox
-        self.timeout_s = 60.0
+    def __init__(self, inbox: _Pipe, outbox: _Pipe, other: str) -> None:
+        self._inbox, self._outbox, self._other = inbox, outbox, other
 
     @classmethod
-    def pair(cls, bound: int = 64) -> tuple[MemoryLink, MemoryLink]:
-        one: queue.Queue[bytes | None] = queue.Queue(bound)
-        other: queue.Queue[bytes | None] = queue.Queue(bound)
-        return cls(one, other), cls(other, one)
+    def pair(cls, bound: int = 64, *, tap: Tap = unseen, dealer_tap: Tap = unseen) -> tuple[MemoryLink, MemoryLink]:
+        """The party's end and the dealer's; `tap` is shown what the party sends, `dealer_tap` what the dealer does."""
+        up, down = _Pipe(bound, tap), _Pipe(bound, dealer_tap)
+        return cls(down, up, "the dealer"), cls(up, down, "a party")
 
     def send(self, message: bytes) -> None:
-        try:
-            self._outbox.put(bytes(message), timeout=self.timeout_s)
-        except queue.Full as exc:
-            raise PeerLost("the other end of a link", "does not read") from exc
+        self._outbox.put(bytes(message), self._other)
 
     def receive(self) -> bytes:
-        try:
-            message = self._inbox.get(timeout=self.timeout_s)
-        except queue.Empty:
-            message = None
-        if message is None:
-            raise PeerLost("the other end of a link", "went away")
-        return message
+        return self._inbox.get(self._other)
 
     def close(self) -> None:
-        try:
-            self._outbox.put_nowait(None)
-        except queue.Full:
-            return
+        self._inbox.close()
+        self._outbox.close()

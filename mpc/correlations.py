@@ -23,7 +23,6 @@ KINDS = ("triple", "square", "binary", "wraps", "b2a")
 OPERATIONS = ("mul", "matmul")
 Shape = tuple[int, ...]
 MAX_DIMENSIONS = 4
-GOODBYE = b"goodbye"  # what a party sends in place of a request when it asks no more
 
 
 @dataclass(frozen=True)

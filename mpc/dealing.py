@@ -1,33 +1,44 @@
-"""The dealer's side of a session. It learns kinds, shapes and order of requests, and nothing that they are for."""
+"""The dealer's side of a session. It learns kinds, shapes and order of tuples, and nothing that they are for.
+
+Two lanes share a party's link. Phases of a fused program run ahead of the parties on the program's schedule, a few
+tuples at a time; between them, and in a reference program throughout, a party asks for the tuples that it is to
+correct. Which of the two it is follows from the program alone.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 
+import numpy as np
+
 from mpc.channel import Link
-from mpc.correlations import GOODBYE, Request, correction, decode_request, expand
+from mpc.correlations import correction, decode_request, expand
 from mpc.errors import MaskReuse, PrivityError, ProtocolError
-from mpc.keys import agree_as_dealer
-from mpc.program import Program
-from mpc.randomness import Streams
+from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
+from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, WINDOW, send_words
+from mpc.layouts import Kind, Masks, corrected, items, layout, opening_items, tuple_number, values
+from mpc.program import Fused, Program, Rung
+from mpc.ring import Words
 
 
 class Dealing:
-    """One session's dealer: a thread for each party's link, one lock around the numbers already used."""
+    """One session's dealer: a thread for each party's link, one lock around what the threads share."""
 
     def __init__(self, program: Program, links: Sequence[Link], digest: bytes, epoch: int) -> None:
-        self._program, self._links = program, links
-        self._streams: list[Streams] = agree_as_dealer(links, digest, epoch)
+        self._program, self._links, self._world = program, links, len(links)
+        self._streams = agree_as_dealer(links, digest, epoch)
+        self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
         self._served: set[int] = set()
+        self._rungs: list[int] = []  # announced, by phase
         self._lock = threading.Lock()
         self._failure: PrivityError | None = None
         self.tuples = 0
-        self.bytes_sent = 0
+        self.bytes_sent = DEALER_KEYS_BYTES * self._world
 
     def run(self) -> None:
         """Answer until every party has said goodbye. Raises: the first party's failure, after all links are closed."""
-        threads = [threading.Thread(target=self._attend, args=(rank,), daemon=True) for rank in range(len(self._links))]
+        threads = [threading.Thread(target=self._attend, args=(rank,), daemon=True) for rank in range(self._world)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -37,8 +48,7 @@ class Dealing:
 
     def _attend(self, rank: int) -> None:
         try:
-            while (message := self._links[rank].receive()) != GOODBYE:
-                self._answer(rank, decode_request(message, self._max_words))
+            self._serve(rank)
         except PrivityError as exc:
             self._fail(exc)
 
@@ -51,24 +61,120 @@ class Dealing:
         for link in self._links:
             link.close()
 
-    def _answer(self, rank: int, request: Request) -> None:
-        if request.corrected(len(self._links)) != rank:
+    def _serve(self, rank: int) -> None:
+        phases = _Phases(self._program) if isinstance(self._program, Fused) else None
+        if phases is not None:
+            self._run_ahead(rank, 0, opening_items(phases.program), phases.rung)
+            self._run_ahead(rank, 1, phases.items, phases.rung)
+        while (message := self._links[rank].receive()) != GOODBYE:
+            if phases is not None and message.startswith(ANNOUNCEMENT):
+                phases.advance(self._agreed(phases.number, message[len(ANNOUNCEMENT) :]))
+                self._run_ahead(rank, phases.number, phases.items, phases.rung)
+            else:
+                self._answer(rank, message)
+
+    def _agreed(self, phase: int, announced: bytes) -> int:
+        """The next phase's rung. Raises: ProtocolError if parties announce different ones."""
+        rung = int.from_bytes(announced, "little")
+        with self._lock:
+            if len(self._rungs) < phase:
+                self._rungs.append(rung)
+            if self._rungs[phase - 1] != rung:
+                raise ProtocolError("parties announced different rungs of the range ladder")
+        return rung
+
+    def _run_ahead(self, rank: int, phase: int, kinds: Sequence[Kind], rung: Rung) -> None:
+        """Send the phase's corrections that are this party's, no more than a window ahead of it."""
+        numbers = [tuple_number(phase, place) for place in range(len(kinds))]
+        mine = [
+            (number, kind)
+            for number, kind in zip(numbers, kinds, strict=True)
+            if corrected(number, self._world) == rank
+        ]
+        for sent, (number, kind) in enumerate(mine):
+            if sent >= WINDOW:
+                self._await_credit(rank)
+            self._count(send_words(self._links[rank], self._correct(rank, number, kind, rung)))
+        for _ in mine[-WINDOW:]:
+            self._await_credit(rank)
+
+    def _await_credit(self, rank: int) -> None:
+        if self._links[rank].receive() != CREDIT:
+            raise ProtocolError(f"party {rank} sent something else where it had a tuple to take")
+
+    def _correct(self, rank: int, number: int, kind: Kind, rung: Rung) -> Words:
+        if not isinstance(self._program, Fused) or self._masks is None:
+            raise ProtocolError("this program has no phases")
+        shape = layout(self._program, rung, kind)
+        with self._lock:
+            opened = [streams.slots.open(number) for streams in self._streams]
+        expanded = [shape.expand(stream) for stream in opened]
+        sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
+        row = shape.join(values(self._program, rung, kind, sums, self._masks))
+        for other, (_, share) in enumerate(expanded):
+            if other != rank:
+                row -= share
+        return row
+
+    def _answer(self, rank: int, message: bytes) -> None:
+        request = decode_request(message, self._max_words)
+        if request.corrected(self._world) != rank:
             raise ProtocolError(f"party {rank} asked for tuple {request.number}, which is not its to correct")
         with self._lock:
             if request.number in self._served:
                 raise MaskReuse(f"party {rank} asked for tuple {request.number} twice", action="the session must end")
             self._served.add(request.number)
-            shares = [expand(request, streams.open(request.number)) for streams in self._streams]
+            shares = [expand(request, streams.tuples.open(request.number)) for streams in self._streams]
         reply = request.number.to_bytes(8, "little") + correction(request, shares, rank).tobytes()
         self._links[rank].send(reply)
+        self._count(len(reply))
+
+    def _count(self, sent: int) -> None:
         with self._lock:
             self.tuples += 1
-            self.bytes_sent += len(reply)
+            self.bytes_sent += sent
 
     @property
     def _max_words(self) -> int:
         """No operation of the program works on more than the table, widened for bitwise stacks."""
         return 64 * self._program.rows * (self._program.columns + 1)
+
+
+class _Phases:
+    """Where a program stands between its phases, as one party tells it."""
+
+    def __init__(self, program: Fused) -> None:
+        self.program, self.number = program, 1
+        self._segment, self._rung = 0, 0
+
+    @property
+    def items(self) -> tuple[Kind, ...]:
+        return items(self.program, self.program.segments[self._segment])
+
+    @property
+    def rung(self) -> Rung:
+        return self.program.ladder[self._rung]
+
+    def advance(self, rung: int) -> None:
+        """The same rung goes on to the next segment, the next rung repeats this one. Raises: ProtocolError."""
+        if rung == self._rung:
+            self._segment += 1
+        elif rung == self._rung + 1:
+            self._rung = rung
+        else:
+            raise ProtocolError("a party announced a rung of the range ladder out of order")
+        if self._segment >= len(self.program.segments) or rung >= len(self.program.ladder):
+            raise ProtocolError("a party announced a phase that the program does not have")
+        self.number += 1
+
+
+def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
+    """Expand the masks of the table; the constant column, last, has none."""
+    blocks = [streams[block.owner].table.open(TABLE).words((program.rows, block.columns)) for block in program.blocks]
+    constant = np.zeros((program.rows, program.width - program.columns), dtype=np.int64)
+    labels = streams[program.label_owner].table.open(LABELS).words((program.rows,))
+    totals = np.add.reduce([each.table.open(TOTALS).words((program.width,)) for each in streams])
+    return Masks(np.concatenate([*blocks, constant], axis=1), labels, totals)
 
 
 def serve(program: Program, links: Sequence[Link], digest: bytes, epoch: int) -> Dealing:

@@ -18,6 +18,22 @@ from mpc.randomness import KEY_BYTES, Secret, Stream, Streams, SumStream
 
 _MLKEM_PUBLIC_BYTES = 1184
 _MLKEM_CIPHERTEXT_BYTES = 1088
+DEALER_KEYS_BYTES = KEY_BYTES + _MLKEM_CIPHERTEXT_BYTES  # what the dealer sends to each party
+
+
+class DealtStreams:
+    """What a party and the dealer both expand; nobody else can. Redacted in print."""
+
+    def __init__(self, key: Secret) -> None:
+        self.tuples = Streams(key.derive("tuples"))  # of the on-demand lane, by number
+        self.slots = Streams(key.derive("slots"))  # of the lane that runs ahead, by number
+        self.table = Streams(key.derive("table"))  # masks of the table: TABLE, LABELS, TOTALS
+
+    def __repr__(self) -> str:
+        return "DealtStreams(redacted)"
+
+
+TABLE, LABELS, TOTALS = range(3)
 
 
 class SessionKeys:
@@ -25,7 +41,7 @@ class SessionKeys:
 
     def __init__(self, rank: int, parties: Secret, pairs: dict[int, Secret], dealer: Secret) -> None:
         self._rank, self._parties, self._pairs = rank, parties, pairs
-        self.tuples = Streams(dealer.derive("tuples"))  # slot = tuple number
+        self.dealt = DealtStreams(dealer)
 
     def parties_key(self, purpose: str) -> bytes:
         """A key that all parties hold and neither dealer nor gateway does."""
@@ -70,13 +86,13 @@ def _with_dealer(dealer: Link, digest: bytes, epoch: int) -> Secret:
     mine, kem = secrets.token_bytes(KEY_BYTES), MLKEM768PrivateKey.generate()
     dealer.send(mine + kem.public_key().public_bytes_raw())
     reply = dealer.receive()
-    if len(reply) != KEY_BYTES + _MLKEM_CIPHERTEXT_BYTES:
+    if len(reply) != DEALER_KEYS_BYTES:
         raise ProtocolError("the dealer's key message is malformed", action="ask the dealer's operator for its version")
     return _bind(mine + reply[:KEY_BYTES] + kem.decapsulate(reply[KEY_BYTES:]), digest, epoch, "dealer")
 
 
-def agree_as_dealer(links: Sequence[Link], digest: bytes, epoch: int) -> list[Streams]:
-    """The dealer's side: each party's tuple streams, by rank."""
+def agree_as_dealer(links: Sequence[Link], digest: bytes, epoch: int) -> list[DealtStreams]:
+    """The dealer's side: each party's streams, by rank."""
     streams = []
     for rank, link in enumerate(links):
         message = link.receive()
@@ -85,6 +101,5 @@ def agree_as_dealer(links: Sequence[Link], digest: bytes, epoch: int) -> list[St
         mine = secrets.token_bytes(KEY_BYTES)
         shared, ciphertext = MLKEM768PublicKey.from_public_bytes(message[KEY_BYTES:]).encapsulate()
         link.send(mine + ciphertext)
-        key = _bind(message[:KEY_BYTES] + mine + shared, digest, epoch, "dealer")
-        streams.append(Streams(key.derive("tuples")))
+        streams.append(DealtStreams(_bind(message[:KEY_BYTES] + mine + shared, digest, epoch, "dealer")))
     return streams

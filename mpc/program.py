@@ -1,22 +1,30 @@
 """The frozen program of a session: what every party and the dealer run, derived from a few facts and nothing else.
 
-`derive` is pure: each node and the dealer derive the program again before they sign, so whoever wrote the contract is
-trusted for nothing. No floating-point number in it ever multiplies a share.
+`derive` is pure and uses integers and decimals alone: each node and the dealer derive the program again before they
+sign, so whoever wrote the contract is trusted for nothing. No floating-point number in it ever multiplies a share.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Annotated, Literal
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mpc.errors import ProgramError
 
-FRACTION_BITS = 14  # of table, scores and residuals: products stay far enough below 2**64 for CrypTen's truncation
-FINE_BITS = 6  # more of them for the weights, so that small steps count
-WEIGHT_BITS = 12  # significant bits of the integers that multiply a gradient
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
+MIN_LOSS_EVERY = 5  # fewer slots between two reports, and one that repeats could tell of a rejected opening
+
+FRACTION_BITS = 14  # of CrypTen's tensors: products stay far enough below 2**64 for its truncation
+DATA_BITS = 13  # fractional bits of a table's entries
+ITERATE_BITS = 18  # of weights once opened and truncated
+SCORE_BITS = DATA_BITS + ITERATE_BITS
+MOMENTUM_BITS = 6
+TABLE_BITS = 16  # of the dealer's sines and cosines
+LOSS_BITS = 34  # of the summed loss before it is truncated
+LOSS_LIMIT_BITS = 4  # a mean loss of 16 and more would wrap: such a run is worthless anyway
+LOSS_DIGITS = 14  # fractional bits of a disclosed mean loss
 
 
 class _Frozen(BaseModel):
@@ -33,6 +41,7 @@ class Block(_Frozen):
 class Spec(_Frozen):
     """What a program is derived from."""
 
+    engine: Literal["fused", "reference"] = "fused"
     rows: int  # training rows
     blocks: tuple[Block, ...]  # in order of rank, one a party
     label_owner: int
@@ -52,10 +61,7 @@ class Opening(_Frozen):
     values: int
 
 
-class Program(_Frozen):
-    """Full-batch gradient descent with Nesterov's momentum on scikit-learn's objective, on CrypTen's shares."""
-
-    engine: Literal["reference"]
+class _Common(_Frozen):
     rows: int
     blocks: tuple[Block, ...]
     label_owner: int
@@ -63,20 +69,18 @@ class Program(_Frozen):
     max_iter: int
     loss_every: int
     clip_bits: int
-    fraction_bits: int
-    fine_bits: int
-    gradient_weight: int  # step / rows, scale 2**(gradient_shift - fine_bits)
-    gradient_shift: int
-    ridge_weight: int  # step / (C rows), scale 2**ridge_shift: the penalty's part of one step
-    ridge_shift: int
 
     @property
     def columns(self) -> int:
         """Feature columns of all parties, without the intercept's."""
         return sum(block.columns for block in self.blocks)
 
-    def disclosures(self) -> tuple[Opening, ...]:
-        """Every opening that this program makes; anything else is refused."""
+    @property
+    def world(self) -> int:
+        """How many parties there are."""
+        return len(self.blocks)
+
+    def _results(self) -> list[Opening]:
         found = [
             Opening(name="coefficients", recipients=(block.owner,), count=1, values=block.columns)
             for block in self.blocks
@@ -84,47 +88,125 @@ class Program(_Frozen):
         ]
         if self.fit_intercept:
             found.append(Opening(name="intercept", recipients=(self.label_owner,), count=1, values=1))
+        return found
+
+
+class Reference(_Common):
+    """Full-batch descent with Nesterov's momentum on scikit-learn's objective, by stock CrypTen operations."""
+
+    engine: Literal["reference"] = "reference"
+    fraction_bits: int
+    fine_bits: int
+    gradient_weight: int  # step / rows, scale 2**(gradient_shift - fine_bits)
+    gradient_shift: int
+    ridge_weight: int  # step / (C rows), scale 2**ridge_shift: the penalty's part of one step
+    ridge_shift: int
+
+    def disclosures(self) -> tuple[Opening, ...]:
+        """Every opening that this program makes; anything else is refused."""
+        found = self._results()
         if self.loss_every:
             count = -(-self.max_iter // self.loss_every)
             found.append(Opening(name="loss", recipients="session", count=count, values=1))
         return tuple(found)
 
 
-def derive(spec: Spec) -> Program:
+class Rung(_Frozen):
+    """One step of the range ladder: a period for the scores and the coefficients that go with it (see mpc.fourier)."""
+
+    period: int
+    harmonics: int
+    sigmoid: tuple[int, ...]
+    softplus_constant: int
+    softplus: tuple[int, ...]
+
+    @property
+    def bound(self) -> int:
+        """The greatest |z| that this rung computes rightly."""
+        from mpc.fourier import bound
+
+        return bound(self.period)
+
+    @property
+    def modulus_bits(self) -> int:
+        """Scores at SCORE_BITS matter modulo 2 to this power."""
+        return SCORE_BITS + self.period.bit_length() - 1
+
+
+class Segment(_Frozen):
+    """Iterations between two range guards, and the slots that they may take."""
+
+    iterations: int
+    slots: int
+
+
+class Fused(_Common):
+    """The same descent in three rounds an iteration (mpc/README.md). Windows are the k of a truncating opening."""
+
+    engine: Literal["fused"] = "fused"
+    state_bits: int  # fractional bits of the iterate before truncation
+    state_window: int
+    residual_unit: int  # what a residual of 1 is before truncation: step / rows at its scale
+    residual_window: int
+    residual_shift: int
+    ridge: int  # the penalty's part of a step, at scale 2**(state_bits - ITERATE_BITS - MOMENTUM_BITS)
+    ridge_every: int  # it is applied every so many iterations: an integer that small steps leave exact
+    loss_window: int
+    loss_shift: int
+    copies: int  # of an opening whose rejection must not matter, sent at once
+    segments: tuple[Segment, ...]
+    ladder: tuple[Rung, ...]
+
+    @property
+    def width(self) -> int:
+        """Columns with the public constant one, which is last."""
+        return self.columns + self.fit_intercept
+
+    def reports(self, segment: Segment) -> int:
+        """How often a pass through a segment discloses the loss."""
+        return segment.slots // self.loss_every if self.loss_every else 0
+
+    @property
+    def state_shift(self) -> int:
+        """Surplus bits of the iterate."""
+        return self.state_bits - ITERATE_BITS
+
+    def own(self, rank: int) -> list[int]:
+        """Places of a party's columns in the joint table; the constant one counts as the lowest rank's."""
+        start = sum(block.columns for block in self.blocks[:rank])
+        places = list(range(start, start + self.blocks[rank].columns))
+        return [*places, self.width - 1] if rank == 0 and self.fit_intercept else places
+
+    @property
+    def phases(self) -> int:
+        """Passes through segments at most: one each, and one more for each rung climbed."""
+        return len(self.segments) + len(self.ladder) - 1
+
+    def disclosures(self) -> tuple[Opening, ...]:
+        """Every opening that this program makes; anything else is refused. The dealer learns the guard's bits too."""
+        found = self._results()
+        found.append(Opening(name="guard", recipients="session", count=self.phases, values=1))
+        if self.loss_every:
+            again = (len(self.ladder) - 1) * max(map(self.reports, self.segments))
+            count = sum(map(self.reports, self.segments)) + again
+            if count:
+                found.append(Opening(name="loss", recipients="session", count=count, values=1))
+        return tuple(found)
+
+
+Program: TypeAlias = Annotated[Fused | Reference, Field(discriminator="engine")]
+
+
+def derive(spec: Spec) -> Fused | Reference:
     """The program that follows from these facts. Raises: ProgramError for what can't be computed."""
+    from mpc import derivation
+
+    _check(spec)
+    return derivation.reference(spec) if spec.engine == "reference" else derivation.fused(spec)
+
+
+def _check(spec: Spec) -> None:
     columns = sum(block.columns for block in spec.blocks)
-    _check(spec, columns)
-    curvature = (Decimal(columns) * Decimal("1.05") + 1) / 4 + 1 / (Decimal(spec.C) * spec.rows)
-    per_row = 1 / (curvature * spec.rows)
-    gradient_weight, gradient_shift = _scaled(per_row * (1 << FINE_BITS))
-    ridge_weight, ridge_shift = _scaled(per_row / Decimal(spec.C))
-    return Program(
-        engine="reference",
-        rows=spec.rows,
-        blocks=spec.blocks,
-        label_owner=spec.label_owner,
-        fit_intercept=spec.fit_intercept,
-        max_iter=spec.max_iter,
-        loss_every=spec.loss_every,
-        clip_bits=spec.clip_bits,
-        fraction_bits=FRACTION_BITS,
-        fine_bits=FINE_BITS,
-        gradient_weight=gradient_weight,
-        gradient_shift=gradient_shift,
-        ridge_weight=ridge_weight,
-        ridge_shift=ridge_shift,
-    )
-
-
-def _scaled(value: Decimal) -> tuple[int, int]:
-    """An integer of WEIGHT_BITS bits and the shift that makes it the value."""
-    shift = 0
-    while value * (1 << shift) < 1 << (WEIGHT_BITS - 1):
-        shift += 1
-    return int((value * (1 << shift)).to_integral_value()), shift
-
-
-def _check(spec: Spec, columns: int) -> None:
     if [block.owner for block in spec.blocks] != list(range(len(spec.blocks))) or len(spec.blocks) < 2:
         raise ProgramError("blocks must be one a party, in order of rank, of two parties at least")
     if not 0 <= spec.label_owner < len(spec.blocks):
@@ -135,5 +217,22 @@ def _check(spec: Spec, columns: int) -> None:
         raise ProgramError(
             f"{spec.rows} rows x {columns} columns are more than {MAX_CELLS} cells", action="use fewer rows or columns"
         )
-    if not Decimal("0.0001") <= Decimal(spec.C) <= Decimal(100_000):
+    if spec.max_iter < 1:
+        raise ProgramError(f"max_iter={spec.max_iter} trains nothing", action="choose 1 or more")
+    if spec.loss_every and spec.loss_every < MIN_LOSS_EVERY:
+        raise ProgramError(
+            f"loss_every={spec.loss_every} is too often", action=f"choose {MIN_LOSS_EVERY} or more, or 0 for never"
+        )
+    if not Decimal("0.0001") <= inverse_strength(spec) <= Decimal(100_000):
         raise ProgramError(f"C={spec.C} lies outside 0.0001 to 100000", action="choose a C within")
+
+
+def inverse_strength(spec: Spec) -> Decimal:
+    """C as a number. Raises: ProgramError if it is none."""
+    try:
+        found = Decimal(spec.C)
+    except InvalidOperation as exc:
+        raise ProgramError(f"C='{spec.C[:32]}' is not a decimal number", action="write one such as 1.0") from exc
+    if not found.is_finite():
+        raise ProgramError(f"C={spec.C} is not finite", action="write one such as 1.0")
+    return found

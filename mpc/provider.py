@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from mpc.channel import Link
-from mpc.correlations import GOODBYE, OPERATIONS, Request, expand
+from mpc.correlations import OPERATIONS, Request, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
+from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, receive_words
+from mpc.layouts import Arrays, Layout, corrected
 from mpc.randomness import Words
 from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
 
@@ -63,6 +65,18 @@ class DealerProvider(TupleProvider):
         (bits,), value = self._draw("b2a", (size,))
         return _arithmetic(value), BinarySharedTensor.from_shares(torch.from_numpy(bits))
 
+    def ahead(self, number: int, layout: Layout) -> tuple[Arrays, Arrays]:
+        """Parts and shared values of a tuple of the lane that the dealer fills ahead of time."""
+        parts, row = layout.expand(self._keys.dealt.slots.open(number))
+        if corrected(number, self._world) == self._rank:
+            row = receive_words(self._dealer, layout.words)
+            self._dealer.send(CREDIT)  # sent whatever becomes of the tuple: the dealer learns nothing from it
+        return parts, layout.split(row)
+
+    def announce(self, rung: int) -> None:
+        """Tell the dealer that another phase begins, and on which rung of the ladder."""
+        self._dealer.send(ANNOUNCEMENT + rung.to_bytes(1, "little"))
+
     def goodbye(self) -> None:
         """Tell the dealer that this party asks no more."""
         self._dealer.send(GOODBYE)
@@ -70,7 +84,7 @@ class DealerProvider(TupleProvider):
     def _draw(self, kind: Any, sizes: tuple[Any, ...], op: str = "") -> tuple[list[Words], Words]:
         request = Request(self._number, kind, tuple(tuple(map(int, size)) for size in sizes), op)
         self._number += 1
-        parts, value = expand(request, self._keys.tuples.open(request.number))
+        parts, value = expand(request, self._keys.dealt.tuples.open(request.number))
         if request.corrected(self._world) == self._rank:
             value = self._ask(request)
         return parts, value

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mpc.program import Program
-from mpc.randomness import Words
+from mpc.disclosure import Disclosure
+from mpc.errors import EngineError
+from mpc.program import MOMENTUM_BITS, Reference
+from mpc.ring import Words
+from mpc.runtime import Progress, Runtime
 from mpc.shim import ArithmeticSharedTensor, MPCTensor
-
-MOMENTUM_BITS = 6
 
 # log(1 + t) on 0 <= t <= 1 by least squares, constant term first; greatest error 2e-5
 _LOG1P = (0.0000224, 0.9988743, -0.4902137, 0.2852674, -0.1315841, 0.0305048)
@@ -28,7 +29,7 @@ class SharedTable:
     """All parties' columns and the labels, secret-shared once."""
 
     def __init__(
-        self, program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+        self, program: Reference, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
     ) -> None:
         self._bits = program.fraction_bits
         blocks = [
@@ -81,7 +82,7 @@ def sigmoid_and_softplus(z: Any, *, softplus: bool) -> tuple[Any, Any]:
 class Weights:
     """Weights and intercept on shares, at the fine scale, with the last step for the momentum."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Reference) -> None:
         self._program = program
         self.now = torch.zeros(program.columns + 1, dtype=torch.int64)
         self._ahead = self.now.clone()
@@ -110,7 +111,7 @@ class Fitter:
     """One run: `step` iterates, `loss` is the last step's mean training loss as a share of one word."""
 
     def __init__(
-        self, program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+        self, program: Reference, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
     ) -> None:
         self._program = program
         self._table = SharedTable(program, block, labels, rank)
@@ -130,3 +131,28 @@ class Fitter:
         gradient = table.Xt.matmul(residual).share
         self.weights.step(torch.cat([gradient, residual.sum().share.reshape(1)]), iteration)
         return share
+
+
+def run(
+    program: Reference, block: NDArray[np.float64], labels: NDArray[np.int64] | None, runtime: Runtime
+) -> tuple[Words, list[float]]:
+    """Train. Returns a share of the weights at scale 2**(fraction_bits + fine_bits), and the disclosed losses."""
+    fitter = Fitter(program, block, labels, runtime.rank)
+    losses: list[float] = []
+    counters = runtime.channel.counters
+    for iteration in range(program.max_iter):
+        asked = bool(program.loss_every) and iteration % program.loss_every == 0
+        share = fitter.step(iteration, loss=asked)
+        if share is not None:
+            losses.append(_disclosed_loss(program, share, runtime))
+        loss = losses[-1] if asked else None
+        runtime.on_progress(Progress(iteration + 1, program.max_iter, counters.rounds, counters.bytes_sent, loss))
+    weights: Words = fitter.weights.now.numpy()
+    return weights if program.fit_intercept else weights[:-1], losses
+
+
+def _disclosed_loss(program: Reference, share: Words, runtime: Runtime) -> float:
+    opened = runtime.discloser.open(Disclosure("loss", "session", 1), share)
+    if opened is None:
+        raise EngineError("a disclosure to the session was not opened here")
+    return float(opened[0]) / (1 << program.fraction_bits)

@@ -55,7 +55,7 @@ class Runtime:
         digest: bytes,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self.channel, self.program, self.on_progress = channel, program, on_progress
+        self.channel, self.program, self.on_progress, self.keys = channel, program, on_progress, keys
         self.transcript = Transcript(keys.parties_key("transcript"), digest)
         self.discloser = Discloser(channel, keys, ledger, self.transcript)
         self.provider = DealerProvider(channel.rank, channel.world, dealer, keys)

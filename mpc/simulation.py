@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from mpc.channel import MemoryChannel, MemoryLink
+from mpc.channel import MemoryChannel, MemoryLink, Tap, unseen
 from mpc.dealing import Dealing, serve
 from mpc.disclosure import Ledger, ProgramLedger
 from mpc.errors import PeerLost, PrivityError
@@ -19,17 +20,28 @@ Result = TypeVar("Result")
 DIGEST = bytes(range(32))
 
 
+@dataclass(frozen=True)
+class Wire:
+    """Who looks at what goes over the wire: functions that are shown each message."""
+
+    between_parties: Tap = unseen
+    to_dealer: Tap = unseen
+    from_dealer: Tap = unseen
+
+
 class Simulation:
     """One run of a program by its parties; the channels' counters remain for inspection."""
 
-    def __init__(self, program: Program, ledgers: list[Ledger] | None = None) -> None:
-        self.program = program
+    def __init__(self, program: Program, ledgers: list[Ledger] | None = None, wire: Wire | None = None) -> None:
+        self.program, self.wire = program, wire or Wire()
         self.world = len(program.blocks)
-        self.channels = MemoryChannel.mesh(self.world, session=DIGEST)
+        self.channels = MemoryChannel.mesh(self.world, session=DIGEST, tap=self.wire.between_parties)
         self.ledgers = ledgers or [ProgramLedger(program) for _ in range(self.world)]
         self.progress: list[Progress] = []
         self.dealing: Dealing | None = None
-        self._pairs = [MemoryLink.pair() for _ in range(self.world)]
+        self._pairs = [
+            MemoryLink.pair(tap=self.wire.to_dealer, dealer_tap=self.wire.from_dealer) for _ in range(self.world)
+        ]
         self._errors: list[BaseException] = []
 
     def run(self, party: Callable[[Runtime], Result]) -> list[Result]:

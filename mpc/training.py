@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc import fused, reference
 from mpc.disclosure import Disclosure
 from mpc.errors import ProgramError
-from mpc.program import Program
-from mpc.randomness import Words
-from mpc.reference import Fitter
-from mpc.runtime import Progress, Runtime
+from mpc.program import ITERATE_BITS, Fused, Program
+from mpc.ring import Words, decode
+from mpc.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,15 @@ def train(
     Raises: ProgramError if the block is not what the program says; EngineError if the run can't go on.
     """
     check_input(program, block, labels, runtime.rank)
-    fitter = Fitter(program, block, labels, runtime.rank)
-    losses: list[float] = []
-    for iteration in range(program.max_iter):
-        share = fitter.step(iteration, loss=discloses_loss(program, iteration))
-        if share is not None:
-            losses.append(_open_loss(program, share, runtime))
-        _report(program, iteration, losses[-1] if share is not None else None, runtime)
-    coefficients, intercept = _open_result(program, fitter.weights.now.numpy(), runtime)
+    if isinstance(program, Fused):
+        share, losses = fused.run(program, block, labels, runtime)
+        bits = ITERATE_BITS
+    else:
+        share, losses = reference.run(program, block, labels, runtime)
+        bits = program.fraction_bits + program.fine_bits
+    coefficients, intercept = _open_result(program, share, bits, runtime)
     counters = runtime.channel.counters
-    return Fit(
-        coefficients,
-        intercept,
-        tuple(losses),
-        program.max_iter,
-        counters.rounds,
-        counters.bytes_sent,
-    )
-
-
-def discloses_loss(program: Program, iteration: int) -> bool:
-    return bool(program.loss_every) and iteration % program.loss_every == 0
+    return Fit(coefficients, intercept, tuple(losses), program.max_iter, counters.rounds, counters.bytes_sent)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
@@ -76,32 +64,20 @@ def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np
         raise ProgramError("labels must be a 0 or 1 for each training row")
 
 
-def _report(program: Program, iteration: int, loss: float | None, runtime: Runtime) -> None:
-    counters = runtime.channel.counters
-    runtime.on_progress(Progress(iteration + 1, program.max_iter, counters.rounds, counters.bytes_sent, loss))
-
-
-def _open_loss(program: Program, share: Words, runtime: Runtime) -> float:
-    opened = runtime.discloser.open(Disclosure("loss", "session", 1), share)
-    if opened is None:
-        raise ProgramError("a disclosure to the session was not opened here")
-    return float(opened[0]) / (1 << program.fraction_bits)
-
-
-def _open_result(program: Program, share: Words, runtime: Runtime) -> tuple[NDArray[np.float64], float | None]:
+def _open_result(
+    program: Program, share: Words, bits: int, runtime: Runtime
+) -> tuple[NDArray[np.float64], float | None]:
     """Each owner receives its own columns' weights, the label's owner the intercept."""
-    scale = float(1 << (program.fraction_bits + program.fine_bits))
     own: NDArray[np.float64] = np.zeros(0)
     start = 0
     for part in program.blocks:
         if part.columns:
             words = np.ascontiguousarray(share[start : start + part.columns])
             opened = runtime.discloser.open(Disclosure("coefficients", (part.owner,), part.columns), words)
-            own = opened / scale if opened is not None and part.owner == runtime.rank else own
+            own = own if opened is None else decode(opened, bits)
         start += part.columns
     if not program.fit_intercept:
         return own, None
-    opened = runtime.discloser.open(
-        Disclosure("intercept", (program.label_owner,), 1), np.ascontiguousarray(share[-1:])
-    )
-    return own, None if opened is None else float(opened[0]) / scale
+    last = np.ascontiguousarray(share[-1:])
+    opened = runtime.discloser.open(Disclosure("intercept", (program.label_owner,), 1), last)
+    return own, None if opened is None else float(decode(opened, bits)[0])

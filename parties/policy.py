@@ -19,7 +19,7 @@ class Policy(Frozen):
 
     approve: Literal["operator", "automatic"] = "operator"
     purposes: tuple[str, ...] = ()
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss")
+    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard")
     min_training_rows: int = 50
     max_columns_per_100_rows: int = 20
     never_columns: tuple[str, ...] = ()

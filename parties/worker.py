@@ -180,7 +180,7 @@ def run(job: PartyJob, voice: Voice) -> None:
     link = connect_dealer(job.approvals[contract.dealer.name], contract.digest, job.epoch, own, deadline)
     channel = connect_peers(job, contract, own, deadline)
     try:
-        done = _train(contract, channel, link, (block, y), tuple(table.ids), voice)
+        done = _train(contract, job.epoch, channel, link, (block, y), tuple(table.ids), voice)
         outcome = Outcome(
             columns=party.columns,
             standardised=tuple(float(value) for value in done.coefficients),
@@ -213,6 +213,7 @@ class _Trained:
 
 def _train(
     contract: Contract,
+    epoch: int,
     channel: TlsChannel,
     link: Link,
     data: tuple[np.ndarray, np.ndarray | None],
@@ -225,7 +226,7 @@ def _train(
 
     started = time.monotonic()
     digest = bytes.fromhex(contract.digest)
-    keys = agree(channel, link, digest, 1)
+    keys = agree(channel, link, digest, epoch)
     compare_ids(channel, keys, ids, contract)
     voice.say(Matched(rows=len(ids), training_rows=contract.program.rows))
 

@@ -18,6 +18,7 @@ BITS = 14
 
 def program(world, rows=40, columns=2, max_iter=1, **changes) -> Program:
     spec = {
+        "engine": "reference",
         "rows": rows,
         "blocks": tuple(Block(owner=rank, columns=columns) for rank in range(world)),
         "label_owner": world - 1,

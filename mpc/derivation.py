@@ -1,0 +1,190 @@
+"""Scales, windows and slots that follow from a specification: the headroom rules, in one place.
+
+A truncating opening of N words below 2**(k - 1) is rejected with probability N * 2**(k - 64) at most. The windows here
+give the iterate 2**-8 and the residual 2**-9, under one per cent a slot together.
+"""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal, localcontext
+from fractions import Fraction
+
+from mpc import fourier
+from mpc.errors import ProgramError
+from mpc.program import (
+    DATA_BITS,
+    FRACTION_BITS,
+    ITERATE_BITS,
+    LOSS_BITS,
+    LOSS_DIGITS,
+    LOSS_LIMIT_BITS,
+    MOMENTUM_BITS,
+    Fused,
+    Reference,
+    Rung,
+    Segment,
+    Spec,
+    inverse_strength,
+)
+
+STATE_HEADROOM = 56  # window + log2(entries)
+RESIDUAL_HEADROOM = 55
+RING_BITS = 64
+UNIT_BITS = 46  # of a residual of 1: what multiplies the dealer's tables then fits 32 bits
+WEIGHT_BITS = (6, 5, 4, 3)  # weights stay below 2**bits; the first for which enough precision is left is taken
+RESIDUAL_DIGITS = 8  # bits that a rounded residual has, and half of log2(rows) by which rounding averages out
+SHORTFALL_BITS = 40  # what must not happen, happens with less than 2**-this
+SPARES_BITS = 20  # too few slots cost an iteration, no more
+LADDER = ((128, 32), (256, 64), (512, 128))  # period and harmonics
+GUARDED_ITERATIONS = 30  # fewer are one segment
+GUARDS = 3
+
+FINE_BITS = 6  # the reference engine's weights have more fractional bits, so that small steps count
+MULTIPLIER_BITS = 12  # significant bits of the integers that multiply its gradient
+
+_CONTEXT = Context(prec=40)
+
+
+def _log2(number: int) -> int:
+    """Rounded up."""
+    return (number - 1).bit_length()
+
+
+def _step_per_row(spec: Spec) -> Decimal:
+    """1 / (curvature * rows): the mean loss of standardised columns bends by no more than the trace over four."""
+    columns = sum(block.columns for block in spec.blocks)
+    curvature = (Decimal(columns) * Decimal("1.05") + 1) / 4 + 1 / (inverse_strength(spec) * spec.rows)
+    return 1 / (curvature * spec.rows)
+
+
+def reference(spec: Spec) -> Reference:
+    with localcontext(_CONTEXT):
+        per_row = _step_per_row(spec)
+        gradient_weight, gradient_shift = _multiplier(per_row * (1 << FINE_BITS))
+        ridge_weight, ridge_shift = _multiplier(per_row / inverse_strength(spec))
+    return Reference(
+        **_shared_fields(spec),
+        fraction_bits=FRACTION_BITS,
+        fine_bits=FINE_BITS,
+        gradient_weight=gradient_weight,
+        gradient_shift=gradient_shift,
+        ridge_weight=ridge_weight,
+        ridge_shift=ridge_shift,
+    )
+
+
+def _shared_fields(spec: Spec) -> dict[str, object]:
+    return spec.model_dump(exclude={"engine", "C"})
+
+
+def _multiplier(value: Decimal) -> tuple[int, int]:
+    """An integer of MULTIPLIER_BITS bits and the shift that makes it the value."""
+    shift = 0
+    while value * (1 << shift) < 1 << (MULTIPLIER_BITS - 1):
+        shift += 1
+    return int((value * (1 << shift)).to_integral_value()), shift
+
+
+def fused(spec: Spec) -> Fused:
+    width = sum(block.columns for block in spec.blocks) + spec.fit_intercept
+    with localcontext(_CONTEXT):
+        per_row, weight_bits = _step_per_row(spec), 0
+        for weight_bits in WEIGHT_BITS:
+            state_bits = STATE_HEADROOM - _log2(width) - 1 - weight_bits
+            if _enough_digits(per_row, state_bits, spec.rows):
+                break
+        else:
+            raise ProgramError(
+                f"{spec.rows} rows and {width} columns leave too few bits for a residual",
+                action="use fewer columns or rows",
+            )
+        ridge, ridge_every = _ridge(spec, per_row, state_bits)
+        # The penalty is an exact integer; the step follows from it, so that C is met to the residual's precision.
+        exact = inverse_strength(spec) * ridge / ridge_every / (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
+        unit, shift = _residual(exact, state_bits, spec.rows)
+    state_window = 1 + state_bits + weight_bits
+    residual_window = unit.bit_length() + 2
+    loss_window = 1 + LOSS_BITS + LOSS_LIMIT_BITS + _log2(spec.rows)
+    rejected = Fraction(width << state_window, 1 << RING_BITS) + Fraction(spec.rows << residual_window, 1 << RING_BITS)
+    alone = max(Fraction(width << state_window, 1 << RING_BITS), Fraction(1 << loss_window, 1 << RING_BITS))
+    with localcontext(_CONTEXT):
+        segments = _segments(spec.max_iter, rejected)
+    return Fused(
+        **_shared_fields(spec),
+        state_bits=state_bits,
+        state_window=state_window,
+        residual_unit=unit,
+        residual_window=residual_window,
+        residual_shift=shift,
+        ridge=ridge,
+        ridge_every=ridge_every,
+        loss_window=loss_window,
+        loss_shift=LOSS_BITS - LOSS_DIGITS + spec.rows.bit_length() - 1,
+        copies=_copies(alone),
+        segments=segments,
+        ladder=tuple(_rung(*shape) for shape in LADDER),
+    )
+
+
+def _enough_digits(per_row: Decimal, state_bits: int, rows: int) -> bool:
+    unit = per_row * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS))
+    return unit >= 2 and unit * unit * rows >= 1 << (2 * RESIDUAL_DIGITS)
+
+
+def _ridge(spec: Spec, per_row: Decimal, state_bits: int) -> tuple[int, int]:
+    each = per_row / inverse_strength(spec) * (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
+    every = 1
+    while each * every < 4 and every * 16 <= spec.max_iter:
+        every *= 2
+    if each * every < 1:
+        raise ProgramError(
+            f"C={spec.C} is too weak a penalty for {spec.rows} rows in {spec.max_iter} iterations",
+            action="choose a smaller C or more iterations",
+        )
+    return int(each * every), every
+
+
+def _residual(per_row: Decimal, state_bits: int, rows: int) -> tuple[int, int]:
+    """What a residual of 1 is before truncation, and the bits that truncation then drops."""
+    truncated = per_row * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS))
+    shift = 1
+    most = min(RESIDUAL_HEADROOM - 2 - _log2(rows), UNIT_BITS)
+    while int(truncated * (1 << (shift + 1))).bit_length() <= most:
+        shift += 1
+    return int((truncated * (1 << shift)).to_integral_value()), shift
+
+
+def _copies(rejected: Fraction) -> int:
+    copies = 1
+    while rejected**copies > Fraction(1, 1 << SHORTFALL_BITS):
+        copies += 1
+    return copies
+
+
+def _segments(iterations: int, rejected: Fraction) -> tuple[Segment, ...]:
+    parts = GUARDS if iterations >= GUARDED_ITERATIONS else 1
+    each = [iterations // parts + (part < iterations % parts) for part in range(parts)]
+    return tuple(Segment(iterations=count, slots=count + _spares(count, rejected)) for count in each)
+
+
+def _spares(iterations: int, rejected: Fraction) -> int:
+    """The fewest slots beside the iterations' that do not suffice with probability 2**-20 (Poisson's tail)."""
+    mean = Decimal(iterations * rejected.numerator) / rejected.denominator
+    term, spares = (-mean).exp(), 0
+    left = 1 - term
+    while left > Decimal(1) / (1 << SPARES_BITS):
+        spares += 1
+        term = term * mean / spares
+        left -= term
+    return spares
+
+
+def _rung(period: int, harmonics: int) -> Rung:
+    constant, softplus = fourier.softplus_coefficients(period, harmonics)
+    return Rung(
+        period=period,
+        harmonics=harmonics,
+        sigmoid=fourier.sigmoid_coefficients(period, harmonics),
+        softplus_constant=constant,
+        softplus=softplus,
+    )

@@ -1,0 +1,140 @@
+"""Periodic functions of a secret score: coefficients, error bounds and evaluation, the same bits on every machine.
+
+The sigmoid is made periodic by alternating kinks, f(z) = 1/2 + sum_j (-1)^j tanh((z - j L/2) / 2) / 2. It is odd about
+1/2 and half-wave symmetric, so only odd sines remain, and the logistic density's transform gives them in closed form:
+
+    beta_k = (4 pi / L) / sinh(2 pi^2 k / L),  k = 1, 3, ..., 2K - 1.
+
+Within |z| <= L/2 - 10 the kinks beside it change f by less than exp(-10). Everything public that multiplies a share is
+computed from decimal or integer arithmetic alone: a coefficient that differed in its last bit between two parties would
+multiply a random share by an error.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.int64]
+
+MARGIN = 10  # of the range to either side that the neighbouring kinks spoil
+COEFFICIENT_BITS = 40  # scale of coefficients in a program
+TRIG_BITS = 30  # scale of public sines and cosines
+TURN_BITS = 32  # angles are 32-bit fractions of a turn
+_HALF = 1 << (TRIG_BITS - 1)
+_PI = Decimal("3.14159265358979323846264338327950288419716939937510")
+_CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
+_LEVELS = 4  # tables of 256 entries, one a byte of the angle
+
+
+def sigmoid_coefficients(period: int, harmonics: int) -> tuple[int, ...]:
+    """Of the odd sines of sigmoid(z) - 1/2, at scale 2**COEFFICIENT_BITS."""
+    return tuple(_scaled(beta) for beta in _betas(period, harmonics))
+
+
+def softplus_coefficients(period: int, harmonics: int) -> tuple[int, tuple[int, ...]]:
+    """The constant and the odd cosines of log(2 cosh(z / 2)), whose derivative is sigmoid(z) - 1/2.
+
+    log(1 + exp(z)) is this plus z / 2.
+    """
+    with localcontext(_CONTEXT):
+        waves = [
+            beta * period / (2 * _PI * k) for k, beta in zip(_odd(harmonics), _betas(period, harmonics), strict=True)
+        ]
+        constant = Decimal(2).ln() + sum(waves)
+    return _scaled(constant), tuple(-_scaled(wave) for wave in waves)
+
+
+def bound(period: int) -> int:
+    """The greatest |z| that the period is made for."""
+    return period // 2 - MARGIN
+
+
+def sigmoid_error(period: int, harmonics: int) -> Decimal:
+    """No more than this for |z| <= bound(period): the sines left out and the neighbouring kinks."""
+    with localcontext(_CONTEXT):
+        decay = (-4 * _PI * _PI / period).exp()  # from one odd harmonic to the next
+        exponent = 2 * _PI * _PI * (2 * harmonics + 1) / period
+        first = (8 * _PI / period) * (-exponent).exp() / (1 - (-2 * exponent).exp())  # the first one left out
+        return first / (1 - decay) + 2 * (-Decimal(MARGIN)).exp()
+
+
+def _odd(harmonics: int) -> range:
+    return range(1, 2 * harmonics, 2)
+
+
+def _betas(period: int, harmonics: int) -> list[Decimal]:
+    with localcontext(_CONTEXT):
+        rate = 2 * _PI * _PI / period
+        return [(8 * _PI / period) / ((rate * k).exp() - (-rate * k).exp()) for k in _odd(harmonics)]
+
+
+def _scaled(value: Decimal) -> int:
+    with localcontext(_CONTEXT):
+        return int((value * (1 << COEFFICIENT_BITS)).to_integral_value())
+
+
+def turns(theta: Words, harmonics: int) -> tuple[Words, Words]:
+    """Cosines and sines of the odd multiples of an angle, by integer arithmetic.
+
+    Shapes: theta (m,) in 0 .. 2**32 - 1 -> twice (K, m), scale 2**TRIG_BITS. Error: (12 K + 6) * 2**-TRIG_BITS.
+    """
+    one = _unit(theta)
+    double = _times(one, one)
+    cosines = np.empty((harmonics, theta.size), dtype=np.int64)
+    sines = np.empty_like(cosines)
+    for row in range(harmonics):
+        cosines[row], sines[row] = one
+        one = _times(one, double)
+    return cosines, sines
+
+
+def waves(coefficients: tuple[int, ...], shift: int, trigonometry: Words) -> Words:
+    """Public integers coefficient * trigonometry, the coefficient's scale lowered by `shift` bits.
+
+    Requires: coefficients below 2**32 once lowered.
+    """
+    lowered = np.array([_lowered(coefficient, shift) for coefficient in coefficients], dtype=np.int64)
+    return (lowered[:, None] * trigonometry + _HALF) >> TRIG_BITS
+
+
+def _lowered(coefficient: int, shift: int) -> int:
+    return coefficient << -shift if shift <= 0 else (coefficient + (1 << (shift - 1))) >> shift
+
+
+def _times(one: tuple[Words, Words], other: tuple[Words, Words]) -> tuple[Words, Words]:
+    (a, b), (c, d) = one, other
+    return (a * c - b * d + _HALF) >> TRIG_BITS, (a * d + b * c + _HALF) >> TRIG_BITS
+
+
+def _unit(theta: Words) -> tuple[Words, Words]:
+    cosines, sines = unit_tables()
+    found = (cosines[0][theta >> 24], sines[0][theta >> 24])
+    for level in range(1, _LEVELS):
+        byte = (theta >> (24 - 8 * level)) & 0xFF
+        found = _times(found, (cosines[level][byte], sines[level][byte]))
+    return found
+
+
+@cache
+def unit_tables() -> tuple[Words, Words]:
+    """Cosine and sine of each byte of an angle, by its place: (4, 256) each, scale 2**TRIG_BITS."""
+    angles = [[Decimal(byte) / (1 << 8 * (level + 1)) for byte in range(256)] for level in range(_LEVELS)]
+    pairs = np.array([[_cosine_and_sine(angle) for angle in row] for row in angles], dtype=np.int64)
+    return np.ascontiguousarray(pairs[..., 0]), np.ascontiguousarray(pairs[..., 1])
+
+
+def _cosine_and_sine(turn: Decimal) -> tuple[int, int]:
+    """Taylor's series in decimals of 40 digits: no library's rounding is in it."""
+    with localcontext(_CONTEXT):
+        x = 2 * _PI * (turn if turn <= Decimal("0.5") else turn - 1)
+        sums, term, power = [Decimal(0), Decimal(0)], Decimal(1), 0
+        while abs(term) > Decimal("1e-30"):
+            sums[power % 2] += term if power % 4 < 2 else -term
+            power += 1
+            term = term * x / power
+        scale = 1 << TRIG_BITS
+        return int((sums[0] * scale).to_integral_value()), int((sums[1] * scale).to_integral_value())

@@ -1,0 +1,145 @@
+"""The fused engine's correlations, each defined once for the parties' side and the dealer's.
+
+A phase is one pass through a segment of the program; its items stand in a fixed order, and each is one tuple with a
+number that no other has. Every party expands all parts and values of a tuple from its own stream of that number; the
+corrected party receives the values from the dealer instead. Kinds, sizes and order follow from the program and from the
+rung of the range ladder, which the parties announce between phases; nothing else that happens online shows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from mpc.program import TABLE_BITS, Fused, Rung, Segment
+from mpc.randomness import Stream
+from mpc.ring import Words, dot, product, shifted, top32
+
+Kind = Literal["labels", "slot", "report", "checkpoint"]
+Shape = tuple[int, ...]
+Arrays = dict[str, Words]
+PHASE_SHIFT = 32  # a tuple's number is its phase, then its place in it
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of what a tuple consists of."""
+
+    parts: Mapping[str, Shape]  # random: each party's own
+    values: Mapping[str, Shape]  # functions of the parts' sums: corrected at one party
+
+    @property
+    def words(self) -> int:
+        """Words that the dealer sends for one tuple."""
+        return sum(map(prod, self.values.values()))
+
+    def expand(self, stream: Stream) -> tuple[Arrays, Words]:
+        """One party's parts, and its shares of all values in a row."""
+        return {name: stream.words(shape) for name, shape in self.parts.items()}, stream.words((self.words,))
+
+    def split(self, values: Words) -> Arrays:
+        """The values in a row, by name."""
+        found, start = {}, 0
+        for name, shape in self.values.items():
+            found[name] = values[start : start + prod(shape)].reshape(shape)
+            start += prod(shape)
+        return found
+
+    def join(self, values: Arrays) -> Words:
+        return np.concatenate([values[name].reshape(-1) for name in self.values])
+
+
+def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
+    """What a phase consists of, in order."""
+    found: list[Kind] = []
+    for slot in range(1, segment.slots + 1):
+        found.append("slot")
+        if program.loss_every and slot % program.loss_every == 0:
+            found.append("report")
+    return (*found, "checkpoint")
+
+
+def opening_items(program: Fused) -> tuple[Kind, ...]:
+    """What precedes the first phase."""
+    return ("labels",) if program.loss_every else ()
+
+
+def tuple_number(phase: int, place: int) -> int:
+    return (phase << PHASE_SHIFT) + place
+
+
+def corrected(number: int, world: int) -> int:
+    """The rank that receives a tuple's correction; the role rotates."""
+    return ((number >> PHASE_SHIFT) + number) % world
+
+
+def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
+    m, d, copies = program.rows, program.width, program.copies
+    if kind == "labels":
+        return Layout({}, {"table_labels": (d,)})
+    if kind == "report":
+        return Layout({"mask": (copies, 1)}, {"low": (copies, 1)})
+    if kind == "checkpoint":
+        return Layout({"mask": (copies, d)}, {"low": (copies, d), "table_low": (copies, m)})
+    values = {
+        "low": (d,),
+        "table_low": (m,),
+        "cosines": (rung.harmonics, m),
+        "sines": (rung.harmonics, m),
+        "noise_low": (m,),
+        "table_noise": (d,),
+    }
+    if program.loss_every:
+        values["labels_low"] = (1,)
+    return Layout({"mask": (d,), "turn": (m,), "noise": (m,)}, values)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What the dealer holds for a whole session. Redacted in print."""
+
+    table: Words = field(repr=False)  # A, (rows, width)
+    labels: Words = field(repr=False)  # A_y, (rows,)
+    totals: Words = field(repr=False)  # b_P, the mask of X^T y, (width,)
+
+
+def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks) -> Arrays:
+    """A tuple's values from the sums of its parts. The dealer alone computes this."""
+    if kind == "labels":
+        found = product(masks.table.T, masks.labels)
+        found[program.own(program.label_owner)] = 0  # the labels' owner needs no help with its own columns
+        return {"table_labels": found}
+    if kind == "report":
+        return {"low": shifted(parts["mask"], program.loss_shift)}
+    low = shifted(parts["mask"], program.state_shift)
+    if kind == "checkpoint":
+        return {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
+    noise_low = shifted(parts["noise"], program.residual_shift)
+    cosines, sines = _turn_tables(parts["turn"], rung)
+    found_values = {
+        "low": low,
+        "table_low": product(masks.table, low),
+        "cosines": cosines,
+        "sines": sines,
+        "noise_low": noise_low,
+        "table_noise": product(masks.table.T, noise_low),
+    }
+    if program.loss_every:
+        found_values["labels_low"] = dot(masks.totals, low)
+    return found_values
+
+
+def _turn_tables(turn: Words, rung: Rung) -> tuple[Words, Words]:
+    """Cosines and sines of the odd multiples of the masks' angles. Floating point does: one machine computes them."""
+    fraction = top32(turn, rung.modulus_bits).view(np.uint32).astype(np.float64) + 0.5
+    one = np.exp((2j * np.pi / 2.0**32) * fraction)
+    double, scale = one * one, float(1 << TABLE_BITS)
+    found = np.empty((rung.harmonics, turn.size), dtype=np.complex128)
+    for row in range(rung.harmonics):
+        found[row] = one
+        one = one * double
+    return np.rint(found.real * scale).astype(np.int64), np.rint(found.imag * scale).astype(np.int64)

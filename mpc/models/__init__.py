@@ -1,0 +1,1 @@
+"""Model families: what becomes of a score, once its angle is open."""

@@ -1,0 +1,76 @@
+"""Logistic regression: residuals and log-loss as functions of an opened angle.
+
+With z = theta + phi as angles, theta public and the dealer's cos(k phi), sin(k phi) shared,
+sin k(theta + phi) = sin k theta cos k phi + cos k theta sin k phi is linear in the shares; cosines likewise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpc.fourier import COEFFICIENT_BITS, turns, waves
+from mpc.layouts import Arrays
+from mpc.program import LOSS_BITS, SCORE_BITS, TABLE_BITS, Fused, Rung
+from mpc.ring import Words, dot, signed
+from mpc.shares import shared, words
+from mpc.shim import ArithmeticSharedTensor
+
+
+class Angles:
+    """The opened angles of one slot's scores, and the dealer's tables for their masks."""
+
+    def __init__(self, rung: Rung, theta: Words, tables: Arrays) -> None:
+        self._rung = rung
+        self._cosines, self._sines = turns(theta, rung.harmonics)  # (K, m) each
+        self._mask_cosines, self._mask_sines = tables["cosines"], tables["sines"]
+
+    def residuals(self, program: Fused, rank: int, labels: Words | None) -> ArithmeticSharedTensor:
+        """sigmoid(z) - y. Shapes: -> (m,), scale `program.residual_unit`. No round.
+
+        Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
+        """
+        scaled = tuple(coefficient * program.residual_unit for coefficient in self._rung.sigmoid)
+        share = self._odd(scaled, COEFFICIENT_BITS + TABLE_BITS)
+        if rank == 0:
+            share += np.int64(program.residual_unit // 2)
+        if labels is not None:
+            share -= labels * np.int64(program.residual_unit)
+        return shared(share)
+
+    def loss(self, rank: int, z: ArithmeticSharedTensor) -> Words:
+        """A share of sum log(1 + exp(z)), one word at scale 2**LOSS_BITS; `z` at scale 2**SCORE_BITS. No round."""
+        shift = COEFFICIENT_BITS + TABLE_BITS - LOSS_BITS
+        half = words(z).sum(keepdims=True) * np.int64(1 << (LOSS_BITS - SCORE_BITS - 1))
+        share = half + self._even(self._rung.softplus, shift).sum(keepdims=True)
+        if rank == 0:
+            constant = self._rung.softplus_constant * self._mask_cosines.shape[1]
+            share += signed(constant >> (COEFFICIENT_BITS - LOSS_BITS))
+        return np.asarray(share)
+
+    def _odd(self, coefficients: tuple[int, ...], shift: int) -> Words:
+        with_cosines, with_sines = waves(coefficients, shift, self._sines), waves(coefficients, shift, self._cosines)
+        return np.asarray((with_cosines * self._mask_cosines + with_sines * self._mask_sines).sum(axis=0))
+
+    def _even(self, coefficients: tuple[int, ...], shift: int) -> Words:
+        with_cosines, with_sines = waves(coefficients, shift, self._cosines), waves(coefficients, shift, self._sines)
+        return np.asarray((with_cosines * self._mask_cosines - with_sines * self._mask_sines).sum(axis=0))
+
+
+class LabelTotals:
+    """P = X^T y, opened under a mask b_P that fills the ring: epsilon = P - b_P is public among the parties."""
+
+    def __init__(self, epsilon: Words, mask: Words) -> None:
+        self._epsilon, self._mask = epsilon, mask
+
+    def dot(self, rank: int, delta: Words, low: Words, mask_low: Words) -> Words:
+        """A share of P . w for w = delta - low, one word; `mask_low` is a share of b_P . low. No round.
+
+        The opened delta is that of w and of nothing else.
+        """
+        share = dot(self._mask, delta) - dot(self._epsilon, low) - mask_low
+        return share + dot(self._epsilon, delta) if rank == 0 else share
+
+
+def total_loss(softplus: Words, label_scores: Words) -> ArithmeticSharedTensor:
+    """Of all rows, log(1 + exp(z)) - y z: one word at scale 2**LOSS_BITS. Both shares are of the same slot."""
+    return shared(softplus - label_scores * np.int64(1 << (LOSS_BITS - SCORE_BITS)))

@@ -1,0 +1,95 @@
+"""The openings that every kernel is made of: truncating, and modulo a period.
+
+To the parties every opened word is uniform, whatever is under it. To the dealer, who knows the masks, it would not be
+if it learned which openings were rejected: so a slot with a rejection goes on with random words of the same sizes, and
+nothing that a party sends to the dealer, to the gateway or to a log depends on it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mpc.communicator import ChannelCommunicator
+from mpc.errors import EngineError
+from mpc.frames import Array
+from mpc.ring import Words, any_below, shifted, top32
+from mpc.shares import shared, words
+from mpc.shim import ArithmeticSharedTensor
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """What a truncating opening gives: delta, public among the parties, minus the shared upper bits of the mask."""
+
+    delta: Words = field(repr=False)
+    low: Words = field(repr=False)  # this party's share
+
+    def tensor(self) -> ArithmeticSharedTensor:
+        """The truncated value, shared."""
+        share = -self.low
+        if ChannelCommunicator.get().get_rank() == 0:
+            share = share + self.delta
+        return shared(share)
+
+
+class Slot:
+    """One slot's openings. Once one is rejected the slot is void: what follows is sent as fresh random words."""
+
+    def __init__(self, *, void: bool = False) -> None:
+        self.void = void
+
+    def truncating(
+        self, name: str, x: ArithmeticSharedTensor, mask: Words, low: Words, window: int, shift: int
+    ) -> Truncated:
+        """Open x >> shift without showing its low bits.
+
+        Shapes: x (d,) ring, scale 2**f -> (d,), scale 2**(f - shift).
+        Requires: |x| < 2**(window - 1), 1 <= shift < window.  Error: below 1 in the last place, unbiased.
+        Cost: 1 round, 8 d bytes to each peer.  Reveals: nothing (masked).
+        The slot is void afterwards if a word fell below 2**window, with probability d * 2**(window - 64) at most;
+        the result is then of no use.
+        """
+        centred = self._open(name, words(x) + mask).view(np.int64) + np.int64(1 << (window - 1))
+        self.void |= any_below(centred, window)
+        return Truncated(_delta(centred, window, shift), low)
+
+    def period(self, name: str, x: ArithmeticSharedTensor, turn: Words, modulus_bits: int) -> Words:
+        """Open x - turn modulo 2**modulus_bits as a 32-bit fraction of it.
+
+        Shapes: x (m,) -> (m,) in 0 .. 2**32 - 1.  Error: n / 2 in the last of the 32 bits.
+        Cost: 1 round, 4 m bytes to each peer.  Reveals: nothing (masked: `turn` is uniform).
+        """
+        opened = self._open(name, top32(words(x) - turn, modulus_bits))
+        parties = ChannelCommunicator.get().get_world_size()
+        # Each party dropped half a unit on average.
+        return (opened.view(np.uint32) + np.uint32(parties // 2)).astype(np.int64)
+
+    def _open(self, name: str, share: Array) -> Array:
+        communicator = ChannelCommunicator.get()
+        drawn = np.frombuffer(secrets.token_bytes(share.nbytes), dtype=share.dtype).reshape(share.shape)
+        share = drawn if self.void else share  # drawn in either case: a void slot takes as long
+        with communicator.masked():
+            return communicator.open_sum(name, np.ascontiguousarray(share))
+
+
+def first_accepted(
+    name: str, x: ArithmeticSharedTensor, masks: Words, lows: Words, window: int, shift: int
+) -> tuple[int, Truncated]:
+    """A truncating opening whose rejection must not matter: several copies at once, the first accepted one is used.
+
+    Shapes: x (d,), masks and lows (copies, d).  Cost: 1 round, 8 * copies * d bytes to each peer.
+    Returns which copy it is. Raises: EngineError if all were rejected, which the program makes improbable.
+    """
+    repeated = shared(np.broadcast_to(words(x), masks.shape) + 0)
+    opened = Slot()._open(name, words(repeated) + masks).view(np.int64)  # noqa: SLF001 - same module
+    for copy, each in enumerate(opened + np.int64(1 << (window - 1))):
+        if not any_below(each, window):
+            return copy, Truncated(_delta(each, window, shift), lows[copy])
+    raise EngineError("every copy of an opening was rejected", action="propose the session again")
+
+
+def _delta(centred: Words, window: int, shift: int) -> Words:
+    return shifted(centred, shift) - np.int64(1 << (window - 1 - shift))

@@ -1,0 +1,19 @@
+"""Between CrypTen's tensors and ring words: kernels take and return the former, and compute on the latter."""
+
+from __future__ import annotations
+
+import torch
+
+from mpc.ring import Words
+from mpc.shim import ArithmeticSharedTensor
+
+
+def shared(words: Words) -> ArithmeticSharedTensor:
+    """A share as CrypTen's tensor, as it is: the scale is the caller's to know."""
+    return ArithmeticSharedTensor.from_shares(torch.from_numpy(words), precision=0)
+
+
+def words(tensor: ArithmeticSharedTensor) -> Words:
+    """This party's share of a tensor, without a copy."""
+    found: Words = tensor.share.numpy()
+    return found

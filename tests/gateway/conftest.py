@@ -1,0 +1,295 @@
+"""A real gateway on loopback in a thread of its own, and daemons that speak to it over real mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+import rfc8785
+
+from gateway.access import Token
+from gateway.client import GatewayClient
+from gateway.home import init, invite
+from gateway.server import Serving, running
+from gateway.settings import FILE as SETTINGS_FILE
+from mpc.errors import PrivityError
+from parties.contract import Approval, Contract, check_approvals, parse_contract, sign_approval
+from parties.identity import Identity
+from parties.messages import (
+    INTRODUCTION_TYPE,
+    SERVICE,
+    STREAM,
+    Approve,
+    Fault,
+    Finished,
+    Hello,
+    Introduction,
+    Proposal,
+    Publish,
+    PublishedData,
+    Start,
+    Stop,
+    Waiting,
+    Welcome,
+    decode_from_gateway,
+    encode,
+)
+from parties.plan import Plan, parse_plan
+from parties.schema import Column, Schema
+from parties.tls import Invitation, TlsKey, fetch_certificate, utc_now
+
+DEADLINE_S = 30
+M = TypeVar("M")
+
+
+class Daemon:
+    """What a node or a dealer says to the gateway, without what it does."""
+
+    def __init__(self, token: str, role: str, *, key: TlsKey | None = None, identity: Identity | None = None) -> None:
+        self.invitation = Invitation.parse(token)
+        self.name, self.role = self.invitation.name, role
+        self.key = key or self.invitation.admit(utc_now())
+        self.identity = identity or Identity.generate()
+        self._outgoing: queue.Queue[bytes | None] = queue.Queue()
+        self.incoming: queue.Queue[Any] = queue.Queue()
+
+    def dial(self, *, address: str | None = None, name: str | None = None, sha256: str | None = None) -> Daemon:
+        """Open the stream and introduce oneself; `address` is a detour to the gateway."""
+        certificate = fetch_certificate(self.invitation.address, self.invitation.gateway_sha256)
+        credentials = grpc.ssl_channel_credentials(
+            certificate.encode(), self.key.key_pem, self.key.certificate.encode()
+        )
+        options = (("grpc.ssl_target_name_override", "gateway"), ("grpc.enable_retries", 0))
+        self._channel = grpc.secure_channel(address or self.invitation.address, credentials, options)
+        call = self._channel.stream_stream(f"/{SERVICE}/{STREAM}")(iter(self._outgoing.get, None))
+        self._reader = threading.Thread(target=self._read, args=(call,))
+        self._reader.start()
+        introduction = Introduction(
+            name=name or self.name,
+            role=self.role,
+            public_key=self.identity.public.hex(),
+            certificate_sha256=sha256 or self.key.sha256,
+        )
+        payload = rfc8785.dumps(introduction.model_dump(mode="json"))
+        return self.say(Hello(introduction=self.identity.seal(INTRODUCTION_TYPE, payload)))
+
+    def _read(self, call: Any) -> None:
+        try:
+            for content in call:
+                self.incoming.put(decode_from_gateway(content))
+            self.incoming.put(None)
+        except grpc.RpcError as exc:
+            self.incoming.put(exc.code())
+
+    def say(self, message: Any) -> Daemon:
+        self._outgoing.put(encode(message))
+        return self
+
+    def hear(self, kind: type[M]) -> M:
+        """The next message, which must be of this kind."""
+        message = self.incoming.get(timeout=DEADLINE_S)
+        assert isinstance(message, kind), message
+        return message
+
+    def hang_up(self) -> None:
+        """As a process that dies: no word, the connection closes."""
+        if hasattr(self, "_channel"):
+            self._channel.close()
+            self._outgoing.put(None)
+            self._reader.join(DEADLINE_S)
+
+    def publish(self, columns: dict[str, tuple[str, bool]], *, rows: int = 100) -> Daemon:
+        """Columns by name: kind, and whether no value is missing."""
+        listed = tuple(Column(name=name, kind=kind, complete=complete) for name, (kind, complete) in columns.items())
+        table = Schema(name="cohort", rows=rows, id_column="patient", columns=listed)
+        return self.say(Publish(data=(PublishedData(table=table, version="ab" * 16),)))
+
+    def settled(self) -> Daemon:
+        """Wait until the gateway has taken in all that was said: it answers a word about a session it can't know."""
+        self.say(Waiting(session="0" * 64, reason="are you there?"))
+        assert self.hear(Stop).fault.code == "gateway.unknown-session"
+        return self
+
+    def approval(self, contract: Contract) -> Approve:
+        certificate = TlsKey.generate(self.name, now=utc_now()).certificate
+        approval = Approval(
+            contract=contract.digest,
+            name=self.name,
+            role=self.role,
+            certificate=certificate,
+            endpoint="127.0.0.1:9",
+        )
+        return Approve(session=contract.digest, envelope=sign_approval(self.identity, approval))
+
+    def finished(self, session: str, fault: Fault | None = None) -> Finished:
+        return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, fault=fault)
+
+
+class House:
+    """A gateway's directory, and whether it serves."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        init(home, rest="127.0.0.1:0", control="127.0.0.1:0")
+        self.serving = Serving("", "")
+        self.time_ahead = timedelta()  # of the gateway's clock against the true one
+        self.daemons: list[Daemon] = []
+
+    def change(self, line: str, to: str) -> None:
+        """Change a line of the settings."""
+        path = self.home / SETTINGS_FILE
+        assert line in path.read_text()
+        path.write_text(path.read_text().replace(line, to))
+
+    @contextmanager
+    def serve(self) -> Iterator[None]:
+        """Serve in a thread while inside."""
+        loop = asyncio.new_event_loop()
+        started: queue.Queue[PrivityError | Serving] = queue.Queue()
+        stop = asyncio.Event()
+
+        async def main() -> None:
+            async with running(self.home, clock=lambda: utc_now() + self.time_ahead) as serving:
+                started.put(serving)
+                await stop.wait()
+
+        def run() -> None:
+            try:
+                with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                    runner.run(main())
+            except PrivityError as exc:  # it did not come so far as to serve
+                started.put(exc)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        found = started.get(timeout=DEADLINE_S)
+        if isinstance(found, PrivityError):
+            thread.join()
+            raise found
+        self.serving = found
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
+
+    def invited(self, name: str, role: str = "party", **kwargs: Any) -> Daemon:
+        daemon = Daemon(invite(self.home, name, role), role, **kwargs)
+        self.daemons.append(daemon)
+        return daemon
+
+    def joined(self, name: str, role: str = "party") -> Daemon:
+        daemon = self.invited(name, role).dial()
+        daemon.hear(Welcome)
+        return daemon
+
+    def consortium(self) -> Consortium:
+        return Consortium(self)
+
+    def again(self, daemon: Daemon) -> Daemon:
+        """The same daemon with a new stream."""
+        copy = Daemon(daemon.invitation.token(), daemon.role, key=daemon.key, identity=daemon.identity)
+        self.daemons.append(copy)
+        return copy
+
+    @property
+    def token(self) -> str:
+        return Token.load(self.home).reveal()
+
+    def client(self) -> GatewayClient:
+        return GatewayClient(f"http://{self.serving.rest}", self.token, timeout=DEADLINE_S)
+
+    def hang_up(self) -> None:
+        for daemon in self.daemons:
+            daemon.hang_up()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A gateway that is not serving yet."""
+    made = House(tmp_path / "gateway")
+    yield made
+    made.hang_up()
+
+
+@pytest.fixture
+def gateway(house: House) -> Iterator[House]:
+    """A gateway that serves."""
+    with house.serve():
+        yield house
+        house.hang_up()
+
+
+COLUMNS = {
+    "age": ("number", True),
+    "dose": ("number", True),
+    "lab": ("number", False),
+    "note": ("text", True),
+    "outcome": ("category", True),
+}
+
+
+class Consortium:
+    """Two clinics and a dealer, joined and published."""
+
+    def __init__(self, gateway: House) -> None:
+        self.a, self.b = (gateway.joined(name).publish(COLUMNS).settled() for name in ("clinic-a", "clinic-b"))
+        self.dealer = gateway.joined("dealer", "dealer")
+
+    @property
+    def everybody(self) -> tuple[Daemon, ...]:
+        return self.a, self.b, self.dealer
+
+    def proposed(self) -> Contract:
+        """The contract that everybody was sent."""
+        texts = {daemon.hear(Proposal).contract for daemon in self.everybody}
+        assert len(texts) == 1
+        return parse_contract(texts.pop().encode())
+
+    def started(self) -> Contract:
+        """The contract, approved by all and started at all."""
+        contract = self.proposed()
+        for daemon in self.everybody:
+            daemon.say(daemon.approval(contract))
+        for daemon in self.everybody:
+            check_approvals(contract, daemon.hear(Start).approvals)
+        return contract
+
+
+@pytest.fixture
+def consortium(gateway: House) -> Consortium:
+    return Consortium(gateway)
+
+
+@pytest.fixture
+def make_plan() -> Callable[..., Plan]:
+    """A plan that fits the consortium, with parts replaced."""
+
+    def make(**parts: Any) -> Plan:
+        content: dict[str, Any] = {
+            "purpose": "predict the outcome",
+            "legal_basis": "consent",
+            "parties": [
+                {"name": "clinic-a", "data": "cohort", "columns": ["age"]},
+                {"name": "clinic-b", "data": "cohort", "columns": ["dose"]},
+            ],
+            "label": {"party": "clinic-a", "column": "outcome", "positive": "yes"},
+        }
+        return parse_plan(content | parts)
+
+    return make
+
+
+@pytest.fixture
+def client(gateway: House) -> Iterator[GatewayClient]:
+    with gateway.client() as made:
+        yield made

@@ -1,0 +1,262 @@
+"""The life of a session, as analyst and participants see it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from gateway.client import GatewayClient
+from parties.errors import GatewayError
+from parties.lifecycle import State
+from parties.messages import Fault, Head, Progress, Proposal, Refuse, Start, Stop, Waiting, Welcome
+
+
+def progress(session: str, iteration: int, loss: float | None = None) -> Progress:
+    return Progress(session=session, iteration=iteration, of=300, rounds=iteration * 3, bytes_sent=7, loss=loss)
+
+
+def test_whole_life(consortium, client: GatewayClient, make_plan):
+    """A plan becomes a contract, all approve, it runs, its progress shows, all finish."""
+    created = client.propose(make_plan())
+    contract = consortium.started()
+    assert contract.digest == created.id
+    assert client.contract(created.id) == contract
+    assert client.session(created.id).state is State.RUNNING
+    seen = client.events(created.id)
+    assert next(seen).view.state is State.RUNNING
+    consortium.a.say(progress(created.id, 10, loss=0.5))
+    event = next(seen)
+    assert event.kind == "progress"
+    assert event.data == {"who": "clinic-a", "iteration": 10, "of": 300, "rounds": 30, "bytes_sent": 7, "loss": 0.5}
+    for daemon in consortium.everybody:
+        daemon.say(daemon.finished(created.id))
+    *_, last = seen
+    assert last.view.state is State.COMPLETED
+    view = client.session(created.id)
+    assert [p.report.rounds for p in view.participants if p.report] == [30, 30, 30]
+    assert view.participants[0].progress is not None
+    assert view.participants[0].progress.loss == 0.5
+    assert (view.waiting_for, view.fault) == ((), None)
+    assert [item.id for item in client.sessions()] == [created.id]
+
+
+def test_waiting_shows_who_and_why(consortium, client: GatewayClient, make_plan):
+    """While an operator has to decide, everybody can see whom the session waits for."""
+    session = client.propose(make_plan()).id
+    contract = consortium.proposed()
+    seen = client.events(session)
+    assert next(seen).view.waiting_for == ("clinic-a", "clinic-b", "dealer")
+    consortium.a.say(consortium.a.approval(contract))
+    assert next(seen).view.waiting_for == ("clinic-b", "dealer")
+    consortium.b.say(Waiting(session=session, reason="the policy asks for everything"))
+    view = next(seen).view
+    assert view.participants[1].waiting == "the policy asks for everything"
+    assert view.state is State.PROPOSED
+
+
+def test_refusal_ends_it_for_all(consortium, client: GatewayClient, make_plan):
+    """One refusal stops the others with the reason, in the name of who refused whatever the message says."""
+    session = client.propose(make_plan()).id
+    consortium.proposed()
+    fault = Fault(code="policy", who="clinic-a", what="too many columns", action="ask for fewer")
+    consortium.b.say(Refuse(session=session, fault=fault))
+    for daemon in (consortium.a, consortium.dealer):
+        assert daemon.hear(Stop).fault == fault.model_copy(update={"who": "clinic-b"})
+    view = client.session(session)
+    assert (view.state, view.fault and view.fault.who) == (State.REFUSED, "clinic-b")
+
+
+def test_failure_of_one_ends_it_for_all(consortium, client: GatewayClient, make_plan):
+    """A worker that dies at one participant stops the session at all others, with its fault."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    fault = Fault(code="worker", who="clinic-b", what="the worker was killed", action="propose again")
+    consortium.b.say(consortium.b.finished(session, fault))
+    assert consortium.a.hear(Stop).fault == fault
+    assert consortium.dealer.hear(Stop).fault == fault
+    assert client.session(session).state is State.FAILED
+
+
+def test_fault_blames_nobody_outside(consortium, client: GatewayClient, make_plan):
+    """A fault may name another participant of the session; any other name becomes the reporter's."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    fault = Fault(code="engine.peer-lost", who="elsewhere", what="went away")
+    consortium.b.say(consortium.b.finished(session, fault))
+    assert consortium.a.hear(Stop).fault.who == "clinic-b"
+
+
+def test_vanished_participant_is_named(consortium, client: GatewayClient, make_plan):
+    """A participant whose stream is gone from a running session fails it within ten seconds, by name."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    consortium.b.hang_up()
+    fault = consortium.a.hear(Stop).fault
+    assert (fault.who, fault.code) == ("clinic-b", "engine.peer-lost")
+    assert "did not return within 5 s" in fault.what
+    assert consortium.dealer.hear(Stop).fault == fault
+    assert client.session(session).state is State.FAILED
+
+
+def test_short_absence_is_forgiven(gateway, consortium, client: GatewayClient, make_plan):
+    """A daemon that reconnects in time is told where its session stands, and the session goes on."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    consortium.b.hang_up()
+    back = gateway.again(consortium.b).dial()
+    back.hear(Welcome)
+    assert back.hear(Start).session == session
+    for daemon in (consortium.a, back, consortium.dealer):
+        daemon.say(daemon.finished(session))
+    *_, last = client.events(session)
+    assert last.view.state is State.COMPLETED
+
+
+def test_reconnecting_daemon_gets_what_it_missed(gateway, consortium, client: GatewayClient, make_plan):
+    """Proposals and cancellations reach a daemon that was away when they were made."""
+    consortium.b.hang_up()
+    cancelled, pending = client.propose(make_plan()).id, client.propose(make_plan()).id
+    client.cancel(cancelled)
+    back = gateway.again(consortium.b).dial()
+    back.hear(Welcome)
+    told = [back.incoming.get(timeout=30), back.incoming.get(timeout=30)]
+    assert {type(message) for message in told} == {Stop, Proposal}
+    assert next(message.session for message in told if isinstance(message, Stop)) == cancelled
+    assert client.session(pending).state is State.PROPOSED
+
+
+def test_start_waits_until_all_are_connected(gateway, consortium, client: GatewayClient, make_plan):
+    """What all approved starts when the one who went away is back, not before."""
+    session = client.propose(make_plan()).id
+    contract = consortium.proposed()
+    consortium.a.say(consortium.a.approval(contract)).settled()
+    consortium.a.hang_up()
+    seen = client.events(session)
+    while next(seen).view.participants[0].online:
+        pass
+    for daemon in (consortium.b, consortium.dealer):
+        daemon.say(daemon.approval(contract)).settled()
+    view = client.session(session)
+    assert (view.state, view.waiting_for) == (State.APPROVED, ("clinic-a",))
+    back = gateway.again(consortium.a).dial()
+    back.hear(Welcome)
+    assert {daemon.hear(Start).session for daemon in (back, consortium.b, consortium.dealer)} == {session}
+
+
+def test_cancel_stops_everybody(consortium, client: GatewayClient, make_plan):
+    """The analyst's word ends a session at every participant, once."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    assert client.cancel(session).state is State.CANCELLED
+    for daemon in consortium.everybody:
+        assert daemon.hear(Stop).fault.code == "cancelled"
+    with pytest.raises(GatewayError, match="a session that is cancelled can't cancel"):
+        client.cancel(session)
+
+
+def test_approval_of_an_altered_contract_fails_it(consortium, client: GatewayClient, make_plan):
+    """An approval that does not verify for the contract fails the session at once, for all, with who sent it."""
+    session = client.propose(make_plan()).id
+    contract = consortium.proposed()
+    altered = contract.model_copy(update={"purpose": "something else"})
+    consortium.b.say(consortium.b.approval(altered).model_copy(update={"session": session}))
+    for daemon in consortium.everybody:
+        fault = daemon.hear(Stop).fault
+        assert (fault.who, fault.code) == ("clinic-b", "contract")
+    assert client.session(session).state is State.FAILED
+
+
+def test_approval_by_another_key_fails_it(consortium, client: GatewayClient, make_plan):
+    """Nobody approves in another's name: not with another key, not on another's stream."""
+    session = client.propose(make_plan()).id
+    contract = consortium.proposed()
+    consortium.b.say(consortium.a.approval(contract))
+    assert consortium.a.hear(Stop).fault.who == "clinic-b"
+    assert client.session(session).state is State.FAILED
+
+
+def test_loss_shows_only_where_disclosed(consortium, client: GatewayClient, make_plan):
+    """A loss that the contract does not disclose to the session is not shown even if a daemon sends it."""
+    session = client.propose(make_plan(disclosures={"loss_every": 0})).id
+    consortium.started()
+    seen = client.events(session)
+    next(seen)
+    consortium.a.say(progress(session, 10, loss=0.5))
+    assert next(seen).data["loss"] is None
+
+
+@pytest.mark.usefixtures("consortium")
+def test_outsider_can_not_touch_a_session(gateway, client: GatewayClient, make_plan):
+    """A participant that is not part of a session is told so, whatever it says about it."""
+    session = client.propose(make_plan()).id
+    outsider = gateway.joined("clinic-c")
+    outsider.say(Refuse(session=session, fault=Fault(code="policy", who="clinic-c", what="no")))
+    assert outsider.hear(Stop).fault.code == "gateway.unknown-session"
+    assert client.session(session).state is State.PROPOSED
+
+
+def test_newest_log_head_is_kept(consortium, client: GatewayClient):
+    """Participants' signed log heads are kept for whoever wants to compare them."""
+    consortium.a.say(Head(note="old")).say(Head(note="new")).settled()
+    assert {p.name: p.head for p in client.participants()}["clinic-a"] == "new"
+
+
+def test_unapproved_session_expires(gateway, consortium, client: GatewayClient, make_plan):
+    """A contract whose time runs out before all approved ends for everybody."""
+    session = client.propose(make_plan(expires_in_hours=2)).id
+    contract = consortium.proposed()
+    consortium.a.say(consortium.a.approval(contract)).settled()
+    gateway.time_ahead = timedelta(hours=1.9)
+    assert consortium.a.settled()
+    gateway.time_ahead = timedelta(hours=2.1)
+    for daemon in consortium.everybody:
+        assert daemon.hear(Stop).fault.code == "expired"
+    assert client.session(session).state is State.EXPIRED
+
+
+def test_running_session_does_not_expire(gateway, consortium, client: GatewayClient, make_plan):
+    """What began in time may take its time."""
+    session = client.propose(make_plan(expires_in_hours=2)).id
+    consortium.started()
+    gateway.time_ahead = timedelta(hours=3)
+    for daemon in consortium.everybody:
+        daemon.say(daemon.finished(session)).settled()
+    assert client.session(session).state is State.COMPLETED
+
+
+def test_restart_names_who_does_not_return(house, make_plan):
+    """After a restart a running session fails with the name of who does not come back."""
+    house.change("restart_grace_s = 30.0", "restart_grace_s = 0.5")
+    with house.serve(), house.client() as client:
+        consortium = house.consortium()
+        session = client.propose(make_plan()).id
+        consortium.started()
+        house.hang_up()
+    with house.serve(), house.client() as client:
+        *_, last = client.events(session)
+        assert last.view.fault is not None
+        assert last.view.fault.who == "clinic-a"
+        assert "clinic-a, clinic-b, dealer left" in last.view.fault.what
+
+
+def test_sessions_survive_a_restart(house, make_plan):
+    """A gateway that comes back knows its sessions, and a running one gets its time to gather again."""
+    with house.serve():
+        consortium = house.consortium()
+        with house.client() as client:
+            session = client.propose(make_plan()).id
+        consortium.started()
+    address = house.serving.control
+    house.hang_up()
+    house.change('control_address = "127.0.0.1:0"', f'control_address = "{address}"')
+    with house.serve(), house.client() as client:
+        assert client.session(session).state is State.RUNNING
+        for daemon in consortium.everybody:
+            back = house.again(daemon).dial()
+            back.hear(Welcome)
+            assert back.hear(Start).session == session
+            back.say(back.finished(session))
+        *_, last = client.events(session)
+        assert last.view.state is State.COMPLETED
+        house.hang_up()

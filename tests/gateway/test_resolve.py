@@ -1,0 +1,143 @@
+"""From plan to contract: what fits, and a line for everything that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gateway.resolve import Directory, Listed, resolve
+from mpc.errors import PrivityError, ProgramError
+from parties.contract import parse_contract
+from parties.errors import ContractError, DataError, PlanError
+from parties.identity import Identity
+from parties.messages import PublishedData
+from parties.plan import Plan
+from parties.schema import Column, Schema
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def published(*, rows: int = 100, **columns: tuple[str, bool]) -> PublishedData:
+    listed = tuple(Column(name=name, kind=kind, complete=complete) for name, (kind, complete) in columns.items())
+    table = Schema(name="cohort", rows=rows, id_column="patient", columns=listed)
+    return PublishedData(table=table, version="ab" * 16)
+
+
+def listed(name: str, role: str = "party", **data: PublishedData) -> Listed:
+    return Listed(name, role, Identity.generate().public.hex(), data)
+
+
+CLINIC = {
+    "age": ("number", True),
+    "dose": ("number", True),
+    "lab": ("number", False),
+    "note": ("text", True),
+    "outcome": ("category", True),
+}
+
+
+@pytest.fixture
+def directory() -> dict[str, Listed]:
+    return {
+        "clinic-a": listed("clinic-a", cohort=published(**CLINIC), small=published(rows=99, **CLINIC)),
+        "clinic-b": listed("clinic-b", cohort=published(**CLINIC), small=published(rows=99, **CLINIC)),
+        "clinic-c": Listed("clinic-c", "party", None),
+        "dealer": listed("dealer", "dealer"),
+    }
+
+
+def run(plan: Plan, directory: dict[str, Listed]) -> Any:
+    return resolve(plan, Directory(directory), NOW, b"n" * 32, b"s" * 32)
+
+
+def test_contract_holds_by_itself(make_plan: Callable[..., Plan], directory):
+    """A resolved contract is canonical, and what follows from it is what it says."""
+    contract = run(make_plan(), directory)
+    assert parse_contract(contract.canonical()) == contract
+    contract.check_derived()
+    assert contract.expires - contract.created == timedelta(hours=24)
+    assert [p.public_key for p in contract.parties] == [directory[n].public_key for n in ("clinic-a", "clinic-b")]
+    assert (contract.parties[0].rows, contract.parties[0].data_version) == (100, "ab" * 16)
+
+
+def test_resolving_is_pure(make_plan: Callable[..., Plan], directory):
+    """The same plan, directory, time, nonce and salt make the same contract."""
+    assert run(make_plan(), directory).digest == run(make_plan(), directory).digest
+
+
+def test_party_with_the_label_alone(make_plan: Callable[..., Plan], directory):
+    """An organisation may bring nothing but the label."""
+    parties = [
+        {"name": "clinic-a", "data": "cohort"},
+        {"name": "clinic-b", "data": "cohort", "columns": ["dose"]},
+    ]
+    assert run(make_plan(parties=parties), directory).parties[0].columns == ()
+
+
+def clinics(**second: Any) -> dict[str, Any]:
+    first = {"name": "clinic-a", "data": "cohort", "columns": ["age"]}
+    return {"parties": [first, {"name": "clinic-b", "data": "cohort", "columns": ["dose"], **second}]}
+
+
+BAD_PLANS = {
+    "unknown party": (clinics(name="clinic-x"), PlanError, "parties.1.name: this gateway knows no 'clinic-x'"),
+    "invited only": (clinics(name="clinic-c"), PlanError, "'clinic-c' is invited and has not joined yet"),
+    "dealer as party": (
+        clinics(name="dealer") | {"dealer": "clinic-b"},
+        PlanError,
+        "'dealer' joined as a dealer, and a dealer must hold no data",
+    ),
+    "unknown data": (clinics(data="other"), DataError, "parties.1.data: 'clinic-b' publishes no data set 'other'"),
+    "unknown column": (clinics(columns=["weight"]), DataError, "parties.1: 'clinic-b': cohort has no column 'weight'"),
+    "id as column": (clinics(columns=["patient"]), DataError, "cohort has no column 'patient'"),
+    "text column": (clinics(columns=["outcome"]), DataError, "column 'outcome' of cohort holds text"),
+    "missing values": (clinics(columns=["lab"]), DataError, "'clinic-b': column 'lab' of cohort has missing values"),
+    "rows differ": (clinics(data="small"), DataError, "differ in rows: clinic-a/cohort 100, clinic-b/small 99"),
+    "unknown label": (
+        {"label": {"party": "clinic-a", "column": "death", "positive": "1"}},
+        DataError,
+        "parties.0: 'clinic-a': cohort has no column 'death'",
+    ),
+    "free text as label": (
+        {"label": {"party": "clinic-a", "column": "note", "positive": "1"}},
+        DataError,
+        "column 'note' of cohort is text that does not have two values",
+    ),
+    "incomplete label": (
+        {"label": {"party": "clinic-a", "column": "lab", "positive": "1"}},
+        DataError,
+        "column 'lab' of cohort has missing values",
+    ),
+    "unknown dealer": ({"dealer": "nobody"}, PlanError, "dealer: this gateway knows no 'nobody'"),
+    "party as dealer": ({"dealer": "clinic-c"}, PlanError, "dealer: 'clinic-c' is invited and has not joined"),
+    "C out of range": ({"model": {"C": "0"}}, ProgramError, "C=0 lies outside"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PLANS)
+def test_bad_plans(case: str, make_plan: Callable[..., Plan], directory):
+    """Everything that does not fit is named: what, where, and what to do."""
+    parts, kind, what = BAD_PLANS[case]
+    with pytest.raises(PrivityError) as caught:
+        run(make_plan(**parts), directory)
+    assert type(caught.value) is kind
+    assert what in caught.value.what
+    assert caught.value.action
+    assert "\n" not in str(caught.value)
+
+
+def test_joined_party_is_no_dealer(make_plan: Callable[..., Plan], directory):
+    """A data party can't be asked to deal for others either: it joined as what it is."""
+    directory["clinic-d"] = listed("clinic-d")
+    with pytest.raises(PlanError, match=r"joined as a party, not as a dealer; name one of the dealers: dealer"):
+        run(make_plan(dealer="clinic-d"), directory)
+
+
+def test_dealer_with_a_party_key(make_plan: Callable[..., Plan], directory):
+    """A dealer whose key is a party's is the same organisation under two names."""
+    directory["dealer"] = Listed("dealer", "dealer", directory["clinic-a"].public_key)
+    with pytest.raises(ContractError, match="the dealer must not be a party"):
+        run(make_plan(), directory)
