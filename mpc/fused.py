@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,13 +16,28 @@ from mpc.errors import EngineError, RangeExceeded
 from mpc.keys import TOTALS
 from mpc.layouts import Arrays, Kind, items, layout, tuple_number
 from mpc.models.logistic import Angles, LabelTotals, total_loss
-from mpc.openings import Slot, first_accepted
+from mpc.openings import Slot, Truncated, first_accepted
 from mpc.program import LOSS_BITS, Fused, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor
 from mpc.solvers import Nesterov
+
+
+@dataclass(frozen=True, repr=False)
+class Scores:
+    """What is left of a slot whose loss is to be reported. The work is done then, so that it shows no rejection."""
+
+    w: Truncated
+    z: ArithmeticSharedTensor
+    angles: Angles
+    labels_low: Words
+
+    def loss(self, rank: int, totals: LabelTotals) -> ArithmeticSharedTensor:
+        """The summed loss, scale 2**LOSS_BITS. No round."""
+        label_scores = totals.dot(rank, self.w.delta, self.w.low, self.labels_low)
+        return total_loss(self.angles.loss(rank, self.z), label_scores)
 
 
 @dataclass
@@ -34,11 +50,11 @@ class Run:
     totals: LabelTotals | None
     solver: Nesterov
     rung: Rung
-    loss: ArithmeticSharedTensor | None = field(default=None, repr=False)  # of the latest slot that was accepted
-    losses: list[float] = field(default_factory=list)
+    due: deque[Scores] = field(default_factory=deque, repr=False)  # whose losses are still to be reported
+    losses: list[float] = field(default_factory=list)  # of the passes that count
     phase: int = 1
     place: int = 0
-    slots: int = 0
+    passed: int = 0  # iterations of the segments before
 
     def take(self, kind: Kind) -> tuple[Arrays, Arrays]:
         """The next tuple of the phase."""
@@ -61,12 +77,13 @@ def run(
     weights = words(state.solver.iterate())
     for segment in program.segments:
         while True:
-            before = state.solver
+            before, reported = state.solver, len(state.losses)
             if state.phase > 1:
                 runtime.provider.announce(program.ladder.index(state.rung))
             passed, weights = _pass(state, segment)
             state.phase, state.place = state.phase + 1, 0
             if passed:
+                state.passed += segment.iterations
                 break
             if not ladder:
                 raise RangeExceeded(
@@ -74,6 +91,8 @@ def run(
                     action="perhaps the columns tell the classes apart without error: choose a smaller C",
                 )
             state.rung, state.solver = ladder.pop(0), before
+            state.due.clear()
+            del state.losses[reported:]
     return weights, state.losses
 
 
@@ -89,17 +108,21 @@ def _label_totals(program: Fused, runtime: Runtime, table: Table, label_mask: Wo
 
 def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
     """One phase. Returns whether the range guard passed, and the weights at its end."""
-    target = state.solver.iteration + segment.iterations
+    begin = state.solver.iteration
+    slot = 0
     for kind in items(state.program, segment):
+        loss = None
         if kind == "slot":
-            _slot(state, target)
+            _slot(state, begin, begin + segment.iterations)
+            slot += 1
         elif kind == "report":
-            state.losses.append(_report(state))
-        _tell(state, kind)
+            loss = _report(state)
+            state.losses.append(loss)
+        _tell(state, segment, slot, loss)
     return _checkpoint(state)
 
 
-def _slot(state: Run, target: int) -> None:
+def _slot(state: Run, begin: int, target: int) -> None:
     """Three rounds; the state moves only if no opening was rejected. Spare slots are drained as void ones."""
     program, rank = state.program, state.runtime.rank
     parts, values = state.take("slot")
@@ -115,22 +138,20 @@ def _slot(state: Run, target: int) -> None:
         "residuals", residuals, parts["noise"], values["noise_low"], program.residual_window, program.residual_shift
     )
     following = state.solver.stepped(state.table.transposed_product(r, values["table_noise"]), w.tensor())
-    loss = None
-    if state.totals is not None:
-        label_scores = state.totals.dot(rank, w.delta, w.low, values["labels_low"])
-        loss = total_loss(angles.loss(rank, z), label_scores)
-    state.slots += 1
-    if not slot.void:
-        state.solver, state.loss = following, loss
+    if slot.void:
+        return
+    state.solver = following
+    if program.loss_every and (following.iteration - begin) % program.loss_every == 0:
+        state.due.append(Scores(w, z, angles, values["labels_low"]))
 
 
 def _report(state: Run) -> float:
-    """Disclose the mean loss of the latest accepted slot: one word, rounded under a mask first."""
+    """Disclose the mean loss that is due: one word, rounded under a mask first."""
     program = state.program
     parts, values = state.take("report")
-    loss = state.loss
-    if loss is None:
-        raise EngineError("no iteration was accepted before the first report", action="propose the session again")
+    if not state.due or state.totals is None:
+        raise EngineError("more openings were rejected than a session ever sees", action="propose the session again")
+    loss = state.due.popleft().loss(state.runtime.rank, state.totals)
     _, truncated = first_accepted("loss", loss, parts["mask"], values["low"], program.loss_window, program.loss_shift)
     opened = state.runtime.discloser.open(Disclosure("loss", "session", 1), words(truncated.tensor()))
     total = 0.0 if opened is None else float(opened[0])
@@ -148,9 +169,8 @@ def _checkpoint(state: Run) -> tuple[bool, Words]:
     return not guard.exceeded(state.runtime, state.rung, z), words(w.tensor())
 
 
-def _tell(state: Run, kind: Kind) -> None:
-    """Progress counts slots, void or not."""
-    counters = state.runtime.channel.counters
-    of = sum(segment.slots for segment in state.program.segments)
-    loss = state.losses[-1] if kind == "report" else None
-    state.runtime.on_progress(Progress(min(state.slots, of), of, counters.rounds, counters.bytes_sent, loss))
+def _tell(state: Run, segment: Segment, slot: int, loss: float | None) -> None:
+    """Progress goes by the schedule: rejected openings do not show."""
+    counters, of = state.runtime.channel.counters, state.program.max_iter
+    done = state.passed + min(slot, segment.iterations)
+    state.runtime.on_progress(Progress(done, of, counters.rounds, counters.bytes_sent, loss))

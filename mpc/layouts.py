@@ -54,11 +54,16 @@ class Layout:
 
 
 def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
-    """What a phase consists of, in order."""
+    """What a phase consists of, in order.
+
+    The loss of an iteration is reported as many slots later as there are spare ones: by then it is there however many
+    openings were rejected, and no report tells of one.
+    """
     found: list[Kind] = []
     for slot in range(1, segment.slots + 1):
         found.append("slot")
-        if program.loss_every and slot % program.loss_every == 0:
+        iteration = slot - segment.spares
+        if program.loss_every and iteration > 0 and iteration % program.loss_every == 0:
             found.append("report")
     return (*found, "checkpoint")
 

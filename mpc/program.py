@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from mpc.errors import ProgramError
 
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
-MIN_LOSS_EVERY = 5  # fewer slots between two reports, and one that repeats could tell of a rejected opening
 
 FRACTION_BITS = 14  # of CrypTen's tensors: products stay far enough below 2**64 for its truncation
 DATA_BITS = 13  # fractional bits of a table's entries
@@ -139,6 +138,11 @@ class Segment(_Frozen):
     iterations: int
     slots: int
 
+    @property
+    def spares(self) -> int:
+        """Slots that are there for rejected openings."""
+        return self.slots - self.iterations
+
 
 class Fused(_Common):
     """The same descent in three rounds an iteration (mpc/README.md). Windows are the k of a truncating opening."""
@@ -164,7 +168,7 @@ class Fused(_Common):
 
     def reports(self, segment: Segment) -> int:
         """How often a pass through a segment discloses the loss."""
-        return segment.slots // self.loss_every if self.loss_every else 0
+        return segment.iterations // self.loss_every if self.loss_every else 0
 
     @property
     def state_shift(self) -> int:
@@ -219,10 +223,6 @@ def _check(spec: Spec) -> None:
         )
     if spec.max_iter < 1:
         raise ProgramError(f"max_iter={spec.max_iter} trains nothing", action="choose 1 or more")
-    if spec.loss_every and spec.loss_every < MIN_LOSS_EVERY:
-        raise ProgramError(
-            f"loss_every={spec.loss_every} is too often", action=f"choose {MIN_LOSS_EVERY} or more, or 0 for never"
-        )
     if not Decimal("0.0001") <= inverse_strength(spec) <= Decimal(100_000):
         raise ProgramError(f"C={spec.C} lies outside 0.0001 to 100000", action="choose a C within")
 
