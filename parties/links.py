@@ -90,7 +90,7 @@ def secure(
 ) -> ssl.SSLSocket:
     """The TLS handshake, and the comparison of the peer's certificate with its approval's.
 
-    Raises: PartnerError if the peer shows another key.
+    Raises: PartnerError if the peer shows another key, PeerLost if it goes away before it shows one.
     """
     raw.settimeout(timeout_s)
     context = worker_context(own, approval.certificate, server=server)
@@ -103,7 +103,10 @@ def secure(
         tls.sendall(b"!")
         if tls.recv(1) != b"!":
             raise ssl.SSLError("refused")
-    except (ssl.SSLError, ConnectionError, TimeoutError, EOFError) as exc:
+    except (ssl.SSLEOFError, ConnectionError, TimeoutError) as exc:
+        raw.close()
+        raise PeerLost(approval.name, "went away during the TLS handshake") from exc
+    except (ssl.SSLError, EOFError) as exc:
         raw.close()
         raise PartnerError(
             f"the TLS handshake with {approval.name} failed: one side's key is not the one that its approval names",

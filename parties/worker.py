@@ -6,12 +6,15 @@ the dealer, and asks the node before each disclosure. Nothing that it prints rea
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +24,9 @@ from mpc.errors import DisclosureRefused, PeerLost, PrivityError, ProtocolError
 from parties import vault
 from parties.contract import Contract, parse_contract
 from parties.dealer_link import connect_dealer
-from parties.errors import ContractError, DataError
+from parties.errors import ContractError, DataError, PartnerError
 from parties.job import Advanced, Answer, Broken, Done, Intent, Matched, Outcome, PartyJob, parse_job
-from parties.links import Greeting, TlsChannel, dial, parse_greeting, secure
+from parties.links import Greeting, TlsChannel, dial, parse_greeting, secure, tune
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
 from parties.tables import Table, features, labels
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from mpc.runtime import Progress
 
 CONNECT_S = 30.0
+HANDSHAKE_S = 5.0
+PROGRESS_S = 0.1  # between two reports that tell no loss
+IMPOSTOR_S = 5.0  # how long the real peer is waited for after somebody else called in its name
 
 
 class Voice:
@@ -84,28 +90,67 @@ class NodeLedger:
 def connect_peers(job: PartyJob, contract: Contract, own: TlsKey, deadline: float) -> TlsChannel:
     """A channel to every peer: of two parties the later in the contract's list dials."""
     rank = contract.rank(job.name)
-    inbox = socket.socket(fileno=job.sockets_fd)
-    raws: dict[int, socket.socket] = {}
+    peers: dict[int, tuple[str, ssl.SSLSocket]] = {}
     for other in range(rank):
         name = contract.parties[other].name
         greeting = Greeting(contract.digest, job.epoch, job.name)
-        raws[other] = dial(job.approvals[name].endpoint, greeting, name, deadline)
-    while len(raws) < len(contract.parties) - 1:
-        raws.update(_accept(inbox, contract, job, raws, deadline))
-    inbox.close()
-    peers = {}
-    for other in sorted(raws):
-        name = contract.parties[other].name
-        peers[other] = (name, secure(raws[other], own, job.approvals[name], server=other > rank))
+        raw = dial(job.approvals[name].endpoint, greeting, name, deadline)
+        peers[other] = (name, secure(raw, own, job.approvals[name], server=False))
+    with socket.socket(fileno=job.sockets_fd) as inbox:
+        _welcome(inbox, job, contract, own, peers, deadline)
     return TlsChannel(rank, peers, session=bytes.fromhex(contract.digest), epoch=job.epoch)
 
 
+def _welcome(
+    inbox: socket.socket,
+    job: PartyJob,
+    contract: Contract,
+    own: TlsKey,
+    peers: dict[int, tuple[str, ssl.SSLSocket]],
+    deadline: float,
+) -> None:
+    """Let in every later party. Whoever calls in its name with another key is sent away, and it may still come."""
+    impostor: PartnerError | None = None
+    while len(peers) < len(contract.parties) - 1:
+        try:
+            rank, raw = _accept(inbox, contract, job, peers, deadline)
+        except PeerLost as exc:
+            raise impostor or exc from exc
+        name = contract.parties[rank].name
+        try:
+            peers[rank] = (name, secure(raw, own, job.approvals[name], server=True, timeout_s=HANDSHAKE_S))
+        except PartnerError as exc:
+            impostor, deadline = exc, min(deadline, time.monotonic() + IMPOSTOR_S)
+        except PeerLost:
+            continue  # a call that was given up before the worker had started
+
+
 def _accept(
-    inbox: socket.socket, contract: Contract, job: PartyJob, have: dict[int, socket.socket], deadline: float
-) -> dict[int, socket.socket]:
-    """The next connection that the node hands over, by the caller's rank."""
+    inbox: socket.socket,
+    contract: Contract,
+    job: PartyJob,
+    have: Mapping[int, object],
+    deadline: float,
+) -> tuple[int, socket.socket]:
+    """The next connection of a missing peer that the node hands over, with the caller's rank.
+
+    Raises: PeerLost if none comes in time.
+    """
     expected = range(contract.rank(job.name) + 1, len(contract.parties))
     missing = ", ".join(contract.parties[rank].name for rank in expected if rank not in have)
+    while True:
+        raw, greeting = _next_call(inbox, missing, deadline)
+        ranks = {contract.parties[rank].name: rank for rank in expected if rank not in have}
+        if greeting.caller in ranks and (greeting.session, greeting.epoch) == (contract.digest, job.epoch):
+            raw.setblocking(True)
+            tune(raw)
+            with contextlib.suppress(OSError):
+                raw.sendall(b"+")
+                return ranks[greeting.caller], raw
+        raw.close()  # a stranger's call, or one given up, ends here; the real peer can still come
+
+
+def _next_call(inbox: socket.socket, missing: str, deadline: float) -> tuple[socket.socket, Greeting]:
     inbox.settimeout(max(0.1, deadline - time.monotonic()))
     try:
         line, descriptors, _, _ = socket.recv_fds(inbox, 256, 1)
@@ -113,17 +158,7 @@ def _accept(
         raise PeerLost(missing, "did not connect in time") from exc
     if not descriptors:
         raise PeerLost(missing, "did not connect before the node closed the session")
-    raw = socket.socket(fileno=descriptors[0])
-    greeting = parse_greeting(line)
-    try:
-        rank = contract.rank(greeting.caller)
-    except ContractError:
-        rank = -1
-    if rank not in expected or rank in have or (greeting.session, greeting.epoch) != (contract.digest, job.epoch):
-        raw.close()  # a stranger's call ends here; the real peer can still come
-        return {}
-    raw.sendall(b"+")
-    return {rank: raw}
+    return socket.socket(fileno=descriptors[0]), parse_greeting(line)
 
 
 def compare_ids(channel: TlsChannel, keys: SessionKeys, ids: tuple[str, ...], contract: Contract) -> None:
@@ -230,7 +265,13 @@ def _train(
     compare_ids(channel, keys, ids, contract)
     voice.say(Matched(rows=len(ids), training_rows=contract.program.rows))
 
+    said = 0.0
+
     def report(progress: Progress) -> None:
+        nonlocal said
+        if progress.loss is None and progress.iteration < progress.of and time.monotonic() - said < PROGRESS_S:
+            return
+        said = time.monotonic()
         voice.say(
             Advanced(
                 iteration=progress.iteration,
