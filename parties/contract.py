@@ -8,21 +8,34 @@ and the list of disclosures again from what the contract says, before they sign.
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 import rfc8785
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from mpc.program import Block, Program, Spec, derive
+from mpc.program import MAX_CELLS, Block, Program, Spec, derive
 from parties.errors import ContractError
-from parties.identity import Identity, fingerprint, parse_fingerprint, unseal
-from parties.plan import Column, Frozen, LabelPlan, ModelPlan, Name, PreparationPlan, Text, explain
+from parties.identity import Identity, fingerprint, unseal
+from parties.plan import (
+    Column,
+    Frozen,
+    HeldOut,
+    Iterations,
+    LabelPlan,
+    ModelPlan,
+    Name,
+    PreparationPlan,
+    Text,
+    Title,
+    check_columns,
+    explain,
+)
 
 APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
 MAX_CONTRACT_BYTES = 4 << 20
 
+Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")]  # HOST:PORT
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -48,13 +61,13 @@ class Party(Participant):
     data_version: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
     id_column: Column
     columns: tuple[Column, ...]
-    rows: Annotated[int, Field(ge=2)]
+    rows: Annotated[int, Field(ge=2, le=MAX_CELLS)]
 
 
 class Split(Frozen):
     """The first floor(held_out * rows) in the order of HMAC-SHA256(salt, id) are held out."""
 
-    held_out: str
+    held_out: HeldOut
     salt: Hex32
 
 
@@ -62,8 +75,10 @@ class Disclosure(Frozen):
     """One opening that the parties allow, and the clause that says so."""
 
     clause: Annotated[str, StringConstraints(pattern=r"^disclosures\.[0-9]+$")]
-    name: Annotated[str, StringConstraints(max_length=80)]
-    recipient: str  # "party:NAME", or "session" for every party and the gateway
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,79}$")]
+    recipient: Annotated[
+        str, StringConstraints(pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63})$")
+    ]  # "party:NAME", or "session" for every party and the gateway
     count: Annotated[int, Field(ge=1)]  # how often, at most
     values: Annotated[int, Field(ge=1)]  # how many numbers each time, at most
 
@@ -77,7 +92,7 @@ class Contract(Frozen):
     expires: datetime
     purpose: Text
     legal_basis: Text
-    impact_assessment: str
+    impact_assessment: Title
     parties: Annotated[tuple[Party, ...], Field(min_length=2, max_length=16)]
     dealer: Participant
     label: LabelPlan
@@ -87,7 +102,7 @@ class Contract(Frozen):
     preparation: PreparationPlan
     model: ModelPlan
     split: Split
-    loss_every: int
+    loss_every: Iterations
     program: Program
     disclosures: tuple[Disclosure, ...]
     retention: Literal["none"] = "none"  # model shares are not kept after the session
@@ -111,6 +126,7 @@ class Contract(Frozen):
             raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
         if self.label.party not in {party.name for party in self.parties}:
             raise ValueError("label.party is not a party")
+        check_columns(self.parties, self.label)
         if self.expires <= self.created:
             raise ValueError("expires before it was created")
         return self
@@ -136,7 +152,7 @@ class Contract(Frozen):
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
 
-        Raises: ContractError if the program or the list of disclosures is not what follows.
+        Raises: ContractError if the program or the list of disclosures is not what follows; ProgramError if none does.
         """
         program = derive(spec_for(self.parties, self.label, self.model, self.preparation, self.split, self.loss_every))
         if program != self.program:
@@ -199,9 +215,12 @@ def parse_contract(content: bytes) -> Contract:
         raise ContractError(f"a contract of {len(content)} bytes came; {MAX_CONTRACT_BYTES} is the limit")
     try:
         contract = Contract.model_validate_json(content)
+        canonical = contract.canonical()
     except ValidationError as exc:
         raise ContractError(f"the contract does not hold: {explain(exc)}", action="propose the session again") from exc
-    if contract.canonical() != content:
+    except rfc8785.CanonicalizationError as exc:
+        raise ContractError("a number of the contract has no canonical form", action="refuse it") from exc
+    if canonical != content:
         raise ContractError("the contract is not in canonical form", action="refuse; its digest would be ambiguous")
     return contract
 
@@ -213,7 +232,7 @@ class Approval(Frozen):
     name: Name
     role: Literal["party", "dealer"]
     certificate: Annotated[str, StringConstraints(max_length=4096)]  # the worker's self-signed certificate, PEM
-    endpoint: Annotated[str, StringConstraints(pattern=r"^[^\s:]{1,253}:[0-9]{1,5}$")]
+    endpoint: Address
     epoch: Annotated[int, Field(ge=1)] = 1
 
 
@@ -248,12 +267,7 @@ def check_approvals(contract: Contract, envelopes: dict[str, dict[str, Any]]) ->
     missing = [name for name in expected if name not in envelopes]
     if missing:
         raise ContractError(f"no approval of {', '.join(missing)} came", action="ask its operator to approve")
-    return {name: check_approval(contract, name, envelopes[name]) for name in expected}
-
-
-def confirmed_fingerprint(text: str) -> str:
-    return parse_fingerprint(text)
-
-
-def pretty(contract: Contract) -> str:
-    return json.dumps(contract.model_dump(mode="json"), indent=2)
+    approvals = {name: check_approval(contract, name, envelopes[name]) for name in expected}
+    if len({approval.certificate for approval in approvals.values()}) != len(approvals):
+        raise ContractError("two approvals name the same TLS key", action="find out who copied the other's; refuse")
+    return approvals

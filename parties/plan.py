@@ -6,18 +6,48 @@ contract, which is what parties read and sign.
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from parties.errors import PlanError
+from parties.schema import ColumnName
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-Column = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MAX_TEXT = 500  # characters of a purpose and the like
+MAX_COMPLAINTS = 5  # of one document, in one line
+
+
+def _printable(text: str) -> str:
+    """What an operator reads before signing must not move the cursor or fake a line."""
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+def _decimal(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII):
+        raise ValueError('must be a decimal number in quotes, such as "0.5"')
+    return value
+
+
+def _positive(text: str) -> str:
+    if Decimal(text) == 0:
+        raise ValueError("must lie above 0")
+    return text
 
 
 def _fraction(text: str) -> str:
@@ -26,7 +56,15 @@ def _fraction(text: str) -> str:
     return text
 
 
-DecimalText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
+Column = ColumnName
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+_Line = StringConstraints(strip_whitespace=True, max_length=MAX_TEXT)
+Title = Annotated[str, _Line, AfterValidator(_printable)]
+Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_printable)]
+DecimalText = Annotated[str, BeforeValidator(_decimal)]
+Strength = Annotated[DecimalText, AfterValidator(_positive)]
+Iterations = Annotated[int, Field(ge=0, le=100_000)]
+HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
 
 
 class Frozen(BaseModel):
@@ -43,6 +81,16 @@ class PartyPlan(Frozen):
     columns: tuple[Column, ...] = ()  # features; empty only for a party that brings the label alone
 
 
+class HasFeatures(Protocol):
+    """A party of a plan or of a contract."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+
 class LabelPlan(Frozen):
     """Who holds what is to be predicted."""
 
@@ -55,7 +103,7 @@ class ModelPlan(Frozen):
     """Names and meanings as in scikit-learn's LogisticRegression."""
 
     kind: Literal["logistic-regression"] = "logistic-regression"
-    C: DecimalText = "1.0"  # inverse strength of the L2 penalty, a decimal in quotes; the intercept is not penalised
+    C: Strength = "1.0"  # inverse strength of the L2 penalty, a decimal in quotes; the intercept is not penalised
     fit_intercept: bool = True
     max_iter: Annotated[int, Field(ge=1, le=100_000)] = 300  # exactly so many iterations run
 
@@ -70,13 +118,13 @@ class PreparationPlan(Frozen):
 class SplitPlan(Frozen):
     """Rows kept out of training, chosen by a keyed hash of the record id."""
 
-    held_out: Annotated[DecimalText, AfterValidator(_fraction)] = "0.25"
+    held_out: HeldOut = "0.25"
 
 
 class DisclosurePlan(Frozen):
     """What may be opened beyond each party's own result."""
 
-    loss_every: Annotated[int, Field(ge=0)] = 10  # mean training loss to the whole session every so often; 0 = never
+    loss_every: Iterations = 10  # mean training loss to the whole session every so often; 0 = never
 
 
 class Plan(Frozen):
@@ -84,8 +132,8 @@ class Plan(Frozen):
 
     version: Literal[1] = 1
     purpose: Text
-    legal_basis: Text
-    impact_assessment: str = ""  # title of the data-protection impact assessment, if one was made
+    legal_basis: Text = "none stated yet"
+    impact_assessment: Title = ""  # title of the data-protection impact assessment, if one was made
     dealer: Name = "dealer"
     expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     parties: Annotated[tuple[PartyPlan, ...], Field(min_length=2, max_length=16)]
@@ -104,30 +152,37 @@ class Plan(Frozen):
             raise ValueError(f"dealer: '{self.dealer}' is also a party; the dealer must hold no data of the session")
         if self.label.party not in names:
             raise ValueError(f"label.party: '{self.label.party}' is not one of the parties {', '.join(names)}")
-        for party in self.parties:
-            self._check_columns(party)
+        check_columns(self.parties, self.label)
         if not any(party.columns for party in self.parties):
             raise ValueError("parties: no party brings a column")
         return self
 
-    def _check_columns(self, party: PartyPlan) -> None:
+
+def check_columns(parties: Iterable[HasFeatures], label: LabelPlan) -> None:
+    """Raises: ValueError for a column that stands twice, the label among the features, or a party with neither."""
+    for party in parties:
         if len(set(party.columns)) != len(party.columns):
             raise ValueError(f"parties: a column of '{party.name}' stands twice")
-        if party.name == self.label.party:
-            if self.label.column in party.columns:
-                raise ValueError(f"parties: '{self.label.column}' is the label and can't be a feature as well")
-        elif not party.columns:
+        if party.name == label.party and label.column in party.columns:
+            raise ValueError(f"parties: '{label.column}' is the label and can't be a feature as well")
+        if party.name != label.party and not party.columns:
             raise ValueError(f"parties: '{party.name}' brings neither columns nor the label")
+
+
+_PLAINER = {"extra_forbidden": "there is no such key", "missing": "is missing"}
 
 
 def explain(error: ValidationError) -> str:
     """Pydantic's complaints on one line: where and what, never the value."""
+    found = error.errors(include_input=False, include_url=False)
     parts = []
-    for item in error.errors(include_input=False, include_url=False):
-        where = ".".join(str(step) for step in item["loc"])
-        what = item["msg"].removeprefix("Value error, ")
+    for item in found[:MAX_COMPLAINTS]:
+        where = ".".join(str(step)[:64] for step in item["loc"])
+        what = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
         parts.append(f"{where}: {what}" if where else what)
-    return "; ".join(parts)
+    if len(found) > MAX_COMPLAINTS:
+        parts.append(f"and {len(found) - MAX_COMPLAINTS} more")
+    return "".join(letter if letter.isprintable() else "?" for letter in "; ".join(parts))
 
 
 def parse_plan(content: dict[str, object]) -> Plan:
@@ -139,11 +194,13 @@ def parse_plan(content: dict[str, object]) -> Plan:
 
 
 def load_plan(path: Path) -> Plan:
-    """Raises: PlanError if the file is missing, not TOML, or not a plan."""
+    """Raises: PlanError if the file can't be read, is not TOML, or not a plan."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise PlanError(f"there is no plan at {path}", action="write one with `privity plan new`") from exc
+    except OSError as exc:
+        raise PlanError(f"{path} can't be read: {exc.strerror}", action="name a plan's file") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise PlanError(f"{path} is not TOML: {exc}", action="mend the line and try again") from exc
     return parse_plan(content)

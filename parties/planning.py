@@ -85,8 +85,9 @@ def _quoted(text: str) -> str:
 
 
 def _heading(owner: str, column: str) -> str:
-    version, assessment, dealer, hours = (
-        Plan.model_fields[name].default for name in ("version", "impact_assessment", "dealer", "expires_in_hours")
+    version, basis, assessment, dealer, hours = (
+        Plan.model_fields[name].default
+        for name in ("version", "legal_basis", "impact_assessment", "dealer", "expires_in_hours")
     )
     return f"""\
 # A plan for one training session. Text after # is comment; keys that are left out take their default.
@@ -97,8 +98,8 @@ version = {version}
 # Why the data are used; all parties sign it. No default.
 purpose = {_quoted(f"predict {column} of {owner}")}
 
-# On which legal basis. Name the real one before partners are asked to sign. No default.
-legal_basis = "none stated yet"
+# On which legal basis. Name the real one before partners are asked to sign. Default: {_quoted(basis)}.
+legal_basis = {_quoted(basis)}
 
 # Title of the data-protection impact assessment, if there is one. Default: {_quoted(assessment)}.
 impact_assessment = {_quoted(assessment)}

@@ -113,7 +113,7 @@ BAD_PLANS = {
     ),
     "unknown dealer": ({"dealer": "nobody"}, PlanError, "dealer: this gateway knows no 'nobody'"),
     "party as dealer": ({"dealer": "clinic-c"}, PlanError, "dealer: 'clinic-c' is invited and has not joined"),
-    "C out of range": ({"model": {"C": "0"}}, ProgramError, "C=0 lies outside"),
+    "C out of range": ({"model": {"C": "0.00001"}}, ProgramError, "C=0.00001 lies outside"),
 }
 
 

@@ -1,0 +1,123 @@
+"""A small consortium on paper: identities, a contract between them, and what changes of either look like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import rfc8785
+
+from mpc.program import derive
+from parties.contract import (
+    Approval,
+    Contract,
+    Participant,
+    Party,
+    Split,
+    disclosures_for,
+    sign_approval,
+    spec_for,
+)
+from parties.identity import Identity
+from parties.plan import LabelPlan, ModelPlan, PreparationPlan
+from parties.tls import TlsKey
+
+CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
+SALT, NONCE = "5a" * 32, "0e" * 32
+
+
+def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | None = None) -> Contract:
+    """A contract between clinic-a, which has the label, clinic-b and a dealer, of these public keys."""
+    parties = (
+        Party(
+            name="clinic-a",
+            public_key=a,
+            data="cohort",
+            data_version="ab" * 16,
+            id_column="patient",
+            columns=("age", "dose"),
+            rows=rows,
+        ),
+        Party(
+            name="clinic-b",
+            public_key=b,
+            data="labs",
+            data_version="cd" * 16,
+            id_column="patient",
+            columns=("iron",),
+            rows=rows,
+        ),
+    )
+    label = LabelPlan(party="clinic-a", column="outcome", positive="yes")
+    model, preparation, split = ModelPlan(max_iter=20), PreparationPlan(), Split(held_out="0.25", salt=SALT)
+    program = derive(spec_for(parties, label, model, preparation, split, 10))
+    return Contract(
+        nonce=NONCE,
+        created=CREATED,
+        expires=expires or CREATED + timedelta(hours=24),
+        purpose="predict the outcome",
+        legal_basis="consent",
+        impact_assessment="",
+        parties=parties,
+        dealer=Participant(name="dealer", public_key=dealer),
+        label=label,
+        preparation=preparation,
+        model=model,
+        split=split,
+        loss_every=10,
+        program=program,
+        disclosures=disclosures_for(program, [party.name for party in parties]),
+    )
+
+
+class Consortium:
+    """Who would sign: identities and session keys of two clinics and a dealer, and their contract."""
+
+    def __init__(self) -> None:
+        self.identities = {name: Identity.generate() for name in ("clinic-a", "clinic-b", "dealer")}
+        self.keys = {name: TlsKey.generate(name, now=datetime.now(UTC)) for name in self.identities}
+        self.contract = draft(*(identity.public.hex() for identity in self.identities.values()))
+
+    def approval(self, of: str, **changed: Any) -> Approval:
+        fields = {
+            "contract": self.contract.digest,
+            "name": of,
+            "role": "dealer" if of == "dealer" else "party",
+            "certificate": self.keys[of].certificate,
+            "endpoint": "127.0.0.1:9",
+        }
+        return Approval(**fields | changed)
+
+    def envelopes(self) -> dict[str, dict[str, Any]]:
+        return {name: sign_approval(identity, self.approval(name)) for name, identity in self.identities.items()}
+
+
+@pytest.fixture(scope="session")
+def consortium() -> Consortium:
+    return Consortium()
+
+
+@pytest.fixture(scope="session")
+def contract(consortium: Consortium) -> Contract:
+    return consortium.contract
+
+
+@pytest.fixture(scope="session")
+def paper() -> Contract:
+    """A contract whose every byte is known: made-up keys and fixed times."""
+    return draft("11" * 32, "22" * 32, "33" * 32)
+
+
+@pytest.fixture
+def altered(contract: Contract) -> Callable[[Callable[[dict[str, Any]], None]], bytes]:
+    """The contract's canonical bytes after a change that a dishonest gateway could make."""
+
+    def alter(change: Callable[[dict[str, Any]], None]) -> bytes:
+        content = json.loads(contract.canonical())
+        change(content)
+        return rfc8785.dumps(content)
+
+    return alter
