@@ -14,18 +14,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import rfc8785
 import structlog
 
+from gateway.blame import first_cause
 from gateway.errors import Busy, NotFound
 from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
 from gateway.resolve import Directory, Listed, resolve
 from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
-from gateway.views import Live, ParticipantView, SessionView, session_view
+from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
 from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
 from parties.contract import check_approval
@@ -40,6 +41,7 @@ from parties.messages import (
     FromGateway,
     Head,
     Hello,
+    Lost,
     Progress,
     Proposal,
     Publish,
@@ -53,6 +55,9 @@ from parties.plan import Plan
 from parties.tls import utc_now
 
 log = structlog.get_logger()
+
+AboutSession: TypeAlias = Approve | Refuse | Waiting | Progress | Lost | Finished
+GRACE_S = 1.0  # from the first word that somebody vanished to the verdict
 
 
 class Line(Protocol):
@@ -216,7 +221,7 @@ class Sessions:
                     turn.rows.publish(name, message.data)
                 case Head():
                     turn.rows.set_head(name, message.note)
-                case Approve() | Refuse() | Waiting() | Progress() | Finished():
+                case Approve() | Refuse() | Waiting() | Progress() | Lost() | Finished():
                     self._about_session(turn, name, message)
 
     def tick(self) -> None:
@@ -227,7 +232,8 @@ class Sessions:
                 turn.rows.mark_recorded(name)
             for record in turn.rows.open_sessions():
                 if record.state is State.RUNNING:
-                    self._fail_if_lost(turn, record)
+                    if fault := self._lost(turn.rows, record) or self._settled(record):
+                        self._end(turn, record, Step.FAIL, fault)
                 elif record.expires <= self._clock():
                     fault = Fault(
                         code="expired",
@@ -237,7 +243,7 @@ class Sessions:
                     )
                     self._end(turn, record, Step.EXPIRE, fault)
 
-    def _about_session(self, turn: _Turn, name: str, message: Approve | Refuse | Waiting | Progress | Finished) -> None:
+    def _about_session(self, turn: _Turn, name: str, message: AboutSession) -> None:
         record = turn.rows.session(message.session)
         if record is None or name not in record.roles:
             log.warning("message about a foreign session", who=name, type=message.type, session=message.session)
@@ -257,6 +263,9 @@ class Sessions:
                 turn.changed[record.digest] = record
             case Progress() if record.state is State.RUNNING:
                 self._progress(name, record, message)
+            case Lost() if record.state is State.RUNNING:
+                fault = message.fault.model_copy(update={"who": _within(record, message.fault.who, name)})
+                self._live[record.digest].losses.setdefault(name, Loss(self._monotonic(), fault))
             case _:
                 pass  # late: the session went on without it
 
@@ -347,16 +356,26 @@ class Sessions:
             case _:
                 pass
 
-    def _fail_if_lost(self, turn: _Turn, record: SessionRecord) -> None:
-        reports = turn.rows.reports(record.digest)
+    def _lost(self, rows: Rows, record: SessionRecord) -> Fault | None:
+        """Of a running session that lost a participant."""
+        reports = rows.reports(record.digest)
         lost = [name for name in record.roles if name not in reports and self._is_overdue(name)]
-        if lost:
-            error = PeerLost(
-                ", ".join(lost),
-                f"left the gateway during the session and did not return within {self._settings.absence_s:g} s",
-                action="ask its operator whether its daemon runs, then propose the session again",
-            )
-            self._end(turn, record, Step.FAIL, Fault.of(error, lost[0]))
+        if not lost:
+            return None
+        error = PeerLost(
+            ", ".join(lost),
+            f"left the gateway during the session and did not return within {self._settings.absence_s:g} s",
+            action="ask its operator whether its daemon runs, then propose the session again",
+        )
+        return Fault.of(error, lost[0])
+
+    def _settled(self, record: SessionRecord) -> Fault | None:
+        """Of a running session whose participants lost one another, once all had time to say what they saw."""
+        losses = self._live[record.digest].losses
+        if not losses or self._monotonic() - min(loss.at for loss in losses.values()) <= GRACE_S:
+            return None
+        away = [name for name in record.roles if name not in self._lines]
+        return first_cause({name: loss.fault for name, loss in losses.items()}, away)
 
     def _is_overdue(self, name: str) -> bool:
         if name in self._lines:
@@ -371,9 +390,11 @@ class Sessions:
 
 def _attributed(fault: Fault | None, reporter: str, record: SessionRecord) -> Fault | None:
     """A fault may name another participant of the session (who went away), and nobody else."""
-    if fault is None or fault.who in record.roles:
-        return fault
-    return fault.model_copy(update={"who": reporter})
+    return None if fault is None else fault.model_copy(update={"who": _within(record, fault.who, reporter)})
+
+
+def _within(record: SessionRecord, who: str, reporter: str) -> str:
+    return who if who in record.roles else reporter
 
 
 def _found(rows: Rows, digest: str) -> SessionRecord:

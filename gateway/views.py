@@ -13,12 +13,21 @@ from parties.messages import Fault, Finished, Progress, PublishedData
 from parties.plan import Frozen
 
 
+@dataclass(frozen=True)
+class Loss:
+    """When a participant said that it lost another, on the gateway's clock, and what it saw."""
+
+    at: float
+    fault: Fault
+
+
 @dataclass
 class Live:
     """What the gateway knows of an open session beyond its row; lost with the process."""
 
     waiting: dict[str, str] = field(default_factory=dict)  # why an operator must decide, by participant
     progress: dict[str, Progress] = field(default_factory=dict)  # latest, by participant
+    losses: dict[str, Loss] = field(default_factory=dict)  # by reporter, in order
 
 
 class ProgressView(Frozen):

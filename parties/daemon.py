@@ -34,6 +34,7 @@ from parties.messages import (
     FromDaemon,
     FromGateway,
     Head,
+    Lost,
     Proposal,
     Refuse,
     Start,
@@ -46,7 +47,7 @@ from parties.supervisor import Process
 from parties.tls import TlsKey
 
 PEER_LOST = "engine.peer-lost"
-CAUSE_WAIT_S = 3.0  # when a peer vanished, its own reason may be on the way through the gateway
+CAUSE_WAIT_S = 5.0  # when a peer vanished, the gateway tells who was the first and why, if it is there to tell
 
 log = structlog.get_logger("privity")
 
@@ -295,8 +296,9 @@ class Daemon(ABC):
             self.store.step(digest, Step.COMPLETE)
             self._end(live, None)
             return
-        fault = live.broken.fault(self.name) if live.broken is not None else self._death(status)
+        fault = self._death(status) if live.broken is None else live.broken.fault(self.name, live.approvals)
         if live.stopped is None and fault.code == PEER_LOST:
+            self.stream.send(Lost(session=digest, fault=fault))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(live.stop_event.wait(), CAUSE_WAIT_S)
         self._fail(live, live.stopped or fault)

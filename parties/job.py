@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, TypeAdapter
@@ -113,15 +114,17 @@ class Done(Frozen):
 
 
 class Broken(Frozen):
-    """The run failed: what the own operator may read, and what others may."""
+    """The run failed: what the own operator may read, what others may, and which other participant caused it."""
 
     type: Literal["broken"] = "broken"
     code: str
     what: Sentence
     action: Sentence
     outward: Sentence
+    who: str = ""  # who went away; otherwise this participant itself
 
-    def fault(self, who: str) -> Fault:
+    def fault(self, own: Name, others: Collection[str]) -> Fault:
+        who = self.who if self.who in others else own
         return Fault(code=self.code, who=who, what=self.outward, action=self.action)
 
 

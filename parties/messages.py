@@ -108,6 +108,14 @@ class Progress(Frozen):
     loss: float | None = None
 
 
+class Lost(Frozen):
+    """A participant vanished from this one's sight: the gateway, which hears all, says within moments who was first."""
+
+    type: Literal["lost"] = "lost"
+    session: Hex32
+    fault: Fault
+
+
 class Finished(Frozen):
     """One participant's end of a session, with its own counts; `fault` if it failed."""
 
@@ -162,7 +170,7 @@ class Rejected(Frozen):
 
 
 FromDaemon = Annotated[
-    Hello | Publish | Approve | Refuse | Waiting | Progress | Finished | Head, Field(discriminator="type")
+    Hello | Publish | Approve | Refuse | Waiting | Progress | Lost | Finished | Head, Field(discriminator="type")
 ]
 FromGateway = Annotated[Welcome | Proposal | Start | Stop | Rejected, Field(discriminator="type")]
 

@@ -301,7 +301,9 @@ def _train(
 def broken(error: BaseException) -> Broken:
     """An error for the node. What is not one of ours is named by its type alone: its text could hold anything."""
     if isinstance(error, PrivityError):
-        return Broken(code=error.code, what=error.what[:2000], action=error.action[:2000], outward=error.outward[:2000])
+        who = error.who if isinstance(error, PeerLost) else ""
+        what, action, outward = (text[:2000] for text in (error.what, error.action, error.outward))
+        return Broken(code=error.code, what=what, action=action, outward=outward, who=who)
     kind = type(error).__name__
     sentence = f"the worker met an unexpected {kind}"
     return Broken(code="worker", what=sentence, action="see the node's operational log", outward=sentence)

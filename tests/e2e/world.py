@@ -1,0 +1,161 @@
+"""Whole consortia of real processes on loopback, and the command line as its users run it."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+
+from gateway.client import GatewayClient
+from gateway.consortium import Consortium
+from gateway.views import SessionView
+from parties import local
+from parties.audit.verify import verify
+from parties.lifecycle import FINAL
+from parties.plan import Plan, load_plan
+from parties.planning import propose_plan
+
+DEADLINE_S = 120.0
+ID, LABEL = "record", "outcome"
+
+
+@dataclass(frozen=True)
+class Cli:
+    """What a command ended with."""
+
+    status: int
+    out: str
+    err: str
+
+
+def privity(*arguments: str | Path, timeout: float = 300) -> Cli:
+    """Run the command line in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Cli(done.returncode, done.stdout, done.stderr)
+
+
+def until(what: str, condition: Callable[[], bool], seconds: float = DEADLINE_S) -> None:
+    """Wait for something that must come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.02)
+
+
+def write_csv(path: Path, columns: Mapping[str, list[str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def tables(name: str) -> tuple[np.ndarray, list[str]]:
+    """A real table: features, and labels of two classes."""
+    if name == "breast cancer":
+        X, y = load_breast_cancer(return_X_y=True)
+        return X, ["benign" if one else "malignant" for one in y]
+    X, y = load_diabetes(return_X_y=True)
+    return X, ["high" if one > 140 else "low" for one in y]
+
+
+def split_columns(directory: Path, name: str, parties: int) -> dict[str, Path]:
+    """A real table's columns dealt out to parties; the last holds the label, each its rows in an order of its own."""
+    X, y = tables(name)
+    files = {}
+    for number, columns in enumerate(np.array_split(np.arange(X.shape[1]), parties)):
+        order = np.random.default_rng(number).permutation(len(X))
+        held = {ID: [f"R{row:05d}" for row in order]}
+        held |= {f"x{column}": [repr(float(X[row, column])) for row in order] for column in columns}
+        if number == parties - 1:
+            held[LABEL] = [y[row] for row in order]
+        files[f"org-{number}"] = write_csv(directory / f"org-{number}.csv", held)
+    return files
+
+
+def plan_for(files: Mapping[str, Path], **model: object) -> Plan:
+    """What `plan new` writes for these files, with changes to the model."""
+    owner = list(files)[-1]
+    path = files[owner].parent / "plan.toml"
+    positive = "malignant" if "malignant" in files[owner].read_text() else "high"
+    path.write_text(propose_plan(dict(files), ID, f"{owner}:{LABEL}", positive), encoding="utf-8")
+    plan = load_plan(path)
+    return plan.model_copy(update={"model": plan.model.model_copy(update=model)})
+
+
+class World:
+    """A running consortium, and what its operators do."""
+
+    def __init__(self, consortium: Consortium) -> None:
+        self.consortium = consortium
+        self.directory, self.plan, self.parties = consortium.directory, consortium.plan, consortium.parties
+        assert consortium.client is not None
+        self.client: GatewayClient = consortium.client
+
+    def status(self, name: str) -> dict[str, dict[str, str | int]]:
+        status: dict[str, dict[str, str | int]] = local.call(self.directory / name, "status")
+        return status
+
+    def state(self, name: str, session: str) -> str | None:
+        found = self.status(name)["sessions"].get(session)
+        return None if found is None else str(found)
+
+    def add(self, party: str, name: str, columns: Mapping[str, list[str]]) -> None:
+        """The party's operator puts another data set into the vault of the running node."""
+        path = write_csv(self.directory / f"{party}-{name}.csv", columns)
+        done = privity("data", "add", name, path, "--id", ID, "--home", self.directory / party)
+        assert done.status == 0, done.err
+        until(
+            "the gateway to list it",
+            lambda: any(
+                item.table.name == name
+                for view in self.client.participants()
+                if view.name == party
+                for item in view.published
+            ),
+        )
+
+    def begin(self, plan: Plan) -> str:
+        """Propose, and have every operator sign."""
+        session = self.client.propose(plan).id
+        self.consortium.approve(session, lambda _: None)
+        return session
+
+    def ended(self, session: str) -> SessionView:
+        """The session at its end, at the gateway and at every participant."""
+        until("the session's end", lambda: self.client.session(session).state in FINAL)
+        for name in self.consortium.members:
+            if name in self.consortium.daemons:
+                until(f"its end at {name}", lambda name=name: self.state(name, session) in {*FINAL, None})
+        return self.client.session(session)
+
+    def train(self, plan: Plan) -> SessionView:
+        return self.ended(self.begin(plan))
+
+    def until_training(self, session: str, party: str) -> None:
+        """Until a worker of this session has gone through iterations: the gateway hears of them."""
+        for event in self.client.events(session):
+            if event.kind == "progress" and event.data["who"] == party:
+                return
+            assert event.kind != "state" or event.data["state"] not in FINAL, event.data
+        pytest.fail("the session ended before it trained")
+
+
+def assert_logs_verify(directory: Path, identities: Mapping[str, str]) -> None:
+    for name, key in identities.items():
+        verdict = verify(directory / name, key)
+        assert verdict.ok, f"{name}: {verdict.line()}"
