@@ -42,11 +42,11 @@ GATEWAY = "gateway"
 class Daemon:
     """One daemon's process: started with exec, ready when it says so, ended in good order."""
 
-    def __init__(self, name: str, command: list[str], home: Path) -> None:
+    def __init__(self, name: str, command: list[str], home: Path, module: str = "gateway.cli") -> None:
         self.name, self._home = name, home
         self._log = (home / "daemon.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli", *command, "--home", str(home)],
+            [sys.executable, "-m", module, *command, "--home", str(home)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -8,10 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-import structlog
-
 from gateway.home import init, invite
 from gateway.server import running
+from parties import oplog
 
 __all__ = ["init", "invite", "serve"]
 
@@ -21,15 +20,7 @@ def serve(home: Path) -> None:
 
     Raises: as `running`.
     """
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    oplog.configure()
     asyncio.run(_serve(home))
 
 

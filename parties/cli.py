@@ -95,6 +95,7 @@ def _serve(home: Path, kind: str) -> None:
     import asyncio
     import importlib
 
+    from parties import oplog
     from parties.errors import SettingsError
     from parties.home import Home as HomeDirectory
 
@@ -102,6 +103,7 @@ def _serve(home: Path, kind: str) -> None:
     role = place.settings.role
     if (role == "dealer") != (kind == "dealer"):
         raise SettingsError(f"{home} is the home of a {role}", action=f"start it with `privity {role} serve`")
+    oplog.configure()
     daemon = getattr(importlib.import_module(f"parties.{kind}"), kind.capitalize())
     asyncio.run(daemon(place).serve())
 
