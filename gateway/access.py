@@ -6,8 +6,10 @@ and the checks of Host and Origin before anything of a request is looked at.
 
 from __future__ import annotations
 
+import http.cookies
 import ipaddress
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import Forbidden, TooLarge, Unauthorised
+from gateway.logins import COOKIE, Logins
 from gateway.problems import problem_of
 from mpc.errors import PrivityError
 from parties.errors import SettingsError
@@ -23,7 +26,7 @@ from parties.identity import write_private
 
 TOKEN_FILE = "token"  # noqa: S105  (a file's name)
 MAX_BODY_BYTES = 1 << 20
-OPEN_PATHS = frozenset({"/v1/health", "/openapi.json"})
+OPEN_PATHS = frozenset({"/v1/health", "/openapi.json", "/login", "/static/console.css"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -76,8 +79,8 @@ class Token:
 class Guard:
     """Refuses, before the application sees it, every request that is not this machine's with the token."""
 
-    def __init__(self, app: ASGIApp, token: Token) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, token: Token, logins: Logins) -> None:
+        self._app, self._token, self._logins = app, token, logins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -93,15 +96,22 @@ class Guard:
         if method not in _READING:
             check_origin(headers)
             check_length(headers)
-        if path not in OPEN_PATHS:
+        if path not in OPEN_PATHS and not self._is_logged_in(headers):
             self._check_token(headers.get("authorization", ""))
+
+    def _is_logged_in(self, headers: Headers) -> bool:
+        cookies = http.cookies.SimpleCookie()
+        with suppress(http.cookies.CookieError):
+            cookies.load(headers.get("cookie", ""))
+        shown = cookies.get(COOKIE)
+        return shown is not None and self._logins.admits(shown.value)
 
     def _check_token(self, authorization: str) -> None:
         scheme, _, shown = authorization.partition(" ")
         if scheme.lower() != "bearer" or not self._token.admits(shown):
             raise Unauthorised(
                 "the request carries no token of this gateway",
-                action=f"send the content of the gateway's file {TOKEN_FILE} as `Authorization: Bearer …`",
+                action=f"send the content of its file {TOKEN_FILE}; for a browser, `privity gateway login`",
             )
 
 

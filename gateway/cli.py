@@ -15,6 +15,7 @@ from parties.cli import AsJson, echo_json, mount
 if TYPE_CHECKING:
     from gateway.client import GatewayClient
     from gateway.consortium import Consortium
+    from gateway.sandbox import Report
 
 app = typer.Typer(
     help="Train one model across organisations that keep their data.",
@@ -96,13 +97,25 @@ def _run(
 
     console = Console(highlight=False)
     screen = Screen(console)
+
+    def tell(found: Report) -> None:
+        screen.close()
+        show(found, console, directory)
+        if report is not None:
+            write_report(found, report)
+
+    def tell_and_wait(found: Report, consortium: Consortium) -> None:
+        tell(found)
+        _wait(consortium)
+
     try:
-        found = run(load_plan(plan), files, id_column, directory, screen.say, screen.on_event, _wait if keep else None)
+        found = run(
+            load_plan(plan), files, id_column, directory, screen.say, screen.on_event, tell_and_wait if keep else None
+        )
     finally:
         screen.close()
-    show(found, console, directory)
-    if report is not None:
-        write_report(found, report)
+    if not keep:
+        tell(found)
     for failure in found.failures:
         typer.echo(f"privity: {failure}", err=True)
     if found.failures:
@@ -113,11 +126,16 @@ def _wait(consortium: Consortium) -> None:
     """Leave everything running until the user has seen enough."""
     import signal
 
-    typer.echo(f"\nthe consortium runs; its gateway: {consortium.url}")
-    typer.echo(f"  token: {consortium.directory / 'gateway' / 'token'}")
-    typer.echo("press Ctrl-C to end it")
-    signal.signal(signal.SIGINT, lambda *_: None)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    if consortium.client is None:
+        return
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # or the first Ctrl-C would not be waited for
+    typer.echo("\nThe consortium runs on. Its gateway, for a browser on this machine (this login works once):")
+    typer.echo(f"  {consortium.client.login()}")
+    typer.echo(f"for programs: {consortium.url}, token in {consortium.directory / 'gateway' / 'token'}")
+    typer.echo("Ctrl-C ends it.")
+    signal.sigwait(signals)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 @plan_app.command("new")
@@ -172,6 +190,17 @@ def gateway_invite(
     from gateway.home import invite
 
     typer.echo(invite(home, name, "dealer" if dealer else "party"))
+
+
+@gateway_app.command("login")
+def gateway_login(home: GatewayHome) -> None:
+    """Print an address that logs a browser on this machine in, once."""
+    from gateway.access import Token
+    from gateway.client import GatewayClient
+    from gateway.home import serving
+
+    with GatewayClient(f"http://{serving(home)['rest']}", Token.load(home).reveal()) as client:
+        typer.echo(client.login())
 
 
 @gateway_app.command("serve")

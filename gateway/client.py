@@ -12,7 +12,7 @@ from typing import Any, Self
 import httpx2
 from pydantic import TypeAdapter
 
-from gateway.views import ParticipantView, SessionCreated, SessionView
+from gateway.views import Health, LoginOffered, ParticipantView, SessionCreated, SessionView
 from parties.contract import Contract, parse_contract
 from parties.errors import GatewayError
 from parties.lifecycle import FINAL
@@ -97,6 +97,13 @@ class GatewayClient:
             f"the gateway at {self._url} ended the stream before the session's end",
             action="watch again once it serves; the session itself goes on",
         )
+
+    def health(self) -> Health:
+        return Health.model_validate(self._call("GET", "/v1/health"))
+
+    def login(self) -> str:
+        """An address for a browser on this machine; it works once, within ten minutes."""
+        return self._url + LoginOffered.model_validate(self._call("POST", "/v1/logins")).path
 
     def close(self) -> None:
         self._http.close()

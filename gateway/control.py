@@ -67,10 +67,12 @@ class StreamLine:
     def close(self) -> None:
         self._outgoing.put_nowait(None)
 
-    async def drain(self, context: Any) -> None:
-        """Write until closed."""
+    async def drain(self, context: Any, on_sent: Callable[[int], None]) -> None:
+        """Write until closed; tell the bytes of each message."""
         while (message := await self._outgoing.get()) is not None:
-            await context.write(encode(message))
+            content = encode(message)
+            await context.write(content)
+            on_sent(len(content))
 
 
 class Control:
@@ -111,7 +113,7 @@ class Control:
     async def _serve(self, name: str, context: Any) -> None:
         line = StreamLine()
         log.info("connected", who=name)
-        writer = asyncio.create_task(line.drain(context))
+        writer = asyncio.create_task(line.drain(context, self._sessions.sent))
         reader = asyncio.create_task(self._listen(name, context))
         try:
             self._sessions.connected(name, line)

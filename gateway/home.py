@@ -103,11 +103,15 @@ def _address_to_dial(home: Path, settings: GatewaySettings) -> str:
         return settings.public_address
     if parse_address(settings.control_address).port:
         return settings.control_address
+    return serving(home)["control"]
+
+
+def serving(home: Path) -> dict[str, str]:
+    """Where the gateway listens, as "rest" and "control". Raises: SettingsError if it does not run."""
     try:
-        address: str = json.loads((home / SERVING_FILE).read_text("ascii"))["control"]
+        addresses: dict[str, str] = json.loads((home / SERVING_FILE).read_text("ascii"))
     except FileNotFoundError as exc:
         raise SettingsError(
-            "control_address leaves the port open, and the gateway does not run",
-            action="start it first, or set a port in gateway.toml",
+            f"no gateway runs in {home}", action="start it with `privity gateway serve`, and try again"
         ) from exc
-    return address
+    return addresses

@@ -14,6 +14,7 @@ from typing import Any
 from gateway.client import SessionEvent
 from gateway.comparison import Comparison, compare
 from gateway.consortium import GATEWAY, Consortium
+from gateway.views import SessionView
 from parties.audit.events import DisclosureRecorded
 from parties.contract import Contract
 from parties.desk import result_of
@@ -81,9 +82,11 @@ def run(
     directory: Path | None,
     say: Callable[[str], None],
     on_event: Callable[[SessionEvent], None],
-    keep: Callable[[Consortium], None] | None = None,
+    keep: Callable[[Report, Consortium], None] | None = None,
 ) -> Report:
     """Set a consortium up, run the plan's session to its end, compare, verify every log.
+
+    The logs are verified after the processes ended, or, with `keep`, while they go on; it is called with the report.
 
     Raises: PlanError if files and plan do not fit, SettingsError if the directory holds something,
     GatewayError if the session does not complete.
@@ -98,17 +101,13 @@ def run(
         consortium.approve(session, say)
         started = time.monotonic()
         view = follow(consortium, session, on_event)
-        seconds = time.monotonic() - started
-        if consortium.client is None:
-            raise GatewayError("the gateway's client is gone")
-        contract = consortium.client.contract(session)
-        outcomes = {name: result_of(consortium.home(name), session) for name in consortium.parties}
-        reports = {item.name: item.report for item in view.participants if item.report is not None}
+        evidence = _evidence(consortium, view, time.monotonic() - started)
+        if keep is None:
+            consortium.stop()
+        report = _report(evidence, files, place)
         if keep is not None:
-            keep(consortium)
-        identities = consortium.identities()
-        consortium.stop()
-        return _report(contract, files, outcomes, seconds, reports, place, identities)
+            keep(report, consortium)
+        return report
 
 
 def check_files(plan: Plan, files: Mapping[str, Path]) -> None:
@@ -131,7 +130,7 @@ def _directory(directory: Path | None, stack: ExitStack) -> Path:
     return directory.absolute()
 
 
-def follow(consortium: Consortium, session: str, on_event: Callable[[SessionEvent], None]) -> Any:
+def follow(consortium: Consortium, session: str, on_event: Callable[[SessionEvent], None]) -> SessionView:
     """Watch the session to its end. Raises: GatewayError that says who failed and why."""
     if consortium.client is None:
         raise GatewayError("the consortium is not started")
@@ -144,26 +143,48 @@ def follow(consortium: Consortium, session: str, on_event: Callable[[SessionEven
     return view
 
 
-def _report(
-    contract: Contract,
-    files: Mapping[str, Path],
-    outcomes: Mapping[str, Outcome],
-    seconds: float,
-    reports: Mapping[str, Any],
-    place: Path,
-    identities: Mapping[str, str],
-) -> Report:
+@dataclass(frozen=True)
+class _Evidence:
+    """What is asked of the consortium while it runs."""
+
+    contract: Contract
+    outcomes: dict[str, Outcome]
+    seconds: float
+    rounds: int
+    bytes_sent: dict[str, int]
+    identities: dict[str, str]
+
+
+def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evidence:
+    if consortium.client is None:
+        raise GatewayError("the gateway's client is gone")
+    reports = {item.name: item.report for item in view.participants if item.report is not None}
+    return _Evidence(
+        contract=consortium.client.contract(view.id),
+        outcomes={name: result_of(consortium.home(name), view.id) for name in consortium.parties},
+        seconds=seconds,
+        rounds=max(report.rounds for report in reports.values()),
+        bytes_sent={
+            GATEWAY: consortium.client.health().bytes_sent,
+            **{name: report.bytes_sent for name, report in reports.items()},
+        },
+        identities=consortium.identities(),
+    )
+
+
+def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Report:
     from parties.audit.verify import verify
 
+    contract = evidence.contract
     disclosures, unnamed = _disclosures(contract, place)
-    verdicts = {name: verify(place / name, key) for name, key in identities.items()}
+    verdicts = {name: verify(place / name, key) for name, key in evidence.identities.items()}
     return Report(
         session=contract.digest,
         parties=tuple(party.name for party in contract.parties),
-        comparison=compare(contract, files, outcomes),
-        seconds=seconds,
-        rounds=max(report.rounds for report in reports.values()),
-        bytes_sent={GATEWAY: 0, **{name: report.bytes_sent for name, report in reports.items()}},
+        comparison=compare(contract, files, evidence.outcomes),
+        seconds=evidence.seconds,
+        rounds=evidence.rounds,
+        bytes_sent=evidence.bytes_sent,
         disclosures=disclosures,
         unnamed=unnamed,
         logs={name: "" if verdict.ok else verdict.line() for name, verdict in verdicts.items()},
@@ -186,7 +207,13 @@ def _disclosures(contract: Contract, place: Path) -> tuple[tuple[Ledger, ...], t
             counts[key] = max(counts.get(key, 0), count)
     named = {(item.name, item.recipient, item.clause): item.count for item in contract.disclosures}
     unnamed = tuple(f"{key[0]} to {key[1]}" for key, count in counts.items() if count > named.get(key, 0))
-    return tuple(Ledger(key[0], key[1], count, key[2]) for key, count in sorted(counts.items())), unnamed
+    return tuple(
+        Ledger(key[0], key[1], count, key[2]) for key, count in sorted(counts.items(), key=_by_clause)
+    ), unnamed
+
+
+def _by_clause(item: tuple[tuple[str, str, str], int]) -> int:
+    return int(item[0][2].rpartition(".")[2])
 
 
 def write_report(report: Report, path: Path) -> None:

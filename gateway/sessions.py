@@ -29,7 +29,7 @@ from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
 from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
-from parties.contract import check_approval
+from parties.contract import Contract, check_approval
 from parties.errors import ContractError, GatewayError
 from parties.identity import fingerprint
 from parties.lifecycle import FINAL, State, Step, advance
@@ -99,6 +99,7 @@ class Sessions:
         self._gone: dict[str, float] = {}  # when a participant's last stream ended
         self._began = monotonic()
         self._live: dict[str, Live] = defaultdict(Live)
+        self.bytes_sent = 0  # to participants, since the start
 
     @contextmanager
     def _turn(self) -> Iterator[_Turn]:
@@ -157,6 +158,11 @@ class Sessions:
         with self._store.transaction() as rows:
             return _found(rows, digest).text
 
+    def agreed(self, digest: str) -> Contract:
+        """Raises: NotFound."""
+        with self._store.transaction() as rows:
+            return _found(rows, digest).contract
+
     @contextmanager
     def watch(self, digest: str) -> Iterator[Watcher]:
         """A subscription that begins with the present state. Raises: NotFound."""
@@ -210,6 +216,10 @@ class Sessions:
         self._gone[name] = self._monotonic()
         with self._turn() as turn:
             turn.changed |= {record.digest: record for record in turn.rows.open_sessions() if name in record.roles}
+
+    def sent(self, count: int) -> None:
+        """So many bytes went to a participant."""
+        self.bytes_sent += count
 
     def received(self, name: str, message: FromDaemon) -> None:
         """One message of a connected participant. Raises: GatewayError if it has no place after the first."""

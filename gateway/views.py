@@ -93,12 +93,19 @@ class ParticipantView(Frozen):
     head: str | None  # newest signed head of its audit log
 
 
+class LoginOffered(Frozen):
+    """Where a browser on this machine logs in, once."""
+
+    path: str
+
+
 class Health(Frozen):
     """That the gateway serves, and who it is."""
 
     status: Literal["ok"] = "ok"
     name: str
     version: str
+    bytes_sent: int  # to participants, since it started
 
 
 def progress_view(progress: Progress | None) -> ProgressView | None:

@@ -20,6 +20,6 @@ async def participants(sessions: Coordinator) -> list[ParticipantView]:
 
 
 @router.get("/health")
-async def health(request: Request) -> Health:
+async def health(request: Request, sessions: Coordinator) -> Health:
     """That the gateway serves; needs no token."""
-    return Health(name=request.app.state.name, version=version("privity"))
+    return Health(name=request.app.state.name, version=version("privity"), bytes_sent=sessions.bytes_sent)

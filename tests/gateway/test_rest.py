@@ -42,7 +42,7 @@ def check_problem(response: httpx2.Response, status: int, code: str) -> Problem:
 def test_health_needs_no_token(gateway):
     """Anybody on this machine may ask whether the gateway serves."""
     response = httpx2.get(f"http://{gateway.serving.rest}/v1/health")
-    assert response.json() == {"status": "ok", "name": "gateway", "version": "0.1.0"}
+    assert response.json() == {"status": "ok", "name": "gateway", "version": "0.1.0", "bytes_sent": 0}
 
 
 ROUTES = [
@@ -53,11 +53,13 @@ ROUTES = [
     ("GET", f"/v1/sessions/{NOBODY}/events"),
     ("POST", f"/v1/sessions/{NOBODY}/cancel"),
     ("GET", "/v1/participants"),
+    ("POST", "/v1/logins"),
     ("GET", "/nowhere"),
 ]
+PAGES = [("GET", "/"), ("GET", f"/sessions/{NOBODY}")]
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(("method", "path"), [*ROUTES, *PAGES])
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic dTpw", "Bearer", "Bearer \xff"])
 def test_everything_else_needs_the_token(gateway, method: str, path: str, header: str | None):
     """Another user of this machine, who can't read the token, gets nothing from any other route."""

@@ -1,0 +1,83 @@
+"""Browsers: one-time logins, and pages that a real browser shows."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import httpx2
+import pytest
+
+from gateway.errors import Unauthorised
+from gateway.logins import CODE_S, COOKIE, LOGIN_S, Logins
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_code_works_once():
+    """A second use of the same address is refused: whoever saw it over a shoulder gets nothing."""
+    logins = Logins()
+    code = logins.offer()
+    cookie = logins.redeem(code)
+    assert logins.admits(cookie)
+    with pytest.raises(Unauthorised):
+        logins.redeem(code)
+    assert not logins.admits(code)
+
+
+def test_codes_and_logins_end():
+    """A code holds ten minutes, a login twelve hours."""
+    clock = Clock()
+    logins = Logins(clock)
+    late, used = logins.offer(), logins.redeem(logins.offer())
+    clock.now = CODE_S
+    with pytest.raises(Unauthorised):
+        logins.redeem(late)
+    assert logins.admits(used)
+    clock.now = LOGIN_S
+    assert not logins.admits(used)
+
+
+def test_a_browser_logs_in(gateway, client):
+    """The address sets a cookie that scripts and other sites can't use, and the cookie opens the pages."""
+    url = client.login()
+    with httpx2.Client() as browser:
+        first = browser.get(url)
+        assert first.status_code == 303
+        assert {"httponly", "samesite=strict"} <= {
+            part.strip().lower() for part in first.headers["set-cookie"].split(";")
+        }
+        page = browser.get(f"http://{gateway.serving.rest}/")
+        assert page.status_code == 200
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "Nothing was proposed yet" in page.text
+        assert browser.get(url).status_code == 401
+        foreign = {"origin": "http://elsewhere.example"}
+        assert browser.post(f"http://{gateway.serving.rest}/v1/logins", headers=foreign).status_code == 403
+    with httpx2.Client(cookies={COOKIE: "guessed"}) as stranger:
+        assert stranger.get(f"http://{gateway.serving.rest}/").status_code == 401
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `apt-get install chromium`")
+def test_a_real_browser_shows_the_overview(gateway, client, tmp_path):
+    """One click on the address in the terminal, and the browser shows what is going on."""
+    gateway.invited("clinic-a")
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", "--dump-dom", client.login()]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert "<h1>Sessions</h1>" in shown
+    assert "clinic-a" in shown
+    assert "invited, not joined yet" in shown
