@@ -71,7 +71,9 @@ def ask_daemon(home: Path, do: str, **fields: Any) -> Any:
     try:
         return local.call(home, do, **fields)
     except ConnectionRefusedError as exc:
-        raise SettingsError(f"no daemon runs in {home}", action="start it with `privity node serve`") from exc
+        raise SettingsError(
+            f"no daemon runs in {home}", action="start it with `privity node serve` or `privity dealer serve`"
+        ) from exc
 
 
 def _init(role: Role, home: Path, token: str, listen: str) -> None:
@@ -102,7 +104,8 @@ def _serve(home: Path, kind: str) -> None:
     place = HomeDirectory(home)
     role = place.settings.role
     if (role == "dealer") != (kind == "dealer"):
-        raise SettingsError(f"{home} is the home of a {role}", action=f"start it with `privity {role} serve`")
+        other = "dealer" if role == "dealer" else "node"
+        raise SettingsError(f"{home} is the home of a {other}", action=f"start it with `privity {other} serve`")
     oplog.configure()
     daemon = getattr(importlib.import_module(f"parties.{kind}"), kind.capitalize())
     asyncio.run(daemon(place).serve())
@@ -171,9 +174,12 @@ def partner_remove(name: str, home: Home) -> None:
 @partner_app.command("list")
 def partner_list(home: Home, as_json: AsJson = False) -> None:
     """Confirmed partners and their fingerprints."""
+    from parties.home import Home as HomeDirectory
     from parties.partners import Partners
 
-    partners = Partners(home / "partners.json").all()
+    place = HomeDirectory(home)
+    _ = place.settings  # a wrong --home is an error, not an empty list
+    partners = Partners(place.path("partners.json")).all()
     if as_json:
         echo_json(partners)
         return
@@ -239,7 +245,7 @@ def _vault(home: Path) -> Any:
     from parties.vault import Vault, load_master_key
 
     place = HomeDirectory(home)
-    _ = place.settings
+    _ = place.settings  # a wrong --home is told before a missing key
     return Vault(place.path("vault"), load_master_key(place.path("vault.key")))
 
 
@@ -274,15 +280,11 @@ def policy_explain(
     as_json: AsJson = False,
 ) -> None:
     """What this node's policy says of a contract, rule by rule; starts nothing."""
-    import rfc8785
-
-    from parties.contract import parse_contract
     from parties.home import Home as HomeDirectory
     from parties.policy import judge, load_policy
 
-    agreed = parse_contract(rfc8785.dumps(json.loads(contract.read_text(encoding="utf-8"))))
-    own = agreed.party(HomeDirectory(home).settings.name)
-    findings = judge(load_policy(home / "policy.toml"), agreed, own.columns)
+    agreed = _read_contract(contract)
+    findings = judge(load_policy(home / "policy.toml"), agreed, HomeDirectory(home).settings.name)
     if as_json:
         echo_json([finding.__dict__ for finding in findings])
         return
@@ -291,6 +293,22 @@ def policy_explain(
             f"{'holds ' if finding.holds else 'BROKEN'}  {finding.rule}"
             + ("" if finding.holds else f": {finding.reason}")
         )
+
+
+def _read_contract(path: Path) -> Contract:
+    """Raises: ContractError if the file can't be read or is no contract."""
+    import rfc8785
+
+    from parties.contract import parse_contract
+    from parties.errors import ContractError
+
+    try:
+        content = rfc8785.dumps(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as exc:
+        raise ContractError(
+            f"{path} is not a contract's JSON", action="write one with `privity session show SESSION --contract`"
+        ) from exc
+    return parse_contract(content)
 
 
 def pending(home: Home, as_json: AsJson = False) -> None:

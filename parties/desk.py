@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mpc.errors import PrivityError
+from pydantic import ValidationError
+
 from parties.audit import events
 from parties.audit.log import AuditLog
-from parties.errors import LifecycleError
+from parties.errors import DataError, LifecycleError, VaultError
 from parties.home import Home
 from parties.job import Outcome
 from parties.partners import Partners
@@ -20,7 +20,7 @@ from parties.vault import Vault, load_master_key
 
 
 class Desk:
-    """What an operator does to files, each act recorded: through the daemon when one runs, directly when none does."""
+    """Each act on files and its record: done by the daemon when one runs, by the command itself when none does."""
 
     def __init__(self, home: Home, journal: AuditLog, vault: Vault | None, partners: Partners) -> None:
         self._home, self._journal, self._partners = home, journal, partners
@@ -37,11 +37,14 @@ class Desk:
         return json.loads(manifest.table.model_dump_json())
 
     def data_remove(self, name: str) -> None:
-        """Raises: VaultError."""
+        """Raises: VaultError if there is none of that name; a damaged one is removed too."""
         vault = self._open_vault()
         version: str | None = None
-        with contextlib.suppress(PrivityError):
+        try:
             version = vault.manifest(name).version
+        except VaultError:
+            if name not in vault.list():
+                raise
         self._journal.append(events.DataRemoved(name=name, version=version))
         vault.remove(name)
 
@@ -64,8 +67,11 @@ class Desk:
 
 
 def result_of(home: Home, digest: str) -> Outcome:
-    """What this party was disclosed in a session. Raises: LifecycleError if there is nothing."""
-    found = sorted(home.path("results").glob(f"{digest}*.json"))
+    """What this party was disclosed in the one session whose id begins so. Raises: LifecycleError if there is none."""
+    found = [path for path in home.path("results").glob("*.json") if digest and path.name.startswith(digest)]
     if len(found) != 1:
-        raise LifecycleError(f"{len(found)} results begin with '{digest}'", action="`privity session list` shows them")
-    return Outcome.model_validate_json(found[0].read_text())
+        raise LifecycleError(f"{len(found)} results begin with '{digest}'", action="`privity node status` shows them")
+    try:
+        return Outcome.model_validate_json(found[0].read_bytes())
+    except ValidationError as exc:
+        raise DataError(f"{found[0]} is damaged", action="restore it from a backup") from exc

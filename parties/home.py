@@ -9,21 +9,21 @@ vault.key, vault/   data at rest (nodes)                  results/       what it
 
 from __future__ import annotations
 
-import os
 import tomllib
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import ValidationError
 
-from parties.errors import SettingsError
+from parties.contract import Address, Hex32
+from parties.errors import PartnerError, SettingsError
 from parties.identity import Identity, write_private
 from parties.plan import Frozen, Name, explain
-from parties.tls import Invitation, TlsKey, fetch_certificate
+from parties.tls import Invitation, TlsKey, certificate_sha256, fetch_certificate
 from parties.vault import create_master_key
 
-Address = Annotated[str, StringConstraints(pattern=r"^[^\s:]{1,253}:[0-9]{1,5}$")]
 Role = Literal["party", "dealer"]
 
 
@@ -33,9 +33,9 @@ class Settings(Frozen):
     name: Name
     role: Role
     listen: Address
-    advertise: str = ""
+    advertise: Address | Literal[""] = ""
     gateway: Address
-    gateway_certificate_sha256: str
+    gateway_certificate_sha256: Hex32
 
 
 _SETTINGS = """\
@@ -78,56 +78,100 @@ class Home:
                 f"{self.directory} is no home of a node or a dealer",
                 action="run `privity node init` or `privity dealer init`, or give another --home",
             ) from exc
-        except tomllib.TOMLDecodeError as exc:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise SettingsError(f"{path} is not TOML: {exc}") from exc
         except ValidationError as exc:
             raise SettingsError(f"{path}: {explain(exc)}") from exc
 
     @property
     def tls(self) -> TlsKey:
-        content = self.path("tls.pem").read_bytes()
+        """Raises: SettingsError if the file is missing or damaged."""
+        try:
+            content = self.path("tls.pem").read_bytes()
+        except OSError as exc:
+            raise SettingsError(f"{self.path('tls.pem')} can't be read", action="restore it from a backup") from exc
         key, _, certificate = content.partition(b"-----BEGIN CERTIFICATE-----")
-        return TlsKey.from_pem(key, "-----BEGIN CERTIFICATE-----" + certificate.decode())
+        return TlsKey.from_pem(key, "-----BEGIN CERTIFICATE-----" + certificate.decode("ascii", errors="replace"))
 
     def gateway_certificate(self) -> str:
-        """The gateway's certificate, fetched once and compared with the invitation's digest."""
-        path = self.path("gateway.pem")
-        if not path.exists():
-            settings = self.settings
-            path.write_text(fetch_certificate(settings.gateway, settings.gateway_certificate_sha256))
-        return path.read_text()
+        """The certificate that the invitation names: kept from the last time, or fetched.
+
+        Raises: PartnerError if the gateway shows another; OSError if it does not answer.
+        """
+        path, settings = self.path("gateway.pem"), self.settings
+        if path.exists():
+            kept = path.read_text(encoding="ascii", errors="replace")
+            with suppress(PartnerError):  # damaged
+                if certificate_sha256(kept) == settings.gateway_certificate_sha256:
+                    return kept
+        fetched = fetch_certificate(settings.gateway, settings.gateway_certificate_sha256)
+        path.write_text(fetched, encoding="ascii")
+        return fetched
 
 
 def init(directory: Path, role: Role, token: str, listen: str, now: datetime) -> Home:
     """Make a home out of an invitation: fresh keys, settings, a policy that asks its operator for everything.
 
-    Raises: SettingsError if the directory is a home already or the token is not one; nothing is left then.
+    Raises: SettingsError if the directory is a home already, or the token or address is none; nothing is left then.
     """
     invitation = Invitation.parse(token)
+    text = _settings_text(invitation, role, listen)
     home = Home(directory)
     if home.path("settings.toml").exists():
         raise SettingsError(f"{directory} is a home already", action="choose another --home")
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.chmod(directory, 0o700)  # noqa: PTH101 - the directory may have been there
-    Identity.generate().save(home.path("identity.pem"))
+    with ExitStack() as undo:
+        try:
+            _make(home, invitation, role, text, now, undo)
+        except OSError as exc:
+            raise SettingsError(f"{directory} can't be a home: {exc.strerror}", action="choose another --home") from exc
+        undo.pop_all()
+    return home
+
+
+def _settings_text(invitation: Invitation, role: Role, listen: str) -> str:
+    """Raises: SettingsError if what came from outside is no setting."""
+    text = _SETTINGS.format(
+        role=role,
+        name=invitation.name,
+        listen=listen,
+        callers="the other parties' workers" if role == "party" else "workers",
+        gateway=invitation.address,
+        sha256=invitation.gateway_sha256,
+    )
+    try:
+        Settings(
+            name=invitation.name,
+            role=role,
+            listen=listen,
+            gateway=invitation.address,
+            gateway_certificate_sha256=invitation.gateway_sha256,
+        )
+    except ValidationError as exc:
+        raise SettingsError(
+            f"no home comes of this: {explain(exc)}", action="give --listen as HOST:PORT, --invite as it was printed"
+        ) from exc
+    return text
+
+
+def _make(home: Home, invitation: Invitation, role: Role, settings: str, now: datetime, undo: ExitStack) -> None:
+    """Every file of a home; how to take each back stands in `undo` before the next is made."""
+    if not home.directory.exists():
+        home.directory.mkdir(parents=True, mode=0o700)
+        undo.callback(home.directory.rmdir)
+    home.directory.chmod(0o700)
     tls = invitation.admit(now)
+    Identity.generate().save(home.path("identity.pem"))
+    undo.callback(home.path("identity.pem").unlink)
     write_private(home.path("tls.pem"), tls.key_pem + tls.certificate.encode())
+    undo.callback(home.path("tls.pem").unlink)
     if role == "party":
         create_master_key(home.path("vault.key"))
-        home.path("results").mkdir(exist_ok=True, mode=0o700)
-    home.path("policy.toml").write_text(POLICY, encoding="utf-8")
-    home.path("settings.toml").write_text(  # last: a home exists once this does
-        _SETTINGS.format(
-            role=role,
-            name=invitation.name,
-            listen=listen,
-            callers="the other parties' workers" if role == "party" else "workers",
-            gateway=invitation.address,
-            sha256=invitation.gateway_sha256,
-        ),
-        encoding="utf-8",
-    )
-    return home
+        undo.callback(home.path("vault.key").unlink)
+        home.path("results").mkdir(mode=0o700)
+        undo.callback(home.path("results").rmdir)
+    write_private(home.path("policy.toml"), POLICY.encode())
+    undo.callback(home.path("policy.toml").unlink)
+    write_private(home.path("settings.toml"), settings.encode())  # last: a home exists once this does
 
 
 POLICY = """\

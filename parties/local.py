@@ -7,19 +7,27 @@ when no daemon runs go through the daemon when one does, because the audit log h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from mpc.errors import PrivityError
-from parties.errors import PartyError
+from parties.errors import PartyError, SettingsError
 
 SOCKET = "daemon.sock"
 TIMEOUT_S = 3600
+MAX_REQUEST_BYTES = 1 << 24
+MAX_PATH_BYTES = 107
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+log = structlog.get_logger("privity")
 
 
 class RemoteError(PartyError):
@@ -34,48 +42,69 @@ async def serve_local(home: Path, handlers: Mapping[str, Handler]) -> asyncio.Se
     """Answer requests `{"do": NAME, ...}` by the handler of that name."""
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = json.loads(await reader.readline())
-            answer = {"ok": await handlers[request.pop("do")](request)}
-        except PrivityError as exc:
-            answer = {"error": {"code": exc.code, "what": exc.what, "action": exc.action}}
-        except (ValueError, KeyError, TypeError) as exc:
-            answer = {
-                "error": {
-                    "code": "local",
-                    "what": f"the request is not understood ({type(exc).__name__})",
-                    "action": "",
-                }
-            }
-        writer.write(json.dumps(answer).encode() + b"\n")
-        await writer.drain()
+        with contextlib.suppress(ConnectionError):  # whoever asked went away
+            writer.write(json.dumps(await _answer(reader, handlers)).encode() + b"\n")
+            await writer.drain()
         writer.close()
 
     path = home / SOCKET
     path.unlink(missing_ok=True)
     previous = os.umask(0o177)
     try:
-        return await asyncio.start_unix_server(attend, path=_short(path), limit=1 << 24)
+        return await asyncio.start_unix_server(attend, path=_short(path), limit=MAX_REQUEST_BYTES)
     finally:
         os.umask(previous)
 
 
+async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler]) -> dict[str, Any]:
+    """What to say to one request; a handler's error too is an answer."""
+    try:
+        request = json.loads(await reader.readline())
+        handler = handlers[request.pop("do")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _error("local", "the request is not understood", "use the command line of the daemon's own version")
+    try:
+        return {"ok": await handler(request)}
+    except PrivityError as exc:
+        return _error(exc.code, exc.what, exc.action)
+    except Exception as exc:  # noqa: BLE001 - a daemon outlives what one of its operator's requests does
+        # Where, never what: the text of an error that is not ours could hold anything.
+        log.error("a request failed", kind=type(exc).__name__, at=traceback.format_tb(exc.__traceback__))  # noqa: TRY400
+        return _error("local", f"the daemon met an unexpected {type(exc).__name__}", "see its operational log")
+
+
+def _error(code: str, what: str, action: str) -> dict[str, Any]:
+    return {"error": {"code": code, "what": what, "action": action}}
+
+
 def _short(path: Path) -> str:
-    """Unix socket paths end at 107 bytes; the working directory makes a long one short."""
-    relative = os.path.relpath(path)
-    return min((str(path), relative), key=len)
+    """A Unix socket's path ends at 107 bytes; seen from the working directory a long one may be short.
+
+    Raises: SettingsError if it is not.
+    """
+    shorter = min((str(path), os.path.relpath(path)), key=len)
+    if len(os.fsencode(shorter)) > MAX_PATH_BYTES:
+        raise SettingsError(f"{path.parent} is too long a path for a socket", action="choose a shorter --home")
+    return shorter
 
 
 def call(home: Path, do: str, **fields: Any) -> Any:
-    """Ask the running daemon. Raises: ConnectionError if none runs, RemoteError for what it reports."""
+    """Ask the running daemon.
+
+    Raises: ConnectionRefusedError if none runs, RemoteError for what it reports, or if it ends before it answers.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
         stream.settimeout(TIMEOUT_S)
         try:
             stream.connect(_short(home / SOCKET))
         except FileNotFoundError as exc:
             raise ConnectionRefusedError from exc
-        stream.sendall(json.dumps({"do": do, **fields}).encode() + b"\n")
-        content = stream.makefile("rb").readline()
+        content = b""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError), stream.makefile("rb") as lines:
+            stream.sendall(json.dumps({"do": do, **fields}).encode() + b"\n")
+            content = lines.readline()
+    if not content.endswith(b"\n"):
+        raise RemoteError("local", "the daemon ended before it answered", "see its operational log, and start it again")
     answer = json.loads(content)
     if "error" in answer:
         raise RemoteError(**answer["error"])

@@ -51,7 +51,7 @@ class Node(Daemon):
     def examine(self, contract: Contract) -> None:
         """The policy, then the data: what is wrong with it must show before anybody signs."""
         party = contract.party(self.name)
-        check(load_policy(self.home.path("policy.toml")), contract, party.columns)
+        check(load_policy(self.home.path("policy.toml")), contract, self.name)
         manifest = self.vault.manifest(party.data)
         if manifest.version != party.data_version or manifest.table.rows != party.rows:
             raise ContractError(

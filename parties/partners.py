@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from parties.contract import Participant
 from parties.errors import PartnerError, SettingsError
 from parties.identity import parse_fingerprint
+from parties.plan import NAME_PATTERN
 
 
 class Partners:
@@ -24,11 +26,13 @@ class Partners:
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             return {str(name): parse_fingerprint(value) for name, value in content.items()}
-        except (ValueError, AttributeError, TypeError) as exc:
+        except (ValueError, AttributeError, TypeError, PartnerError) as exc:
             raise SettingsError(f"{self._path} is damaged", action="restore it from a backup") from exc
 
     def add(self, name: str, fingerprint: str) -> None:
-        """Raises: PartnerError if another fingerprint is confirmed under that name."""
+        """Raises: PartnerError if that is no name, or another fingerprint is confirmed under it."""
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise PartnerError("that is not a participant's name", action="write it as contracts do, such as clinic-a")
         known, found = self.all(), parse_fingerprint(fingerprint)
         if known.get(name, found) != found:
             raise PartnerError(

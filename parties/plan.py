@@ -27,6 +27,7 @@ from pydantic import (
 from parties.errors import PlanError
 from parties.schema import ColumnName
 
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 MAX_TEXT = 500  # characters of a purpose and the like
 MAX_COMPLAINTS = 5  # of one document, in one line
 
@@ -57,7 +58,7 @@ def _fraction(text: str) -> str:
 
 
 Column = ColumnName
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 _Line = StringConstraints(strip_whitespace=True, max_length=MAX_TEXT)
 Title = Annotated[str, _Line, AfterValidator(_printable)]
 Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_printable)]

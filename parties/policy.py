@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from parties.contract import Contract
 from parties.errors import PolicyRefusal, SettingsError
@@ -20,8 +20,8 @@ class Policy(Frozen):
     approve: Literal["operator", "automatic"] = "operator"
     purposes: tuple[str, ...] = ()
     disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard")
-    min_training_rows: int = 50
-    max_columns_per_100_rows: int = 20
+    min_training_rows: Annotated[int, Field(ge=2)] = 50
+    max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     never_columns: tuple[str, ...] = ()
 
 
@@ -40,19 +40,19 @@ def load_policy(path: Path) -> Policy:
         return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as exc:
         raise SettingsError(f"there is no policy at {path}", action="restore it; nothing is signed without") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path} is not TOML: {exc}") from exc
     except ValidationError as exc:
         raise SettingsError(f"{path}: {explain(exc)}") from exc
 
 
-def judge(policy: Policy, contract: Contract, own_columns: tuple[str, ...]) -> list[Finding]:
-    """Every rule's verdict on a contract."""
+def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
+    """Every rule's verdict on a contract, at the party of this name."""
     program = contract.program
     named = {item.name for item in contract.disclosures}
     forbidden = sorted(named - set(policy.disclosures))
     most = policy.max_columns_per_100_rows * program.rows // 100
-    never = sorted(set(own_columns) & set(policy.never_columns))
+    never = sorted(_columns(contract, name) & set(policy.never_columns))
     return [
         Finding(
             "purposes",
@@ -74,8 +74,14 @@ def judge(policy: Policy, contract: Contract, own_columns: tuple[str, ...]) -> l
     ]
 
 
-def check(policy: Policy, contract: Contract, own_columns: tuple[str, ...]) -> None:
+def _columns(contract: Contract, name: str) -> set[str]:
+    """All columns of a party that take part: its features, and the label where it holds that."""
+    label = {contract.label.column} if contract.label.party == name else set()
+    return label | set(contract.party(name).columns)
+
+
+def check(policy: Policy, contract: Contract, name: str) -> None:
     """Raises: PolicyRefusal that names the first rule that a contract breaks."""
-    for finding in judge(policy, contract, own_columns):
+    for finding in judge(policy, contract, name):
         if not finding.holds:
             raise PolicyRefusal(f"rule '{finding.rule}': {finding.reason}", action="change the plan, or the policy")

@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, event, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from parties.errors import LifecycleError
@@ -48,6 +60,7 @@ class SessionStore:
     def __init__(self, path: Path) -> None:
         self._engine = create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _durable)
+        event.listen(self._engine, "begin", _begin)
         _METADATA.create_all(self._engine)
 
     def receive(self, digest: str, contract: str) -> None:
@@ -74,7 +87,9 @@ class SessionStore:
     def get(self, digest: str) -> Session:
         """The one session whose digest begins so. Raises: LifecycleError if there is none, or several."""
         with self._engine.begin() as connection:
-            rows = connection.execute(select(_SESSIONS).where(_SESSIONS.c.digest.startswith(digest))).all()
+            rows = connection.execute(
+                select(_SESSIONS).where(_SESSIONS.c.digest.startswith(digest, autoescape=True))
+            ).all()
         if len(rows) != 1 or not digest:
             raise LifecycleError(
                 f"{len(rows)} sessions begin with '{digest}'", action="`privity session list` shows all of them"
@@ -86,9 +101,11 @@ class SessionStore:
             return [_session(row) for row in connection.execute(select(_SESSIONS).order_by(_SESSIONS.c.received))]
 
     def step(self, digest: str, step: Step, fault: Fault | None = None) -> State:
-        """Take a step. Raises: LifecycleError if the state does not allow it."""
+        """Take a step. Raises: LifecycleError if there is no such session, or its state does not allow it."""
         with self._engine.begin() as connection:
-            row = connection.execute(select(_SESSIONS).where(_SESSIONS.c.digest == digest)).one()
+            row = connection.execute(select(_SESSIONS).where(_SESSIONS.c.digest == digest)).one_or_none()
+            if row is None:
+                raise LifecycleError(f"there is no session {digest[:12]}")
             state = advance(State(row.state), step)
             changes: dict[str, object] = {"state": state.value}
             if fault is not None:
@@ -117,9 +134,15 @@ class SessionStore:
 
 
 def _durable(connection: object, _: object) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined] # the driver would begin too late: see _begin
     cursor = connection.cursor()  # type: ignore[attr-defined]
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    """A transaction locks before it reads: nobody steps in between a state and the step that follows from it."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _session(row: object) -> Session:

@@ -187,7 +187,7 @@ def fetch_certificate(address: str, expected_sha256: str, timeout_s: float = 10)
 def split_address(address: str) -> tuple[str, int]:
     """Raises: SettingsError if it is not HOST:PORT."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise SettingsError(f"'{address}' is not HOST:PORT")
     return host, int(port)
 
