@@ -162,6 +162,7 @@ class Dealer(Daemon):
         async def status(_: dict[str, Any]) -> Any:
             return {
                 "name": self.name,
+                "endpoint": self.endpoint,
                 "gateway": self.stream.connected.is_set(),
                 "sessions": {s.digest: s.state.value for s in self.store.all()},
                 "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},

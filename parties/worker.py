@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from mpc.keys import SessionKeys
     from mpc.runtime import Progress
 
-CONNECT_S = 30.0
+CONNECT_S = 30.0  # for peers, whose workers start when this one does
+DEALER_S = 8.0  # for the dealer, which listens already
 HANDSHAKE_S = 5.0
 PROGRESS_S = 0.1  # between two reports that tell no loss
 IMPOSTOR_S = 5.0  # how long the real peer is waited for after somebody else called in its name
@@ -212,7 +213,8 @@ def run(job: PartyJob, voice: Voice) -> None:
         raise ContractError(f"{len(train_rows)} training rows are here, {contract.program.rows} in the contract")
 
     deadline = time.monotonic() + CONNECT_S
-    link = connect_dealer(job.approvals[contract.dealer.name], contract.digest, job.epoch, own, deadline)
+    dealer = job.approvals[contract.dealer.name]
+    link = connect_dealer(dealer, contract.digest, job.epoch, own, time.monotonic() + DEALER_S)
     channel = connect_peers(job, contract, own, deadline)
     try:
         done = _train(contract, job.epoch, channel, link, (block, y), tuple(table.ids), voice)

@@ -1,0 +1,119 @@
+"""`privity demo` as somebody runs it who has just installed it, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+import pytest
+
+from gateway.sandbox import AUC_TOLERANCE
+from parties.audit.verify import verify
+from parties.contract import parse_contract
+from parties.identity import Identity
+from parties.store import SessionStore
+from tests.e2e.world import privity
+
+CLINICS = ["clinic-mean", "clinic-error", "clinic-worst"]
+EVERYBODY = ["gateway", *CLINICS, "dealer"]
+FLIPS = 40
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """One run: its directory, its report, and what it printed."""
+    place = tmp_path_factory.mktemp("demo")
+    done = privity("demo", "--dir", place / "all", "--report", place / "report.json")
+    assert done.status == 0, done.err
+    return place / "all", json.loads((place / "report.json").read_text()), done.out
+
+
+def key_of(place, name):
+    return Identity.load(place / name / "identity.pem").fingerprint
+
+
+def test_report_says_everything(demo):
+    """The report has the figures that a script would judge the run by."""
+    _, report, _ = demo
+    assert report["rows"] == {"train": 427, "held_out": 142}
+    assert report["parties"] == CLINICS
+    assert abs(report["auc"]["secure"] - report["auc"]["pooled"]) <= AUC_TOLERANCE
+    assert set(report["auc"]["alone"]) == set(CLINICS)
+    assert max(report["auc"]["alone"].values()) <= 1
+    assert 0 <= report["coef_max_abs_diff"] < 0.1
+    assert report["seconds"] > 0
+    assert report["rounds"] > 0
+    assert set(report["bytes_sent"]) == set(EVERYBODY)
+    assert all(count > 0 for count in report["bytes_sent"].values())
+    assert report["audit"] == {"logs": 5, "verified": True}
+
+
+def test_every_disclosure_is_one_that_the_contract_names(demo):
+    """What was opened, to whom and how often stays within the clauses of the contract that all signed."""
+    place, report, _ = demo
+    store = SessionStore(place / "clinic-mean" / "state.sqlite")
+    contract = parse_contract(store.get(report["session"]).contract.encode())
+    clauses = {(item.name, item.recipient, item.clause): item.count for item in contract.disclosures}
+    assert {item["name"] for item in report["disclosures"]} == {"coefficients", "intercept", "guard", "loss"}
+    for item in report["disclosures"]:
+        assert item["count"] <= clauses[item["name"], item["recipient"], item["clause"]]
+
+
+def test_tables_are_printed(demo):
+    """Somebody who only looks at the terminal sees models, costs, disclosures and verdicts."""
+    _, report, out = demo
+    for said in ("secure: all parties' columns", "pooled: scikit-learn", "bytes sent", "allowed by", "verified"):
+        assert said in out
+    assert f"{report['auc']['secure']:.4f}" in out
+
+
+@pytest.mark.parametrize("name", EVERYBODY)
+def test_logs_verify_offline(demo, name):
+    """Each log is one file, complete by itself, and verifies with the key that its owner read over the phone."""
+    place, _, _ = demo
+    assert not list((place / name).glob("audit.sqlite-*"))
+    confirmed = privity("audit", "verify", place / name, "--key", key_of(place, name))
+    assert confirmed.status == 0, confirmed.err
+    unconfirmed = privity("audit", "verify", place / name / "audit.sqlite")
+    assert unconfirmed.status == 0, unconfirmed.err
+    assert "not confirmed" in unconfirmed.out + unconfirmed.err
+    other = privity(
+        "audit", "verify", place / name, "--key", key_of(place, "clinic-mean" if name != "clinic-mean" else "dealer")
+    )
+    assert other.status == 1
+
+
+@pytest.mark.parametrize("name", EVERYBODY)
+def test_flipped_byte_in_a_log_is_found(demo, tmp_path, name):
+    """Whichever byte somebody alters, the verification says so."""
+    place, _, _ = demo
+    content = (place / name / "audit.sqlite").read_bytes()
+    copy, key = tmp_path / "audit.sqlite", key_of(place, name)
+    copy.write_bytes(content)
+    assert verify(copy, key).ok
+    for _ in range(FLIPS):
+        at = secrets.randbelow(len(content))
+        altered = bytearray(content)
+        altered[at] ^= 1 << secrets.randbelow(8)
+        copy.write_bytes(altered)
+        assert not verify(copy, key).ok, f"byte {at}"
+
+
+def test_results_are_shown_at_home(demo):
+    """Each clinic reads its own coefficients at its own node; the label's owner has the intercept."""
+    place, report, _ = demo
+    for name in CLINICS:
+        shown = privity("result", "show", report["session"][:12], "--home", place / name, "--json")
+        assert shown.status == 0, shown.err
+        result = json.loads(shown.out)
+        assert len(result["columns"]) == len(result["standardised"]) == 10
+        assert (result["intercept"] is not None) == (name == "clinic-error")
+
+
+def test_directory_that_holds_something_is_refused(tmp_path):
+    """A run never mixes with what was there."""
+    (tmp_path / "kept").write_text("kept")
+    done = privity("demo", "--dir", tmp_path)
+    assert done.status == 1
+    assert "not empty" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
