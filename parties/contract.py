@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 import rfc8785
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mpc.program import MAX_CELLS, Block, Program, Spec, derive
 from parties.errors import ContractError
@@ -31,6 +31,7 @@ from parties.plan import (
     check_columns,
     explain,
 )
+from parties.tls import one_certificate
 
 APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
 MAX_CONTRACT_BYTES = 4 << 20
@@ -231,7 +232,7 @@ class Approval(Frozen):
     contract: Hex32
     name: Name
     role: Literal["party", "dealer"]
-    certificate: Annotated[str, StringConstraints(max_length=4096)]  # the worker's self-signed certificate, PEM
+    certificate: Annotated[str, StringConstraints(max_length=4096), AfterValidator(one_certificate)]  # the worker's
     endpoint: Address
     epoch: Annotated[int, Field(ge=1)] = 1
 

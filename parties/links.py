@@ -8,6 +8,7 @@ names. A dead process shows as a closed connection at once, a dead machine throu
 from __future__ import annotations
 
 import contextlib
+import re
 import selectors
 import socket
 import ssl
@@ -28,6 +29,7 @@ GREETING = "privity1"
 MAX_GREETING_BYTES = 256
 SILENCE_S = 8  # the kernel gives a peer's machine up after this
 CHUNK_BYTES = 1 << 18
+_GREETING = re.compile(GREETING.encode() + rb" ([0-9a-f]{64}) ([0-9]{1,9}) ([a-z0-9][a-z0-9_-]{0,63})\n")
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,11 @@ class Greeting:
 
 def parse_greeting(line: bytes) -> Greeting:
     """Raises: ProtocolError if it is not the line of this version."""
-    try:
-        kind, session, epoch, caller = line.decode("ascii").split()
-        if kind != GREETING or not line.endswith(b"\n"):
-            raise ValueError("another version")
-        return Greeting(session, int(epoch), caller)
-    except ValueError as exc:
-        raise ProtocolError("a connection does not begin as one between parties", action="check who dials") from exc
+    found = _GREETING.fullmatch(line)
+    if found is None:
+        raise ProtocolError("a connection does not begin as one between parties", action="check who dials")
+    session, epoch, caller = (part.decode("ascii") for part in found.groups())
+    return Greeting(session, int(epoch), caller)
 
 
 def tune(raw: socket.socket) -> None:
@@ -73,6 +73,7 @@ def dial(address: str, greeting: Greeting, peer: str, deadline: float) -> socket
         with contextlib.suppress(OSError):
             raw = socket.create_connection(split_address(address), timeout=2)
             try:
+                raw.settimeout(max(0.1, deadline - time.monotonic()))  # a worker may take its time to start
                 raw.sendall(greeting.encode())
                 if raw.recv(1) == b"+":  # the worker has it
                     tune(raw)
@@ -93,16 +94,8 @@ def secure(
     Raises: PartnerError if the peer shows another key, PeerLost if it goes away before it shows one.
     """
     raw.settimeout(timeout_s)
-    context = worker_context(own, approval.certificate, server=server)
     try:
-        tls = context.wrap_socket(raw, server_side=server)
-        shown = tls.getpeercert(binary_form=True)
-        if not shown or certificate_sha256(ssl.DER_cert_to_PEM_cert(shown)) != certificate_sha256(approval.certificate):
-            raise ssl.SSLError("another certificate")
-        # In TLS 1.3 a client learns of its refusal only when it reads: both confirm before either goes on.
-        tls.sendall(b"!")
-        if tls.recv(1) != b"!":
-            raise ssl.SSLError("refused")
+        tls = _shake_hands(raw, worker_context(own, approval.certificate, server=server), approval)
     except (ssl.SSLEOFError, ConnectionError, TimeoutError) as exc:
         raw.close()
         raise PeerLost(approval.name, "went away during the TLS handshake") from exc
@@ -113,6 +106,22 @@ def secure(
             action="do not go on; compare fingerprints over the phone",
         ) from exc
     tls.setblocking(False)
+    return tls
+
+
+def _shake_hands(raw: socket.socket, context: ssl.SSLContext, approval: Approval) -> ssl.SSLSocket:
+    """A connection that both sides have confirmed: in TLS 1.3 a client learns of its refusal only when it reads."""
+    tls = context.wrap_socket(raw, server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER)
+    try:
+        shown = tls.getpeercert(binary_form=True)
+        if not shown or certificate_sha256(ssl.DER_cert_to_PEM_cert(shown)) != certificate_sha256(approval.certificate):
+            raise ssl.SSLError("another certificate")
+        tls.sendall(b"!")
+        if tls.recv(1) != b"!":
+            raise ssl.SSLError("refused")
+    except BaseException:
+        tls.close()
+        raise
     return tls
 
 
@@ -228,6 +237,8 @@ class TlsChannel:
             peer.read()
         except (OSError, EOFError) as exc:
             raise PeerLost(peer.name, "closed its connection") from exc
+        except ProtocolError as exc:
+            raise ProtocolError(f"from {peer.name}: {exc.what}", action=exc.action) from exc
         return bool(peer.out) or peer.reading
 
     def finish(self) -> None:

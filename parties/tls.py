@@ -165,6 +165,17 @@ def certificate_sha256(pem: str) -> str:
         raise PartnerError("a certificate is not PEM") from exc
 
 
+def one_certificate(pem: str) -> str:
+    """The same text. Raises: ValueError if it is not one certificate exactly: a bundle would admit a second key."""
+    try:
+        parsed = x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        raise ValueError("must be a certificate in PEM") from None
+    if parsed.public_bytes(serialization.Encoding.PEM).decode() != pem:
+        raise ValueError("must be one certificate in PEM and nothing else")
+    return pem
+
+
 def fetch_certificate(address: str, expected_sha256: str, timeout_s: float = 10) -> str:
     """The certificate (PEM) that a server shows, if its digest is the one expected.
 
