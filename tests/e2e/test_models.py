@@ -9,7 +9,7 @@ COEFFICIENT_TOLERANCE = 0.1  # in standardised units, after the plan's iteration
 
 
 @pytest.mark.parametrize("table", ["breast cancer", "diabetes"])
-@pytest.mark.parametrize("parties", [2, 3, 4])
+@pytest.mark.parametrize("parties", [2, 3, pytest.param(4, marks=pytest.mark.long)])
 def test_secure_equals_pooled(tmp_path, table, parties):
     """However many parties hold the columns, the model is the one that the pooled table gives."""
     files = split_columns(tmp_path, table, parties)
