@@ -24,6 +24,7 @@ MARGIN = 10  # of the range to either side that the neighbouring kinks spoil
 COEFFICIENT_BITS = 40  # scale of coefficients in a program
 TRIG_BITS = 30  # scale of public sines and cosines
 TURN_BITS = 32  # angles are 32-bit fractions of a turn
+WHEEL_BITS = 18  # of which so many choose a cosine out of a table of two megabytes
 _HALF = 1 << (TRIG_BITS - 1)
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 _CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
@@ -80,16 +81,13 @@ def _scaled(value: Decimal) -> int:
 def turns(theta: Words, harmonics: int) -> tuple[Words, Words]:
     """Cosines and sines of the odd multiples of an angle, by integer arithmetic.
 
-    Shapes: theta (m,) in 0 .. 2**32 - 1 -> twice (K, m), scale 2**TRIG_BITS. Error: (12 K + 6) * 2**-TRIG_BITS.
+    Shapes: theta (m,) in 0 .. 2**32 - 1 -> twice (K, m), scale 2**TRIG_BITS.
+    Error: pi * 2**-WHEEL_BITS, from the angle's rounding; with a uniform theta it has no bias.
     """
-    one = _unit(theta)
-    double = _times(one, one)
-    cosines = np.empty((harmonics, theta.size), dtype=np.int64)
-    sines = np.empty_like(cosines)
-    for row in range(harmonics):
-        cosines[row], sines[row] = one
-        one = _times(one, double)
-    return cosines, sines
+    odd = np.array(_odd(harmonics), dtype=np.int64)[:, None]
+    spoke = (odd * theta + (1 << (TURN_BITS - WHEEL_BITS - 1))) >> (TURN_BITS - WHEEL_BITS)
+    wheel, quarter, last = cosine_wheel(), 1 << (WHEEL_BITS - 2), (1 << WHEEL_BITS) - 1
+    return wheel.take(spoke & last), wheel.take((spoke - quarter) & last)
 
 
 def waves(coefficients: tuple[int, ...], shift: int, trigonometry: Words) -> Words:
@@ -97,17 +95,26 @@ def waves(coefficients: tuple[int, ...], shift: int, trigonometry: Words) -> Wor
 
     Requires: coefficients below 2**32 once lowered.
     """
-    lowered = np.array([_lowered(coefficient, shift) for coefficient in coefficients], dtype=np.int64)
-    return (lowered[:, None] * trigonometry + _HALF) >> TRIG_BITS
+    return (_lowered(coefficients, shift) * trigonometry + _HALF) >> TRIG_BITS
 
 
-def _lowered(coefficient: int, shift: int) -> int:
-    return coefficient << -shift if shift <= 0 else (coefficient + (1 << (shift - 1))) >> shift
+@cache
+def _lowered(coefficients: tuple[int, ...], shift: int) -> Words:
+    """As a column."""
+    lowered = [each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in coefficients]
+    return np.array(lowered, dtype=np.int64)[:, None]
 
 
 def _times(one: tuple[Words, Words], other: tuple[Words, Words]) -> tuple[Words, Words]:
     (a, b), (c, d) = one, other
     return (a * c - b * d + _HALF) >> TRIG_BITS, (a * d + b * c + _HALF) >> TRIG_BITS
+
+
+@cache
+def cosine_wheel() -> Words:
+    """Cosines of a whole turn in 2**WHEEL_BITS steps, scale 2**TRIG_BITS."""
+    cosines, _ = _unit(np.arange(1 << WHEEL_BITS, dtype=np.int64) << (TURN_BITS - WHEEL_BITS))
+    return cosines
 
 
 def _unit(theta: Words) -> tuple[Words, Words]:

@@ -6,6 +6,8 @@ sin k(theta + phi) = sin k theta cos k phi + cos k theta sin k phi is linear in 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from mpc.fourier import COEFFICIENT_BITS, turns, waves
@@ -29,7 +31,7 @@ class Angles:
 
         Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
-        scaled = tuple(coefficient * program.residual_unit for coefficient in self._rung.sigmoid)
+        scaled = _scaled(self._rung.sigmoid, program.residual_unit)
         share = self._odd(scaled, COEFFICIENT_BITS + TABLE_BITS)
         if rank == 0:
             share += np.int64(program.residual_unit // 2)
@@ -54,6 +56,11 @@ class Angles:
     def _even(self, coefficients: tuple[int, ...], shift: int) -> Words:
         with_cosines, with_sines = waves(coefficients, shift, self._cosines), waves(coefficients, shift, self._sines)
         return np.asarray((with_cosines * self._mask_cosines - with_sines * self._mask_sines).sum(axis=0))
+
+
+@cache
+def _scaled(coefficients: tuple[int, ...], unit: int) -> tuple[int, ...]:
+    return tuple(coefficient * unit for coefficient in coefficients)
 
 
 class LabelTotals:
