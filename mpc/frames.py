@@ -22,8 +22,8 @@ NAME_BYTES = 32
 DTYPES = {"u1": 1, "i4": 2, "i8": 3}  # closed: little-endian bytes, 32-bit and 64-bit integers
 _CODES = {code: dtype for dtype, code in DTYPES.items()}
 _HEADER = struct.Struct(
-    "<4sBBBx32sIQ32s4QQ"
-)  # magic, version, dtype, dimensions, session, epoch, sequence, name, shape, length
+    "<4sBBBB32sIQ32s4QQ"
+)  # magic, version, dtype, dimensions, zero, session, epoch, sequence, name, shape, length
 HEADER_BYTES = _HEADER.size
 
 Array = NDArray[np.generic]
@@ -71,6 +71,7 @@ def encode_header(header: Header) -> bytes:
         VERSION,
         code,
         len(header.shape),
+        0,
         header.session,
         header.epoch,
         header.sequence,
@@ -84,12 +85,12 @@ def decode_header(content: bytes | bytearray | memoryview) -> Header:
     """Raises: ProtocolError if the bytes are no header of this version."""
     if len(content) != HEADER_BYTES:
         raise ProtocolError(f"a header has {HEADER_BYTES} bytes, {len(content)} came")
-    magic, version, code, dimensions, session, epoch, sequence, name, *rest = _HEADER.unpack(content)
+    magic, version, code, dimensions, zero, session, epoch, sequence, name, *rest = _HEADER.unpack(content)
     if magic != MAGIC or version != VERSION:
         raise ProtocolError(
             "a frame does not begin as one of this version", action="run the same version on both sides"
         )
-    if code not in _CODES or dimensions > MAX_DIMENSIONS or any(rest[dimensions:MAX_DIMENSIONS]):
+    if zero or code not in _CODES or dimensions > MAX_DIMENSIONS or any(rest[dimensions:MAX_DIMENSIONS]):
         raise ProtocolError("a frame's type or shape is malformed")
     try:
         text = name.rstrip(b"\0").decode("ascii")
