@@ -37,6 +37,7 @@ APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
 MAX_CONTRACT_BYTES = 4 << 20
 
 Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")]  # HOST:PORT
+DataVersion = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,7 +60,7 @@ class Party(Participant):
     """One organisation's rectangle of the joint table."""
 
     data: Name
-    data_version: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
+    data_version: DataVersion
     id_column: Column
     columns: tuple[Column, ...]
     rows: Annotated[int, Field(ge=2, le=MAX_CELLS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -51,15 +52,25 @@ class ControlStream:
         on_message: Callable[[FromGateway], Awaitable[None]],
     ) -> None:
         self._home, self._on_connect, self._on_message = home, on_connect, on_message
-        self._outbox: asyncio.Queue[FromDaemon] = asyncio.Queue()
+        self._outbox: deque[bytes] = deque()
+        self._queued = asyncio.Event()
+        self._connection = 0  # its number: what reads the outbox for an earlier one must stop
         self.connected = asyncio.Event()
 
     def send(self, message: FromDaemon) -> None:
-        """Queue a message; it survives a reconnect until it was handed to the stream."""
-        self._outbox.put_nowait(message)
+        """Queue a message; it survives a reconnect until a stream has taken it, and may then come twice.
+
+        Raises: GatewayError if it is too long.
+        """
+        self._outbox.append(encode(message))
+        self._queued.set()
 
     async def run(self) -> None:
-        """Never returns. Raises: GatewayError if the gateway rejects this daemon."""
+        """Never returns.
+
+        Raises: GatewayError if the gateway rejects this daemon or speaks nonsense, PartnerError if it shows another
+        certificate than the invitation names.
+        """
         wait_s = 0.1
         while True:
             try:
@@ -69,6 +80,7 @@ class ControlStream:
                 details = exc.details() if isinstance(exc, grpc.aio.AioRpcError) else str(exc)
                 log.warning("gateway away", details=details, retry_s=wait_s)
             finally:
+                self._connection += 1
                 self.connected.clear()
             await asyncio.sleep(wait_s)
             wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
@@ -79,8 +91,9 @@ class ControlStream:
         tls = self._home.tls
         credentials = grpc.ssl_channel_credentials(certificate.encode(), tls.key_pem, tls.certificate.encode())
         options = [*OPTIONS, ("grpc.ssl_target_name_override", common_name(certificate))]
+        greeting = [encode(message) for message in (self._hello(), *self._on_connect())]
         async with grpc.aio.secure_channel(self._home.settings.gateway, credentials, options) as channel:
-            stream = channel.stream_stream(f"/{SERVICE}/{STREAM}")(self._messages())
+            stream = channel.stream_stream(f"/{SERVICE}/{STREAM}")(self._messages(greeting, self._connection))
             async for content in stream:
                 self.connected.set()
                 message = decode_from_gateway(content)
@@ -90,12 +103,21 @@ class ControlStream:
                     )
                 await self._on_message(message)
 
-    async def _messages(self) -> AsyncIterator[bytes]:
-        yield encode(self._hello())
-        for message in self._on_connect():
-            yield encode(message)
+    async def _messages(self, greeting: list[bytes], connection: int) -> AsyncIterator[bytes]:
+        """The greeting, then the outbox, for as long as this connection is the latest."""
+        for content in greeting:
+            yield content
         while True:
-            yield encode(await self._outbox.get())
+            while not self._outbox:
+                self._queued.clear()
+                await self._queued.wait()
+            # gRPC never ends an iterator whose stream broke: it would take the next connection's first message.
+            if connection != self._connection:
+                return
+            yield self._outbox[0]
+            if connection != self._connection:
+                return
+            self._outbox.popleft()  # only now has the stream taken it
 
     def _hello(self) -> Hello:
         settings, identity = self._home.settings, self._home.identity

@@ -18,7 +18,7 @@ import structlog
 
 from parties.contract import Contract
 from parties.daemon import Daemon, Live
-from parties.dealer_link import EPOCH_KEY, OPTIONS, SERVICE, SESSION_KEY
+from parties.dealer_link import DEALER_OPTIONS, EPOCH_KEY, SERVICE, SESSION_KEY
 from parties.desk import Desk
 from parties.errors import LifecycleError
 from parties.home import Home
@@ -90,7 +90,7 @@ class Dealer(Daemon):
         return self.settings.advertise or f"{self.settings.listen.rpartition(':')[0]}:{self._port}"
 
     async def listen(self) -> None:
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._server = grpc.aio.server(options=DEALER_OPTIONS)
         handler = grpc.stream_stream_rpc_method_handler(self._relay)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Session": handler}),))
         credentials = grpc.dynamic_ssl_server_credentials(

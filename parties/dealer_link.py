@@ -19,23 +19,33 @@ from parties.tls import TlsKey
 SERVICE = "privity.Dealing"
 METHOD = f"/{SERVICE}/Session"
 SESSION_KEY, EPOCH_KEY = "privity-session", "privity-epoch"
-MAX_MESSAGE_BYTES = 1 << 30
+MAX_MESSAGE_BYTES = 1 << 30  # of the dealer's, whose corrections are as large as what they correct
+MAX_REQUEST_BYTES = 1 << 20  # of a party's: keys, and what it asks for
 TIMEOUT_S = 120.0
-OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+CLOSE_S = 5.0
+_KEPT_ALIVE = [
     ("grpc.keepalive_time_ms", 4000),
     ("grpc.keepalive_timeout_ms", 4000),
     ("grpc.http2.min_ping_interval_without_data_ms", 3000),
     ("grpc.http2.max_pings_without_data", 0),
+]
+OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), *_KEPT_ALIVE]
+DEALER_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    *_KEPT_ALIVE,
+    # Else gRPC takes a few pings on a silent stream for an attack, and ends it.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
 ]
 
 
 class DealerLink:
     """mpc.channel.Link over gRPC."""
 
-    def __init__(self, channel: grpc.Channel, name: str, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._channel, self._name = channel, name
+    def __init__(
+        self, channel: grpc.Channel, name: str, metadata: tuple[tuple[str, str], ...], timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._channel, self._name, self._timeout_s = channel, name, timeout_s
         self._outbox: queue.Queue[bytes | None] = queue.Queue()
         self._inbox: queue.Queue[bytes | None] = queue.Queue(256)
         self._why = "closed its stream"
@@ -64,17 +74,18 @@ class DealerLink:
     def receive(self) -> bytes:
         """Raises: PeerLost if the dealer is gone or silent."""
         try:
-            message = self._inbox.get(timeout=TIMEOUT_S)
+            message = self._inbox.get(timeout=self._timeout_s)
         except queue.Empty as exc:
-            raise PeerLost(self._name, f"kept silent for {TIMEOUT_S:.0f} s") from exc
+            raise PeerLost(self._name, f"kept silent for {self._timeout_s:.0f} s") from exc
         if message is None:
+            self._inbox.put(None)  # it stays so, whoever asks again
             raise PeerLost(self._name, self._why)
         return message
 
     def close(self) -> None:
         """End the stream after what was sent, and wait for the dealer to end its half."""
         self._outbox.put(None)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + CLOSE_S
         while self._stream.is_active() and time.monotonic() < deadline:
             try:
                 if self._inbox.get(timeout=0.2) is None:
@@ -84,7 +95,9 @@ class DealerLink:
         self._channel.close()
 
 
-def connect_dealer(approval: Approval, session: str, epoch: int, own: TlsKey, deadline: float) -> DealerLink:
+def connect_dealer(
+    approval: Approval, session: str, epoch: int, own: TlsKey, deadline: float, timeout_s: float = TIMEOUT_S
+) -> DealerLink:
     """Raises: PeerLost if the dealer does not answer in time, or shows another certificate."""
     credentials = grpc.ssl_channel_credentials(approval.certificate.encode(), own.key_pem, own.certificate.encode())
     options = [*OPTIONS, ("grpc.ssl_target_name_override", approval.name)]
@@ -94,4 +107,4 @@ def connect_dealer(approval: Approval, session: str, epoch: int, own: TlsKey, de
     except grpc.FutureTimeoutError as exc:
         channel.close()
         raise PeerLost(approval.name, f"did not answer at {approval.endpoint} in time, or with another key") from exc
-    return DealerLink(channel, approval.name, ((SESSION_KEY, session), (EPOCH_KEY, str(epoch))))
+    return DealerLink(channel, approval.name, ((SESSION_KEY, session), (EPOCH_KEY, str(epoch))), timeout_s)

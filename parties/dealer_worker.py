@@ -8,8 +8,9 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from mpc.errors import PeerLost
+from mpc.errors import PeerLost, ProtocolError
 from parties.contract import parse_contract
+from parties.dealer_link import MAX_REQUEST_BYTES
 from parties.job import DealerJob, Done
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ class RelayLink:
             raise PeerLost(self._name, "closed its stream") from exc
 
     def receive(self) -> bytes:
-        """Raises: PeerLost if the party's stream is gone or silent."""
+        """Raises: PeerLost if the party's stream is gone or silent, ProtocolError for a message beyond the limit."""
         (length,) = LENGTH.unpack(self._exactly(LENGTH.size))
+        if length > MAX_REQUEST_BYTES:
+            raise ProtocolError(f"{self._name} sent {length} bytes where {MAX_REQUEST_BYTES} are the limit")
         return bytes(self._exactly(length))
 
     def _exactly(self, count: int) -> bytearray:

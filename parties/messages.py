@@ -6,21 +6,31 @@ TLS key of the stream.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from mpc.errors import PrivityError
-from parties.contract import Hex32
+from parties.contract import DataVersion, Hex32
 from parties.errors import GatewayError
 from parties.plan import Frozen, Name, explain
 from parties.schema import Schema
 
+M = TypeVar("M")
 MAX_MESSAGE_BYTES = 8 << 20
 SERVICE = "privity.Control"
 STREAM = "Stream"  # the one method: a stream of JSON messages each way
 
-Sentence = Annotated[str, StringConstraints(max_length=2000)]
+MAX_SENTENCE = 2000
+
+
+def _one_line(text: str) -> str:
+    """What another organisation says can't write on this one's terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+Sentence = Annotated[str, StringConstraints(max_length=MAX_SENTENCE), AfterValidator(_one_line)]
+Note = Annotated[str, StringConstraints(max_length=MAX_SENTENCE)]  # lines; parties.audit.notes reads them
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # as far as JSON's numbers are whole
 Envelope = dict[str, Any]  # DSSE; checked by parties.identity.unseal
@@ -36,7 +46,7 @@ class Fault(Frozen):
 
     @classmethod
     def of(cls, error: PrivityError, who: str) -> Fault:
-        return cls(code=error.code, who=who, what=error.outward[:2000], action=error.action[:2000])
+        return cls(code=error.code, who=who, what=error.outward[:MAX_SENTENCE], action=error.action[:MAX_SENTENCE])
 
     def line(self) -> str:
         text = f"{self.who}: {self.what} ({self.code})"
@@ -47,7 +57,7 @@ class PublishedData(Frozen):
     """A data set that its owner marked shareable: schema and version, no values."""
 
     table: Schema
-    version: str
+    version: DataVersion
 
 
 class Hello(Frozen):
@@ -105,7 +115,7 @@ class Progress(Frozen):
     of: Count
     rounds: Count
     bytes_sent: Count
-    loss: float | None = None
+    loss: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 class Lost(Frozen):
@@ -131,7 +141,7 @@ class Head(Frozen):
     """A signed head of the sender's audit log."""
 
     type: Literal["head"] = "head"
-    note: Sentence
+    note: Note
 
 
 class Welcome(Frozen):
@@ -179,20 +189,30 @@ _FROM_GATEWAY: TypeAdapter[FromGateway] = TypeAdapter(FromGateway)
 
 
 def encode(message: FromDaemon | FromGateway) -> bytes:
-    return message.model_dump_json().encode()
+    """Raises: GatewayError if the message is longer than the other side takes."""
+    content = message.model_dump_json().encode()
+    if len(content) > MAX_MESSAGE_BYTES:
+        raise GatewayError(
+            f"a '{message.type}' message of {len(content)} bytes is beyond the limit of {MAX_MESSAGE_BYTES}",
+            action="publish fewer data sets, or such of fewer columns",
+        )
+    return content
 
 
 def decode_from_daemon(content: bytes) -> FromDaemon:
     """Raises: GatewayError if it is no message."""
-    try:
-        return _FROM_DAEMON.validate_json(content)
-    except ValidationError as exc:
-        raise GatewayError(f"a daemon sent something that is no message: {explain(exc)}") from exc
+    return _decode(_FROM_DAEMON, content, "a daemon")
 
 
 def decode_from_gateway(content: bytes) -> FromGateway:
     """Raises: GatewayError if it is no message."""
+    return _decode(_FROM_GATEWAY, content, "the gateway")
+
+
+def _decode(kind: TypeAdapter[M], content: bytes, who: str) -> M:
+    if len(content) > MAX_MESSAGE_BYTES:
+        raise GatewayError(f"{who} sent {len(content)} bytes; {MAX_MESSAGE_BYTES} is the limit")
     try:
-        return _FROM_GATEWAY.validate_json(content)
+        return kind.validate_json(content)
     except ValidationError as exc:
-        raise GatewayError(f"the gateway sent something that is no message: {explain(exc)}") from exc
+        raise GatewayError(f"{who} sent something that is no message: {explain(exc)}") from exc

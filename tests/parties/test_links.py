@@ -121,7 +121,7 @@ def test_a_key_that_the_peer_vouches_for_is_not_the_peer(keys):
     """A certificate under the approved one passes TLS's own check; the comparison afterwards refuses it."""
     a, b = keys[:2]
     inner = ec.generate_private_key(ec.SECP256R1())
-    under = _certificate(NAMES[1], inner, issuer=NAMES[1], issuer_key=b._key, now=utc_now(), days=1, authority=False)
+    under = _certificate(NAMES[2], inner, issuer=NAMES[1], issuer_key=b._key, now=utc_now(), days=1, authority=False)
     dialled, accepted = connected()
     refusing, other = at_once(
         lambda: secure(accepted, a, approval(NAMES[1], b), server=True),
