@@ -37,6 +37,8 @@ APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
 MAX_CONTRACT_BYTES = 4 << 20
 
 Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")]  # HOST:PORT
+Disclosed = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,79}$")]
+Recipient = Annotated[str, StringConstraints(pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63})$")]
 DataVersion = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

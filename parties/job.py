@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, TypeAdapter
 
-from parties.contract import Approval, Hex32
-from parties.messages import Fault, Sentence
+from parties.contract import Approval, Disclosed, Hex32, Recipient
+from parties.messages import Code, Count, Fault, Sentence
 from parties.plan import Column, Frozen, Name
 from parties.preparation import OriginalUnits
 
@@ -59,9 +59,9 @@ class Intent(Frozen):
     """The worker is about to disclose; it waits for the answer."""
 
     type: Literal["intent"] = "intent"
-    name: str
-    recipient: str
-    values: int
+    name: Disclosed
+    recipient: Recipient
+    values: Annotated[int, Field(ge=1)]
 
 
 class Answer(Frozen):
@@ -75,19 +75,19 @@ class Matched(Frozen):
     """The id lists are equal; digests of which stay between the parties."""
 
     type: Literal["matched"] = "matched"
-    rows: int
-    training_rows: int
+    rows: Count
+    training_rows: Count
 
 
 class Advanced(Frozen):
     """How far the run is."""
 
     type: Literal["advanced"] = "advanced"
-    iteration: int
-    of: int
-    rounds: int
-    bytes_sent: int
-    loss: float | None = None
+    iteration: Count
+    of: Count
+    rounds: Count
+    bytes_sent: Count
+    loss: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 class Outcome(Frozen):
@@ -106,18 +106,18 @@ class Done(Frozen):
     type: Literal["done"] = "done"
     outcome: Outcome | None = None
     transcript: Hex32 | None = None
-    openings: int = 0
-    words: int = 0
-    rounds: int = 0
-    bytes_sent: int = 0
-    seconds: float = 0.0
+    openings: Count = 0
+    words: Count = 0
+    rounds: Count = 0
+    bytes_sent: Count = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Broken(Frozen):
     """The run failed: what the own operator may read, what others may, and which other participant caused it."""
 
     type: Literal["broken"] = "broken"
-    code: str
+    code: Code
     what: Sentence
     action: Sentence
     outward: Sentence
