@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from parties.supervisor import Process
 from parties.tls import DAEMON_DAYS, TlsKey, certificate_sha256
 
 LENGTH = struct.Struct("<I")
+PROCESS = (sys.executable, "-m", "parties.dealer_worker")
 
 log = structlog.get_logger("privity")
 
@@ -61,7 +63,7 @@ class Dealer(Daemon):
             epoch=epoch,
             link_fds=tuple(theirs.fileno() for _, theirs in pairs),
         )
-        process = await Process.start(job, job.link_fds)
+        process = await Process.start(job, job.link_fds, PROCESS)
         for party, (ours, theirs) in zip(live.contract.parties, pairs, strict=True):
             theirs.close()
             ours.setblocking(False)

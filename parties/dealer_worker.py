@@ -6,15 +6,14 @@ import contextlib
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING
 
+from mpc.dealing import serve
 from mpc.errors import PeerLost, ProtocolError
 from parties.contract import parse_contract
 from parties.dealer_link import MAX_REQUEST_BYTES
-from parties.job import DealerJob, Done
-
-if TYPE_CHECKING:
-    from parties.worker import Voice
+from parties.errors import ContractError
+from parties.job import DealerJob, Done, PartyJob
+from parties.voice import Voice, live
 
 LENGTH = struct.Struct("<I")
 TIMEOUT_S = 600.0
@@ -60,10 +59,10 @@ class RelayLink:
         self._stream.close()
 
 
-def deal(job: DealerJob, voice: Voice) -> None:
-    """Serve one session to its end."""
-    from mpc.dealing import serve
-
+def deal(job: PartyJob | DealerJob, voice: Voice) -> None:
+    """Serve one session to its end. Raises: ContractError if the job is a party's."""
+    if not isinstance(job, DealerJob):
+        raise ContractError("a party's job came to a dealer's process")
     contract = parse_contract(job.contract.encode())
     links = [
         RelayLink(socket.socket(fileno=descriptor), party.name)
@@ -74,3 +73,7 @@ def deal(job: DealerJob, voice: Voice) -> None:
     for link in links:
         link.close()
     voice.say(Done(bytes_sent=dealing.bytes_sent, seconds=time.monotonic() - started))
+
+
+if __name__ == "__main__":
+    live(deal)

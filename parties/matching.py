@@ -1,0 +1,38 @@
+"""Whether all parties hold the same records, compared without showing one."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parties.contract import Contract
+from parties.errors import DataError
+
+if TYPE_CHECKING:
+    from mpc.channel import Channel
+    from mpc.keys import SessionKeys
+
+
+def compare_ids(channel: Channel, keys: SessionKeys, ids: tuple[str, ...], contract: Contract) -> None:
+    """Every pair compares a keyed digest of its id list. Cost: 1 round, 40 bytes to each peer.
+
+    Reveals: each party's row count, and whether the lists are equal.
+    Raises: DataError with both counts if a peer's differs.
+    """
+    digest = hmac.new(keys.parties_key("ids"), digestmod="sha256")
+    for record in ids:
+        content = record.encode()
+        digest.update(len(content).to_bytes(4, "little") + content)
+    own = np.frombuffer(len(ids).to_bytes(8, "little") + digest.digest(), dtype="u1")
+    peers = [rank for rank in range(channel.world) if rank != channel.rank]
+    theirs = channel.exchange("ids", dict.fromkeys(peers, own), dict.fromkeys(peers, ("u1", own.shape)))
+    for peer in peers:
+        if theirs[peer].tobytes() != own.tobytes():
+            count = int.from_bytes(theirs[peer].tobytes()[:8], "little")
+            raise DataError(
+                f"the record ids of {contract.parties[channel.rank].name} ({len(ids)} rows) and of "
+                f"{contract.parties[peer].name} ({count} rows) are not the same",
+                action="bring both files to the same records, then propose the session again",
+            )

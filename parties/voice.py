@@ -1,0 +1,62 @@
+"""A session process's side of its standard streams: how far it is, what it is about to disclose, how it ended.
+
+Nothing that it prints reaches anybody but the daemon that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+from mpc.errors import DisclosureRefused, PeerLost, PrivityError
+from parties.job import Advanced, Answer, Broken, DealerJob, Done, Intent, Matched, PartyJob, parse_job
+
+
+class Voice:
+    """JSON lines to the daemon, and its answers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints goes to the operational log
+
+    def say(self, report: Intent | Matched | Advanced | Done | Broken) -> None:
+        with self._lock:
+            self._out.write(report.model_dump_json() + "\n")
+            self._out.flush()
+
+    def ask(self, intent: Intent) -> None:
+        """Return once the node has recorded the intent. Raises: DisclosureRefused."""
+        self.say(intent)
+        line = sys.stdin.readline()
+        if not line:
+            raise DisclosureRefused("the node went away before it recorded a disclosure; nothing was opened")
+        answer = Answer.model_validate_json(line)
+        if answer.refused:
+            raise DisclosureRefused(answer.refused, action="nothing was opened; see the node's audit log")
+
+
+def broken(error: BaseException) -> Broken:
+    """An error for the node. What is not one of ours is named by its type alone: its text could hold anything."""
+    if isinstance(error, PrivityError):
+        who = error.who if isinstance(error, PeerLost) else ""
+        what, action, outward = (text[:2000] for text in (error.what, error.action, error.outward))
+        return Broken(code=error.code, what=what, action=action, outward=outward, who=who)
+    kind = type(error).__name__
+    sentence = f"the worker met an unexpected {kind}"
+    return Broken(code="worker", what=sentence, action="see the node's operational log", outward=sentence)
+
+
+def live(run: Callable[[PartyJob | DealerJob, Voice], None]) -> None:
+    """A session process from its job to its end. Exits 1 if it failed."""
+    voice = Voice()
+    try:
+        run(parse_job(sys.stdin.buffer.readline()), voice)
+    except Exception as exc:  # noqa: BLE001 - a process's end: the daemon hears of everything
+        voice.say(broken(exc))
+        if not isinstance(exc, PrivityError):
+            traceback.print_tb(exc.__traceback__)  # places in the code, no values
+        sys.exit(1)
