@@ -82,7 +82,7 @@ def turns(theta: Words, harmonics: int) -> tuple[Words, Words]:
     """Cosines and sines of the odd multiples of an angle, by integer arithmetic.
 
     Shapes: theta (m,) in 0 .. 2**32 - 1 -> twice (K, m), scale 2**TRIG_BITS.
-    Error: pi * 2**-WHEEL_BITS, from the angle's rounding; with a uniform theta it has no bias.
+    Error: pi * 2**-WHEEL_BITS, from the angle's rounding, without bias for a uniform theta; 6 * 2**-TRIG_BITS more.
     """
     odd = np.array(_odd(harmonics), dtype=np.int64)[:, None]
     spoke = (odd * theta + (1 << (TURN_BITS - WHEEL_BITS - 1))) >> (TURN_BITS - WHEEL_BITS)
@@ -129,7 +129,8 @@ def _unit(theta: Words) -> tuple[Words, Words]:
 @cache
 def unit_tables() -> tuple[Words, Words]:
     """Cosine and sine of each byte of an angle, by its place: (4, 256) each, scale 2**TRIG_BITS."""
-    angles = [[Decimal(byte) / (1 << 8 * (level + 1)) for byte in range(256)] for level in range(_LEVELS)]
+    with localcontext(_CONTEXT):
+        angles = [[Decimal(byte) / (1 << 8 * (level + 1)) for byte in range(256)] for level in range(_LEVELS)]
     pairs = np.array([[_cosine_and_sine(angle) for angle in row] for row in angles], dtype=np.int64)
     return np.ascontiguousarray(pairs[..., 0]), np.ascontiguousarray(pairs[..., 1])
 

@@ -122,12 +122,12 @@ def taken(agreed, runtime):
 
 
 def session(agreed, X, y, act):
-    """Run `act(runtime, table, label mask, tuples)` as every party, once the table is masked, with the real dealer."""
+    """Run `act(table, label mask, tuples)` as every party, once the table is masked, with the real dealer."""
     simulation = Simulation(agreed)
 
     def party(runtime):
         tuples = taken(agreed, runtime)
         masked, label_mask = mask_table(agreed, runtime.keys, *own(agreed, runtime.rank, X, y))
-        return act(runtime, masked, label_mask, tuples)
+        return act(masked, label_mask, tuples)
 
     return simulation.run(party), simulation
