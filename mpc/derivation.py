@@ -6,7 +6,7 @@ give the iterate 2**-8 and the residual 2**-9, under one per cent a slot togethe
 
 from __future__ import annotations
 
-from decimal import Context, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
 
 from mpc import fourier
@@ -42,7 +42,7 @@ GUARDS = 3
 FINE_BITS = 6  # the reference engine's weights have more fractional bits, so that small steps count
 MULTIPLIER_BITS = 12  # significant bits of the integers that multiply its gradient
 
-_CONTEXT = Context(prec=40)
+_CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 
 
 def _log2(number: int) -> int:

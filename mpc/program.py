@@ -15,6 +15,8 @@ from mpc.errors import ProgramError
 
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
 
+LIMITS = (("max_iter", 1, 100_000), ("loss_every", 0, 100_000), ("clip_bits", 0, 8))
+
 FRACTION_BITS = 14  # of CrypTen's tensors: products stay far enough below 2**64 for its truncation
 DATA_BITS = 13  # fractional bits of a table's entries
 ITERATE_BITS = 18  # of weights once opened and truncated
@@ -221,8 +223,9 @@ def _check(spec: Spec) -> None:
         raise ProgramError(
             f"{spec.rows} rows x {columns} columns are more than {MAX_CELLS} cells", action="use fewer rows or columns"
         )
-    if spec.max_iter < 1:
-        raise ProgramError(f"max_iter={spec.max_iter} trains nothing", action="choose 1 or more")
+    for name, least, most in LIMITS:
+        if not least <= (found := getattr(spec, name)) <= most:
+            raise ProgramError(f"{name}={found} lies outside {least} to {most}", action=f"choose a {name} within")
     if not Decimal("0.0001") <= inverse_strength(spec) <= Decimal(100_000):
         raise ProgramError(f"C={spec.C} lies outside 0.0001 to 100000", action="choose a C within")
 
