@@ -41,8 +41,7 @@ def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str
     tables = {party.name: read_csv(files[party.name], party.id_column) for party in contract.parties}
     owner = contract.label.party
     y = labels(tables[owner], contract.label.column, contract.label.positive)
-    salt = bytes.fromhex(contract.split.salt)
-    train, held_out = split(tables[owner].ids, salt, contract.split.held_out)
+    train, held_out = split(tables[owner].ids, contract.split_key, contract.split.held_out)
     columns = {party.name: features(tables[party.name], party.columns) for party in contract.parties if party.columns}
     pooled = _Model(contract, np.hstack(list(columns.values())), y, train)
     intercept = outcomes[owner].intercept or 0.0

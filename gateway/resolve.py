@@ -17,7 +17,6 @@ from parties.contract import (
     Contract,
     Participant,
     Party,
-    Split,
     disclosures_for,
     spec_for,
 )
@@ -60,7 +59,7 @@ class Directory:
         return found
 
 
-def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes, salt: bytes) -> Contract:
+def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Contract:
     """The contract that a plan means, given these participants and schemas.
 
     Raises: PlanError, DataError or ContractError that says what does not fit, where, and what to do; ProgramError
@@ -69,9 +68,8 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes, salt:
     parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
     _check_rows(parties)
     dealer = _dealer(plan, directory)
-    split = Split(held_out=plan.split.held_out, salt=salt.hex())
     loss_every = plan.disclosures.loss_every
-    program = derive(spec_for(parties, plan.label, plan.model, plan.preparation, split, loss_every))
+    program = derive(spec_for(parties, plan.label, plan.model, plan.preparation, plan.split, loss_every))
     try:
         return Contract(
             nonce=nonce.hex(),
@@ -85,7 +83,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes, salt:
             label=plan.label,
             preparation=plan.preparation,
             model=plan.model,
-            split=split,
+            split=plan.split,
             loss_every=loss_every,
             program=program,
             disclosures=disclosures_for(program, [party.name for party in parties]),

@@ -129,7 +129,7 @@ class Sessions:
                     f"{self._settings.max_open_sessions} sessions are open, as many as this gateway allows",
                     action="cancel one, or wait for one to end",
                 )
-            contract = resolve(plan, _directory(turn.rows), now, secrets.token_bytes(32), secrets.token_bytes(32))
+            contract = resolve(plan, _directory(turn.rows), now, secrets.token_bytes(32))
             digest = hashlib.sha256(rfc8785.dumps(plan.model_dump(mode="json"))).hexdigest()
             self._journal.append(SessionProposed(session=contract.digest, plan=digest, parties=len(contract.parties)))
             record = turn.rows.add_session(contract, plan.model_dump_json())

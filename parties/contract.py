@@ -20,12 +20,12 @@ from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
     Column,
     Frozen,
-    HeldOut,
     Iterations,
     LabelPlan,
     ModelPlan,
     Name,
     PreparationPlan,
+    SplitPlan,
     Text,
     Title,
     check_columns,
@@ -68,13 +68,6 @@ class Party(Participant):
     rows: Annotated[int, Field(ge=2, le=MAX_CELLS)]
 
 
-class Split(Frozen):
-    """The first floor(held_out * rows) in the order of HMAC-SHA256(salt, id) are held out."""
-
-    held_out: HeldOut
-    salt: Hex32
-
-
 class Disclosure(Frozen):
     """One opening that the parties allow, and the clause that says so."""
 
@@ -105,7 +98,7 @@ class Contract(Frozen):
     )
     preparation: PreparationPlan
     model: ModelPlan
-    split: Split
+    split: SplitPlan  # in the order of HMAC-SHA256(contract digest, id), which no two contracts share
     loss_every: Iterations
     program: Program
     disclosures: tuple[Disclosure, ...]
@@ -142,6 +135,11 @@ class Contract(Frozen):
     def digest(self) -> str:
         """The session's id everywhere."""
         return hashlib.sha256(self.canonical()).hexdigest()
+
+    @property
+    def split_key(self) -> bytes:
+        """Orders the records for the held-out split: whoever writes contracts can't give two of them the same order."""
+        return bytes.fromhex(self.digest)
 
     def party(self, name: str) -> Party:
         """Raises: ContractError if there is no such party."""
@@ -182,7 +180,7 @@ def spec_for(
     label: LabelPlan,
     model: ModelPlan,
     preparation: PreparationPlan,
-    split: Split,
+    split: SplitPlan,
     loss_every: int,
 ) -> Spec:
     """What the engine must know of the contract."""

@@ -93,7 +93,11 @@ class Daemon(ABC):
 
     @abstractmethod
     def examine(self, contract: Contract) -> None:
-        """Check everything that only this kind of participant can. Raises: PrivityError if it must be refused."""
+        """Check what only this kind of participant can, its data untouched. Raises: PrivityError."""
+
+    @abstractmethod
+    def inspect(self, contract: Contract) -> None:
+        """Check the data itself, once somebody here agreed. Raises: PrivityError if it does not fit the contract."""
 
     @abstractmethod
     def signs_by_itself(self) -> bool:
@@ -152,9 +156,27 @@ class Daemon(ABC):
             self.refuse(digest, exc, by="policy")
             return
         if self.signs_by_itself():
-            self.approve(digest, by="policy")
+            with contextlib.suppress(PrivityError):  # everybody was told why
+                await self.sign(digest, by="policy")
         else:
             self.stream.send(Waiting(session=digest, reason=f"waits for the operator of {self.name}"))
+
+    async def sign(self, digest: str, *, by: Literal["operator", "policy"]) -> None:
+        """Look at everything again, and at the data for the first time, then approve or refuse.
+
+        Not before: what the data hold must not answer somebody whom nobody here agreed to answer.
+        Raises: PrivityError, after everybody was told.
+        """
+        session = self.store.get(digest)
+        _require(session, State.PROPOSED)
+        contract = parse_contract(session.contract.encode())
+        try:
+            await asyncio.to_thread(self._examine, contract)
+            await asyncio.to_thread(self.inspect, contract)
+        except PrivityError as exc:
+            self.refuse(session.digest, exc, by="policy")
+            raise
+        self.approve(session.digest, by=by)
 
     def _examine(self, contract: Contract) -> None:
         """What every participant checks, then what this kind does."""
@@ -203,8 +225,7 @@ class Daemon(ABC):
         """Sign. Raises: LifecycleError if there is nothing to sign, ContractError if it expired meanwhile."""
         session = self.store.get(digest)
         contract = parse_contract(session.contract.encode())
-        if session.state is not State.PROPOSED:
-            raise LifecycleError(f"session {digest[:12]} is {session.state}; there is nothing to approve")
+        _require(session, State.PROPOSED)
         if contract.expires <= datetime.now(UTC):
             self.journal.append(events.ContractExpired(session=session.digest))
             self.store.step(session.digest, Step.EXPIRE)
@@ -397,6 +418,11 @@ class Daemon(ABC):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a session's task ended unexpectedly", kind=type(error).__name__, exc_info=error)
+
+
+def _require(session: Session, state: State) -> None:
+    if session.state is not state:
+        raise LifecycleError(f"session {session.digest[:12]} is {session.state}; there is nothing to approve")
 
 
 def origin_of(name: str) -> str:

@@ -46,6 +46,9 @@ class Dealer(Daemon):
     def examine(self, contract: Contract) -> None:
         """Nothing more than every participant checks."""
 
+    def inspect(self, contract: Contract) -> None:
+        """It has no data."""
+
     def signs_by_itself(self) -> bool:
         """A dealer signs for partners that its operator confirmed; it gives away nothing but randomness."""
         return True

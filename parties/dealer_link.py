@@ -26,17 +26,12 @@ CLOSE_S = 5.0
 _KEPT_ALIVE = [
     ("grpc.keepalive_time_ms", 4000),
     ("grpc.keepalive_timeout_ms", 4000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 3000),
+    ("grpc.http2.ping_timeout_ms", 4000),  # else an unanswered ping is waited for a minute
+    ("grpc.http2.min_ping_interval_without_data_ms", 3000),  # at the dealer: pings so often are no attack
     ("grpc.http2.max_pings_without_data", 0),
 ]
 OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), *_KEPT_ALIVE]
-DEALER_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    *_KEPT_ALIVE,
-    # Else gRPC takes a few pings on a silent stream for an attack, and ends it.
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-]
+DEALER_OPTIONS = [("grpc.max_receive_message_length", MAX_REQUEST_BYTES), *_KEPT_ALIVE]
 
 
 class DealerLink:

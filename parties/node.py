@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from mpc.errors import PrivityError
 from parties.audit import events
-from parties.contract import Contract, parse_contract
+from parties.contract import Contract
 from parties.daemon import Daemon, Live
 from parties.desk import Desk
 from parties.errors import ContractError, LifecycleError, PolicyRefusal
@@ -28,7 +28,7 @@ from parties.policy import check, load_policy
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
-from parties.vault import Vault, load_master_key
+from parties.vault import Manifest, Vault, load_master_key
 
 GREETING_S = 5.0
 
@@ -49,7 +49,7 @@ class Node(Daemon):
     # contracts
 
     def examine(self, contract: Contract) -> None:
-        """The policy, then the data: what is wrong with it must show before anybody signs."""
+        """The policy, then what this node publishes of its data."""
         party = contract.party(self.name)
         check(load_policy(self.home.path("policy.toml")), contract, self.name)
         manifest = self.vault.manifest(party.data)
@@ -58,22 +58,31 @@ class Node(Daemon):
                 f"data set '{party.data}' is not in the version that the contract names",
                 action="propose the session again",
             )
-        table = self.vault.open(party.data)
+        if party.columns:
+            check_features(manifest.table, party.columns)
+        if contract.label.party == self.name:
+            check_label(manifest.table, contract.label.column)
+
+    def inspect(self, contract: Contract) -> None:
+        """Columns that vary and a label of two values: what is wrong must show before anybody signs."""
+        party = contract.party(self.name)
+        manifest, table = self.vault.manifest(party.data), self.vault.open(party.data)
+        self._record_reading(contract, manifest)
+        if party.columns:
+            features(table, party.columns)
+        if contract.label.party == self.name:
+            labels(table, contract.label.column, contract.label.positive)
+
+    def _record_reading(self, contract: Contract, manifest: Manifest) -> None:
         self.journal.append(
             events.DataRead(
-                name=party.data,
+                name=manifest.name,
                 version=manifest.version,
-                rows=table.rows,
-                columns=len(party.columns),
+                rows=manifest.table.rows,
+                columns=len(contract.party(self.name).columns),
                 session=contract.digest,
             )
         )
-        if party.columns:
-            check_features(manifest.table, party.columns)
-            features(table, party.columns)
-        if contract.label.party == self.name:
-            check_label(manifest.table, contract.label.column)
-            labels(table, contract.label.column, contract.label.positive)
 
     def signs_by_itself(self) -> bool:
         return load_policy(self.home.path("policy.toml")).approve == "automatic"
@@ -103,15 +112,7 @@ class Node(Daemon):
             data_path=str(self.vault.path(manifest)),
             sockets_fd=theirs.fileno(),
         )
-        self.journal.append(
-            events.DataRead(
-                name=party.data,
-                version=manifest.version,
-                rows=manifest.table.rows,
-                columns=len(party.columns),
-                session=live.contract.digest,
-            )
-        )
+        self._record_reading(live.contract, manifest)
         with theirs:
             process = await Process.start(job, (theirs.fileno(),))
         self._inboxes[live.contract.digest] = ours
@@ -246,8 +247,7 @@ class Node(Daemon):
 
         async def approve(request: dict[str, Any]) -> Any:
             digest = self.store.get(request["session"]).digest
-            await asyncio.to_thread(self._examine, parse_contract(self.store.get(digest).contract.encode()))
-            self.approve(digest, by="operator")
+            await self.sign(digest, by="operator")
             return digest
 
         async def refuse(request: dict[str, Any]) -> Any:

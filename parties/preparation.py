@@ -1,6 +1,6 @@
 """What each owner does to its own rows before training, as the contract says: split them, standardise, clip.
 
-All parties split alike without talking: the split depends on the record ids and a salt of the contract alone.
+All parties split alike without talking: the split depends on the record ids and the contract alone.
 Means and deviations come from the training rows only; they stay with their owner.
 """
 
@@ -24,16 +24,16 @@ Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
 
 
-def split(ids: Sequence[str], salt: bytes, held_out: Fraction | str) -> tuple[Rows, Rows]:
+def split(ids: Sequence[str], key: bytes, held_out: Fraction | str) -> tuple[Rows, Rows]:
     """Indices of the training and of the held-out rows, both ascending.
 
-    The rows are ordered by HMAC-SHA256(salt, id in UTF-8); the first floor(held_out * rows) of that order
+    The rows are ordered by HMAC-SHA256(key, id in UTF-8); the first floor(held_out * rows) of that order
     are held out. `held_out` is a fraction or a decimal as text, because 0.3 as a float is not three tenths.
     The order of `ids` changes no row's side.
     Raises: PlanError if it is not a number from 0 up to but not including 1.
     """
     first = _held_out_rows(held_out, len(ids))
-    digests = b"".join(hmac.digest(salt, record.encode(), "sha256") for record in ids)
+    digests = b"".join(hmac.digest(key, record.encode(), "sha256") for record in ids)
     words = np.frombuffer(digests, dtype=">u8").reshape(-1, DIGEST_WORDS).astype(np.uint64)
     order = np.lexsort(words.T[::-1])  # lexsort's last key is the first to count
     is_held_out = np.zeros(len(ids), dtype=np.bool_)

@@ -79,7 +79,7 @@ class Prepared:
 def prepare(job: PartyJob, contract: Contract) -> Prepared:
     """Raises: VaultError, DataError; ContractError if the rows are not as many as the contract says."""
     table, party = load(job, contract), contract.party(job.name)
-    rows, _ = split(table.ids, bytes.fromhex(contract.split.salt), contract.split.held_out)
+    rows, _ = split(table.ids, contract.split_key, contract.split.held_out)
     if len(rows) != contract.program.rows:
         raise ContractError(f"{len(rows)} training rows are here, {contract.program.rows} in the contract")
     values = features(table, party.columns) if party.columns else np.zeros((table.rows, 0))

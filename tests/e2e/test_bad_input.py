@@ -8,7 +8,7 @@ from parties import local
 from parties.errors import PrivityError
 from parties.lifecycle import State
 from parties.plan import LabelPlan, PartyPlan
-from tests.e2e.world import ID, LABEL, privity, tables
+from tests.e2e.world import ID, LABEL, privity, tables, until
 
 PROMPT_S = 10.0
 X, Y = tables("diabetes")
@@ -136,10 +136,15 @@ REFUSED_BY_THE_OWNER = {
 
 @pytest.mark.parametrize("case", REFUSED_BY_THE_OWNER)
 def test_data_that_can_not_be_trained_on_is_refused_by_its_owner(spoilt, case):
-    """Before anybody signs, the owner finds what is wrong with its values; everybody hears who and why, no value."""
+    """When its operator agrees, the owner looks at its values and finds what is wrong; everybody hears who and why."""
     make, owner, named = REFUSED_BY_THE_OWNER[case]
+    session = spoilt.client.propose(make(spoilt)).id
+    until("the proposal", lambda: spoilt.state(owner, session) == State.PROPOSED)
     began = time.monotonic()
-    view = spoilt.ended(spoilt.client.propose(make(spoilt)).id)
+    done = privity("session", "approve", session[:12], "--home", spoilt.directory / owner)
+    assert done.status == 1
+    assert named in done.err
+    view = spoilt.ended(session)
     assert time.monotonic() - began < PROMPT_S
     assert view.state is State.REFUSED
     assert view.fault is not None
@@ -168,7 +173,7 @@ def test_operator_refuses(world):
     """An operator's no ends the session for everybody, with the name of who said it."""
     session = world.client.propose(world.plan).id
     home = world.directory / "org-1"
-    world.consortium._wait("the contract", lambda: world.state("org-1", session) == "proposed")
+    until("the contract", lambda: world.state("org-1", session) == State.PROPOSED)
     done = privity("session", "refuse", session[:12], "--home", home)
     assert done.status == 0, done.err
     view = world.ended(session)
@@ -208,3 +213,13 @@ def test_partner_that_nobody_confirmed_is_refused(world):
 def test_a_good_session_still_runs(spoilt):
     """After everything that was refused, vaults, logs and gateway are as they were: a good plan trains."""
     assert spoilt.train(spoilt.plan).state is State.COMPLETED
+
+
+def test_what_the_data_hold_answers_nobody_unasked(spoilt):
+    """Before its operator agrees, a node says the same of a class that occurs and of one that does not."""
+    ids = [spoilt.client.propose(labelled(spoilt, LABEL, positive)).id for positive in ("high", "elevated")]
+    for session in ids:
+        until("the proposal", lambda session=session: spoilt.state("org-2", session) == State.PROPOSED)
+        spoilt.client.cancel(session)
+    shown = [next(p for p in spoilt.ended(session).participants if p.name == "org-2") for session in ids]
+    assert shown[0] == shown[1]

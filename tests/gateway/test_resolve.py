@@ -50,7 +50,7 @@ def directory() -> dict[str, Listed]:
 
 
 def run(plan: Plan, directory: dict[str, Listed]) -> Any:
-    return resolve(plan, Directory(directory), NOW, b"n" * 32, b"s" * 32)
+    return resolve(plan, Directory(directory), NOW, b"n" * 32)
 
 
 def test_contract_holds_by_itself(make_plan: Callable[..., Plan], directory):
@@ -64,7 +64,7 @@ def test_contract_holds_by_itself(make_plan: Callable[..., Plan], directory):
 
 
 def test_resolving_is_pure(make_plan: Callable[..., Plan], directory):
-    """The same plan, directory, time, nonce and salt make the same contract."""
+    """The same plan, directory, time and nonce make the same contract."""
     assert run(make_plan(), directory).digest == run(make_plan(), directory).digest
 
 

@@ -16,17 +16,16 @@ from parties.contract import (
     Contract,
     Participant,
     Party,
-    Split,
     disclosures_for,
     sign_approval,
     spec_for,
 )
 from parties.identity import Identity
-from parties.plan import LabelPlan, ModelPlan, PreparationPlan
+from parties.plan import LabelPlan, ModelPlan, PreparationPlan, SplitPlan
 from parties.tls import TlsKey
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
-SALT, NONCE = "5a" * 32, "0e" * 32
+NONCE = "0e" * 32
 
 
 def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | None = None) -> Contract:
@@ -52,7 +51,7 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
         ),
     )
     label = LabelPlan(party="clinic-a", column="outcome", positive="yes")
-    model, preparation, split = ModelPlan(max_iter=20), PreparationPlan(), Split(held_out="0.25", salt=SALT)
+    model, preparation, split = ModelPlan(max_iter=20), PreparationPlan(), SplitPlan(held_out="0.25")
     program = derive(spec_for(parties, label, model, preparation, split, 10))
     return Contract(
         nonce=NONCE,

@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "f0633c6318541b095d370a7446b51be888f6542116c1c0f3971704645d200113"
+VECTOR_SHA256 = "c1347ace15742e178594d25985837bc8be37b969aaf9f01f604b64b33df99cb7"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
