@@ -49,7 +49,7 @@ class Gateway:
         self.shown = ""
 
     async def start(self, port: int = 0) -> int:
-        self._server = grpc.aio.server(options=[*OPTIONS, ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000)])
+        self._server = grpc.aio.server(options=OPTIONS)
         handler = grpc.stream_stream_rpc_method_handler(self._attend)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {STREAM: handler}),))
         credentials = grpc.ssl_server_credentials(
