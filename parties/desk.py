@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -15,8 +15,9 @@ from parties.errors import DataError, LifecycleError, VaultError
 from parties.home import Home
 from parties.job import Outcome
 from parties.partners import Partners
-from parties.sources import read_csv
-from parties.vault import Vault, load_master_key
+
+if TYPE_CHECKING:
+    from parties.vault import Vault
 
 
 class Desk:
@@ -28,6 +29,8 @@ class Desk:
 
     def data_add(self, name: str, path: str, id_column: str) -> Any:
         """Raises: DataError, VaultError."""
+        from parties.sources import read_csv
+
         vault = self._open_vault()
         table = read_csv(Path(path), id_column)
         manifest = vault.add(name, table, created=datetime.now(UTC))
@@ -61,6 +64,8 @@ class Desk:
             self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
 
     def _open_vault(self) -> Vault:
+        from parties.vault import Vault, load_master_key  # a dealer, which has none, loads no table library
+
         if self._vault is None:
             self._vault = Vault(self._home.path("vault"), load_master_key(self._home.path("vault.key")))
         return self._vault

@@ -22,7 +22,6 @@ from parties.errors import PartnerError, SettingsError
 from parties.identity import Identity, write_private
 from parties.plan import Frozen, Name, explain
 from parties.tls import Invitation, TlsKey, certificate_sha256, fetch_certificate
-from parties.vault import create_master_key
 
 Role = Literal["party", "dealer"]
 
@@ -165,6 +164,8 @@ def _make(home: Home, invitation: Invitation, role: Role, settings: str, now: da
     write_private(home.path("tls.pem"), tls.key_pem + tls.certificate.encode())
     undo.callback(home.path("tls.pem").unlink)
     if role == "party":
+        from parties.vault import create_master_key  # a dealer loads no table library
+
         create_master_key(home.path("vault.key"))
         undo.callback(home.path("vault.key").unlink)
         home.path("results").mkdir(mode=0o700)

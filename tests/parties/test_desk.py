@@ -1,0 +1,131 @@
+"""What an operator does to a home's files is done once, recorded, and recorded only if it was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parties.audit import events
+from parties.audit.log import AuditLog
+from parties.audit.verify import verify
+from parties.desk import Desk, result_of
+from parties.errors import DataError, LifecycleError, PartnerError, VaultError
+from parties.home import Home, init
+from parties.identity import Identity, write_private
+from parties.job import Outcome
+from parties.partners import Partners
+from parties.preparation import OriginalUnits
+from parties.tls import Invitation, utc_now
+from parties.vault import Vault, load_master_key
+
+CSV = "patient,age\np1,30\np2,41\np3,52\n"
+OUTCOME = Outcome(
+    columns=("age",),
+    standardised=(0.5,),
+    original=OriginalUnits(names=("age",), coefficients=(0.05,), offset=-2.0),
+    intercept=None,
+    losses=(),
+)
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    token = Invitation.create("clinic-a", "127.0.0.1:1", "ab" * 32).token()
+    return init(tmp_path / "home", "party", token, "127.0.0.1:0", utc_now())
+
+
+@pytest.fixture
+def journal(home) -> Iterator[AuditLog]:
+    with AuditLog.open(home.path("audit.sqlite"), home.identity, "clinic-a") as opened:
+        yield opened
+
+
+@pytest.fixture
+def desk(home, journal) -> Desk:
+    return Desk(home, journal, None, Partners(home.path("partners.json")))
+
+
+def vault_of(home: Home) -> Vault:
+    return Vault(home.path("vault"), load_master_key(home.path("vault.key")))
+
+
+def recorded(home: Home) -> list[str]:
+    """Types of what the log holds, after its own beginning; the log verifies."""
+    verdict = verify(home.path("audit.sqlite"), None, None)
+    assert verdict.ok
+    from parties.audit.snapshot import locate, take
+
+    return [entry.envelope()["type"] for entry in take(locate(home.path("audit.sqlite"))).entries()][1:]
+
+
+def csv(directory: Path, text: str = CSV) -> str:
+    (directory / "a.csv").write_text(text)
+    return str(directory / "a.csv")
+
+
+def test_data_come_and_go_with_a_record_each(home, desk, tmp_path):
+    """A table goes into the vault and out of it; the log has one entry for each."""
+    shown = desk.data_add("cohort", csv(tmp_path), "patient")
+    assert (shown["name"], shown["rows"]) == ("cohort", 3)
+    assert vault_of(home).list() == ("cohort",)
+    desk.data_remove("cohort")
+    assert vault_of(home).list() == ()
+    assert recorded(home) == [events.DataAdded.type, events.DataRemoved.type]
+
+
+def test_what_failed_is_not_recorded(home, desk, tmp_path):
+    """A bad file, a taken name, a data set that is not there: an error, and no entry that says otherwise."""
+    for text in ("", "patient,age\np1,1\np1,2\n"):
+        with pytest.raises(DataError):
+            desk.data_add("cohort", csv(tmp_path, text), "patient")
+    for name in ("cohort", "../cohort", "No Name"):
+        with pytest.raises(VaultError):
+            desk.data_remove(name)
+    with pytest.raises(PartnerError):
+        desk.partner_remove("clinic-b")
+    with pytest.raises(PartnerError):
+        desk.partner_add("clinic-b", "no fingerprint")
+    assert recorded(home) == []
+    desk.data_add("cohort", csv(tmp_path), "patient")
+    with pytest.raises(VaultError, match="already"):
+        desk.data_add("cohort", csv(tmp_path), "patient")
+    assert recorded(home) == [events.DataAdded.type]
+
+
+def test_a_damaged_data_set_can_be_removed(home, desk, tmp_path):
+    """What can't be read any more can still be destroyed, and the record says so without its version."""
+    desk.data_add("cohort", csv(tmp_path), "patient")
+    (manifest,) = home.path("vault").glob("*.manifest")
+    manifest.write_bytes(b"damaged")
+    desk.data_remove("cohort")
+    assert vault_of(home).list() == ()
+    assert recorded(home) == [events.DataAdded.type, events.DataRemoved.type]
+
+
+def test_partners_come_and_go_with_a_record_each(home, desk):
+    """A confirmation and its withdrawal are entries with the fingerprint."""
+    fingerprint = Identity.generate().fingerprint
+    desk.partner_add("clinic-b", fingerprint.upper())
+    assert Partners(home.path("partners.json")).all() == {"clinic-b": fingerprint}
+    desk.partner_remove("clinic-b")
+    assert recorded(home) == [events.PartnerAdded.type, events.PartnerRemoved.type]
+
+
+def test_a_result_is_found_by_its_session(home):
+    """As much of the session's id as tells it apart finds the result; nothing else does."""
+    for digest in ("ab" * 32, "ac" * 32):
+        write_private(home.path("results") / f"{digest}.json", OUTCOME.model_dump_json().encode())
+    assert result_of(home, "ab") == OUTCOME
+    for wrong in ("a", "", "ff", "*", "../settings", "/etc", "["):
+        with pytest.raises(LifecycleError, match="results begin with"):
+            result_of(home, wrong)
+
+
+def test_a_damaged_result_is_said_so(home):
+    """A file that is no result any more is an error that shows nothing of it."""
+    write_private(home.path("results") / f"{'ab' * 32}.json", b'{"columns": ["age"], "standardised": [0.777')
+    with pytest.raises(DataError, match="is damaged; restore it") as caught:
+        result_of(home, "ab")
+    assert "0.777" not in str(caught.value)
