@@ -108,7 +108,7 @@ def fused(spec: Spec) -> Fused:
     rejected = Fraction(width << state_window, 1 << RING_BITS) + Fraction(spec.rows << residual_window, 1 << RING_BITS)
     alone = max(Fraction(width << state_window, 1 << RING_BITS), Fraction(1 << loss_window, 1 << RING_BITS))
     with localcontext(_CONTEXT):
-        segments = _segments(spec.max_iter, rejected)
+        segments = _segments(spec.max_iter, spec.loss_every, rejected)
     return Fused(
         **_shared_fields(spec),
         state_bits=state_bits,
@@ -161,10 +161,13 @@ def _copies(rejected: Fraction) -> int:
     return copies
 
 
-def _segments(iterations: int, rejected: Fraction) -> tuple[Segment, ...]:
+def _segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Segment, ...]:
+    """A segment is made of whole intervals between loss reports, so that these fall on multiples from the beginning."""
     parts = GUARDS if iterations >= GUARDED_ITERATIONS else 1
-    each = [iterations // parts + (part < iterations % parts) for part in range(parts)]
-    return tuple(Segment(iterations=count, slots=count + _spares(count, rejected)) for count in each)
+    unit = loss_every if 0 < loss_every <= iterations else 1
+    each = -(-iterations // (parts * unit)) * unit
+    counts = [min(each, iterations - begin) for begin in range(0, iterations, each)]
+    return tuple(Segment(iterations=count, slots=count + _spares(count, rejected)) for count in counts)
 
 
 def _spares(iterations: int, rejected: Fraction) -> int:

@@ -160,6 +160,18 @@ def test_copies_and_spare_slots_suffice(case):
 
 
 @some
+@given(st.integers(1, 2000), st.integers(0, 200))
+def test_losses_fall_on_multiples(max_iter, loss_every):
+    """However a run is cut by range guards, the loss is reported of every so many iterations from the beginning."""
+    agreed = program([1, 1], max_iter=max_iter, loss_every=loss_every)
+    assert sum(map(agreed.reports, agreed.segments)) == (max_iter // loss_every if loss_every else 0)
+    begins = [sum(each.iterations for each in agreed.segments[:number]) for number in range(len(agreed.segments))]
+    assert not loss_every or loss_every > max_iter or all(begin % loss_every == 0 for begin in begins)
+    assert len(agreed.segments) <= 3
+    assert len(agreed.segments) == 3 or max_iter < 30 or loss_every > max_iter // 5
+
+
+@some
 @given(derived())
 def test_sums_of_products_stay_within_a_word(case):
     """The public waves and the scores that the range guard compares are below 2**63, for weights within their bound."""
