@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from mpc.errors import PrivityError
+from mpc.errors import PrivityError, ProgramError
 from mpc.program import derive
 from parties.contract import (
     APPROVAL_TYPE,
@@ -231,8 +231,8 @@ words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(
     purpose=words,
     columns=st.lists(words, min_size=1, max_size=6, unique=True),
     rows=st.integers(60, 1_000_000),
-    strength=st.decimals("0.001", "1000", places=3).map(str),
-    max_iter=st.integers(1, 500),
+    strength=st.decimals("0.001", "100", places=3).map(str),
+    max_iter=st.integers(10, 500),
     loss_every=st.integers(0, 50),
     hours=st.integers(1, 2000),
     microseconds=st.integers(0, 999_999),
@@ -248,7 +248,10 @@ def test_every_contract_survives_its_bytes(
     )
     model = paper.model.model_copy(update={"C": strength, "max_iter": max_iter, "fit_intercept": intercept})
     created = datetime(2026, 1, 1, microsecond=microseconds, tzinfo=UTC)
-    program = derive(spec_for(parties, paper.label, model, paper.preparation, paper.split, loss_every))
+    try:
+        program = derive(spec_for(parties, paper.label, model, paper.preparation, paper.split, loss_every))
+    except ProgramError:
+        reject()  # such as a penalty too weak for so few iterations: no contract comes of it
     made = Contract(
         **{name: getattr(paper, name) for name in Contract.model_fields}
         | {
