@@ -60,8 +60,10 @@ def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np
         raise ProgramError(f"a value exceeds the contract's bound of 2**{program.clip_bits}", action="clip it")
     if (labels is not None) != (rank == program.label_owner):
         raise ProgramError("labels are given by the label's owner and nobody else")
-    if labels is not None and (labels.shape != (program.rows,) or not np.isin(labels, (0, 1)).all()):
-        raise ProgramError("labels must be a 0 or 1 for each training row")
+    if labels is not None and not (
+        labels.dtype == np.int64 and labels.shape == (program.rows,) and np.isin(labels, (0, 1)).all()
+    ):
+        raise ProgramError("labels must be a 0 or 1 for each training row, as 64-bit integers")
 
 
 def _open_result(

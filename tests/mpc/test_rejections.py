@@ -1,0 +1,151 @@
+"""Rejected openings: here they are frequent, because windows are much wider than a program would have them.
+
+A wide window is right, only often rejected. What the dealer and the gateway see must not tell of it, and neither may
+the sizes and the order of what parties send each other.
+"""
+
+import numpy as np
+import pytest
+
+from mpc.errors import EngineError
+from mpc.program import Segment
+from mpc.simulation import Simulation
+from mpc.training import train
+from tests.mpc.engine import own, program, table
+from tests.mpc.listener import Listener
+from tests.mpc.oracle import iterates, losses
+from tests.mpc.test_fused import LOSS_NOISE, NOISE, loss_unit, weights
+
+COLUMNS = ([2, 1], [1, 0, 2], [1, 1, 1, 0])
+RUNS = 3
+
+
+def often_rejected(columns, *, spares=110, **changes):
+    """A program that rejects more than half of its slots, and has enough of them."""
+    agreed = program(columns, **{"rows": 12, "max_iter": 33, "loss_every": 4, **changes})
+    segments = tuple(Segment(iterations=each.iterations, slots=each.iterations + spares) for each in agreed.segments)
+    wide = {"state_window": 61, "residual_window": 59, "loss_window": 62, "copies": 120, "segments": segments}
+    return agreed.model_copy(update=wide)
+
+
+class Observed:
+    """One run, and all that it showed."""
+
+    def __init__(self, agreed, seed=1):
+        self.agreed, self.listener = agreed, Listener()
+        self.X, self.y = table(agreed, seed)
+        self.simulation = Simulation(agreed, wire=self.listener.wire)
+        self.fits = self.simulation.run(self._party)
+
+    def _party(self, runtime):
+        self.listener.introduce(runtime)
+        return train(self.agreed, *own(self.agreed, runtime.rank, self.X, self.y), runtime)
+
+    @property
+    def pattern(self):
+        """Which slots were rejected, as only the parties can know."""
+        first = self.listener.rejected("weights", self.agreed.state_window)
+        second = self.listener.rejected("residuals", self.agreed.residual_window)
+        return [one or other for one, other in zip(first, second, strict=True)]
+
+    @property
+    def progress(self):
+        """What the gateway is told, but for the losses' values."""
+        return [
+            (each.iteration, each.of, each.rounds, each.bytes_sent, each.loss is None)
+            for each in self.simulation.progress
+        ]
+
+
+@pytest.fixture(scope="module", params=COLUMNS, ids=len)
+def runs(request):
+    """Several runs of one program, rejected here and there."""
+    return [Observed(often_rejected(request.param)) for _ in range(RUNS)]
+
+
+def test_rejections_are_frequent_and_differ(runs):
+    """What the following tests are about happens: slots before the last iteration are rejected, in each run others."""
+    for run in runs:
+        slots = run.agreed.segments[0].iterations
+        assert any(run.pattern[:slots])
+        assert sum(run.pattern) > slots
+    assert len({tuple(run.pattern) for run in runs}) == RUNS
+
+
+def test_rejections_do_not_change_the_model(runs):
+    """Whatever is rejected, the model is floating point's on the same schedule, within rounding."""
+    for run in runs:
+        assert np.abs(weights(run.agreed, run.fits) - iterates(run.agreed, run.X, run.y)[-1]).max() < NOISE
+
+
+def test_losses_are_of_the_same_iterations(runs):
+    """Whatever is rejected, each report is of its own iteration: it has that iteration's loss, within rounding."""
+    for run in runs:
+        expected = losses(run.agreed, run.X, run.y)
+        assert len(expected) == 8
+        allowed = loss_unit(run.agreed) + LOSS_NOISE
+        assert all(np.abs(np.array(each.losses) - expected).max() < allowed for each in run.fits)
+
+
+def test_the_dealer_receives_the_same_bytes(runs):
+    """Whatever is rejected, each party's messages to the dealer are, after the keys, equal byte by byte."""
+    first, *rest = [run.listener.to_dealer() for run in runs]
+    assert all(len(messages) > 10 for messages in first)
+    assert all(other == first for other in rest)
+
+
+def test_the_dealer_sends_in_the_same_order_and_sizes(runs):
+    """Whatever is rejected, the dealer sends the same sizes in the same order on every link, and counts the same."""
+    first, *rest = runs
+    for run in rest:
+        assert run.listener.from_dealer() == first.listener.from_dealer()
+        assert run.simulation.dealing.bytes_sent == first.simulation.dealing.bytes_sent
+        assert run.simulation.dealing.tuples == first.simulation.dealing.tuples
+
+
+def test_parties_send_in_the_same_order_and_sizes(runs):
+    """Whatever is rejected, names, types, shapes and order of all frames between parties are the same."""
+    first, *rest = [run.listener.trace() for run in runs]
+    assert all(other == first for other in rest)
+
+
+def test_the_gateway_is_told_the_same(runs):
+    """Whatever is rejected, progress tells the same iterations, rounds and bytes, and losses at the same moments."""
+    first, *rest = [run.progress for run in runs]
+    assert all(other == first for other in rest)
+
+
+def test_void_slots_are_filled_with_fresh_words(runs):
+    """No word that was opened, in void slots or others, comes again in another slot or run."""
+    seen = np.concatenate(
+        [np.concatenate(run.listener.opened(name)) for run in runs for name in ("weights", "residuals")]
+    )
+    assert len(set(seen.tolist())) == seen.size
+
+
+@pytest.mark.parametrize("columns", COLUMNS[:2], ids=len)
+def test_too_few_slots_without_reports_cost_iterations(columns):
+    """If more is rejected than a program has slots for, the model is of fewer iterations, and still a right one."""
+    run = Observed(often_rejected(columns, spares=0, max_iter=20, loss_every=0))
+    accepted = run.pattern.count(False)
+    assert 0 < accepted < 20
+    assert np.abs(weights(run.agreed, run.fits) - iterates(run.agreed, run.X, run.y)[accepted]).max() < NOISE
+
+
+def test_too_few_slots_for_a_report_end_the_session():
+    """A loss that is due and not there is no other iteration's loss: every party says so instead."""
+    agreed = often_rejected([2, 1], spares=0, max_iter=20, loss_every=20)
+    X, y = table(agreed, 1)
+    said = []
+
+    def party(runtime):
+        try:
+            train(agreed, *own(agreed, runtime.rank, X, y), runtime)
+        except EngineError as error:
+            said.append(str(error))
+            raise
+
+    with pytest.raises(EngineError, match="more openings were rejected"):
+        Simulation(agreed).run(party)
+    assert len(said) == agreed.world
+    assert len(set(said)) == 1
