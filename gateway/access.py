@@ -44,12 +44,11 @@ class Token:
         return cls(value)
 
     @classmethod
-    def load(cls, home: Path) -> Token:
+    def load(cls, path: Path) -> Token:
         """Raises: SettingsError if the file is missing, readable by others or empty."""
-        path = home / TOKEN_FILE
         try:
             mode, value = path.stat().st_mode, path.read_text(encoding="ascii").strip()
-        except (FileNotFoundError, UnicodeDecodeError) as exc:
+        except (OSError, UnicodeDecodeError) as exc:
             raise SettingsError(f"there is no token at {path}", action="run `privity gateway init` first") from exc
         if mode & 0o077:
             raise SettingsError(f"{path} is readable by others", action=f"run: chmod 600 {path}")

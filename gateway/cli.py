@@ -195,11 +195,11 @@ def gateway_invite(
 @gateway_app.command("login")
 def gateway_login(home: GatewayHome) -> None:
     """Print an address that logs a browser on this machine in, once."""
-    from gateway.access import Token
+    from gateway.access import TOKEN_FILE, Token
     from gateway.client import GatewayClient
     from gateway.home import serving
 
-    with GatewayClient(f"http://{serving(home)['rest']}", Token.load(home).reveal()) as client:
+    with GatewayClient(f"http://{serving(home)['rest']}", Token.load(home / TOKEN_FILE).reveal()) as client:
         typer.echo(client.login())
 
 
@@ -218,7 +218,7 @@ def _client(url: str, token_file: Path | None) -> GatewayClient:
 
     if token_file is None:
         raise SettingsError("the gateway asks for its token", action="give --token-file HOME/token of the gateway")
-    return GatewayClient(url, Token.load(token_file.parent).reveal())
+    return GatewayClient(url, Token.load(token_file).reveal())
 
 
 @session_app.command("propose")
@@ -262,9 +262,9 @@ def session_show(
     """Where a session stands, and whose turn it is."""
     with _client(gateway, token_file) as client:
         if contract:
-            echo_json(client.contract(session).model_dump(mode="json"))
+            echo_json(client.contract(client.find(session)).model_dump(mode="json"))
             return
-        view = client.session(session)
+        view = client.session(client.find(session))
     if as_json:
         echo_json(json.loads(view.model_dump_json()))
         return
@@ -285,7 +285,7 @@ def session_watch(
     """Follow a session to its end; exit status 0 only if it completes."""
     state = ""
     with _client(gateway, token_file) as client:
-        for event in client.events(session):
+        for event in client.events(client.find(session)):
             if event.kind == "state":
                 state = str(event.data["state"])
             if as_json:
@@ -307,7 +307,7 @@ def session_cancel(
 ) -> None:
     """End a session for everybody."""
     with _client(gateway, token_file) as client:
-        typer.echo(client.cancel(session).state.value)
+        typer.echo(client.cancel(client.find(session)).state.value)
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ from parties.errors import GatewayError
 from parties.lifecycle import FINAL
 from parties.plan import Plan
 
+ID_LENGTH = 64
+
 _SESSIONS: TypeAdapter[list[SessionView]] = TypeAdapter(list[SessionView])
 _PARTICIPANTS: TypeAdapter[list[ParticipantView]] = TypeAdapter(list[ParticipantView])
 
@@ -57,6 +59,18 @@ class GatewayClient:
     def sessions(self) -> list[SessionView]:
         """All sessions, newest first."""
         return _SESSIONS.validate_python(self._call("GET", "/v1/sessions"))
+
+    def find(self, beginning: str) -> str:
+        """The id of the one session that begins so. Raises: GatewayError if there is none, or several."""
+        if len(beginning) == ID_LENGTH:
+            return beginning
+        found = [view.id for view in self.sessions() if view.id.startswith(beginning)]
+        if len(found) != 1:
+            raise GatewayError(
+                f"{len(found) or 'no'} sessions begin with '{beginning[:ID_LENGTH]}'",
+                action="`privity session list` shows them",
+            )
+        return found[0]
 
     def session(self, session: str) -> SessionView:
         return SessionView.model_validate(self._call("GET", f"/v1/sessions/{session}"))

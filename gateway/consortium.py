@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.access import Token
+from gateway.access import TOKEN_FILE, Token
 from gateway.client import GatewayClient
 from gateway.home import init as init_gateway
 from gateway.home import invite
@@ -112,7 +112,7 @@ class Consortium:
         say("starting the gateway")
         ready = self._launch(GATEWAY, [GATEWAY, "serve"], gateway)
         self.url = f"http://{ready['rest']}"
-        self.client = GatewayClient(self.url, Token.load(gateway).reveal())
+        self.client = GatewayClient(self.url, Token.load(gateway / TOKEN_FILE).reveal())
         roles: dict[str, Role] = {**dict.fromkeys(self.parties, "party"), self.plan.dealer: "dealer"}
         for name, role in roles.items():
             token = invite(gateway, name, role)

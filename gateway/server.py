@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway import control as control_plane
-from gateway.access import Token
+from gateway.access import TOKEN_FILE, Token
 from gateway.app import make_app
 from gateway.control import Control
 from gateway.home import IDENTITY_FILE, SERVING_FILE, load_tls_key
@@ -87,7 +87,7 @@ async def _serving(
     journal: Journal,
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Serving]:
-    app = make_app(coordinator, Token.load(home), settings.name)
+    app = make_app(coordinator, Token.load(home / TOKEN_FILE), settings.name)
     rest = _Rest(_uvicorn_config(app))
     control = Control(store, journal, coordinator, settings, clock=clock)
     key = load_tls_key(home)

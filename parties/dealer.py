@@ -28,7 +28,7 @@ from parties.supervisor import Process
 from parties.tls import DAEMON_DAYS, TlsKey, certificate_sha256
 
 LENGTH = struct.Struct("<I")
-PROCESS = (sys.executable, "-m", "parties.dealer_worker")
+PROCESS = (sys.executable, "-P", "-m", "parties.dealer_worker")
 
 log = structlog.get_logger("privity")
 

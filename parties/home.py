@@ -1,7 +1,7 @@
 """A daemon's home directory: where its keys, settings and records lie, and how one is made.
 
 settings.toml   who it is and where the gateway is        identity.pem   signs; never leaves
-policy.toml     what it signs by itself                   tls.pem        its TLS key and certificate
+policy.toml     what it signs (nodes)                      tls.pem        its TLS key and certificate
 partners.json   fingerprints that its operator confirmed  gateway.pem    the gateway's certificate
 state.sqlite    sessions and epochs                       audit.sqlite   the audit log
 vault.key, vault/   data at rest (nodes)                  results/       what it was disclosed (nodes)
@@ -170,8 +170,8 @@ def _make(home: Home, invitation: Invitation, role: Role, settings: str, now: da
         undo.callback(home.path("vault.key").unlink)
         home.path("results").mkdir(mode=0o700)
         undo.callback(home.path("results").rmdir)
-    write_private(home.path("policy.toml"), POLICY.encode())
-    undo.callback(home.path("policy.toml").unlink)
+        write_private(home.path("policy.toml"), POLICY.encode())
+        undo.callback(home.path("policy.toml").unlink)
     write_private(home.path("settings.toml"), settings.encode())  # last: a home exists once this does
 
 
@@ -188,6 +188,8 @@ disclosures = ["coefficients", "intercept", "loss", "guard"]
 min_training_rows = 50
 # Most coefficients for each hundred training rows.
 max_columns_per_100_rows = 20
+# How often a session may disclose its training loss.
+max_loss_reports = 100
 # Own columns that never take part.
 never_columns = []
 """

@@ -60,9 +60,13 @@ async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler])
     """What to say to one request; a handler's error too is an answer."""
     try:
         request = json.loads(await reader.readline())
-        handler = handlers[request.pop("do")]
+        wanted = str(request.pop("do"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return _error("local", "the request is not understood", "use the command line of the daemon's own version")
+    if (handler := handlers.get(wanted)) is None:
+        return _error(
+            "local", f"this daemon does not do '{wanted[:40]}'", "a dealer has no data and nothing to approve"
+        )
     try:
         return {"ok": await handler(request)}
     except PrivityError as exc:

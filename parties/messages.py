@@ -54,7 +54,7 @@ class Fault(Frozen):
 
 
 class PublishedData(Frozen):
-    """A data set that its owner marked shareable: schema and version, no values."""
+    """What a node tells of a data set: schema and version, no values."""
 
     table: Schema
     version: DataVersion

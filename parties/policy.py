@@ -22,6 +22,7 @@ class Policy(Frozen):
     disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard")
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
+    max_loss_reports: Annotated[int, Field(ge=0)] = 100
     never_columns: tuple[str, ...] = ()
 
 
@@ -51,6 +52,7 @@ def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
     program = contract.program
     named = {item.name for item in contract.disclosures}
     forbidden = sorted(named - set(policy.disclosures))
+    losses = sum(item.count for item in contract.disclosures if item.name == "loss")
     most = policy.max_columns_per_100_rows * program.rows // 100
     never = sorted(_columns(contract, name) & set(policy.never_columns))
     return [
@@ -69,6 +71,11 @@ def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
             "max_columns_per_100_rows",
             program.columns <= most,
             f"{program.columns} columns on {program.rows} rows; the policy allows {most}",
+        ),
+        Finding(
+            "max_loss_reports",
+            losses <= policy.max_loss_reports,
+            f"the loss is disclosed up to {losses} times; the policy allows {policy.max_loss_reports}",
         ),
         Finding("never_columns", not never, f"column {', '.join(never)} never takes part"),
     ]

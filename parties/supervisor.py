@@ -12,7 +12,7 @@ import structlog
 
 from parties.job import REPORT, Answer, DealerJob, PartyJob, Report, job_line
 
-WORKER = (sys.executable, "-m", "parties.worker")
+WORKER = (sys.executable, "-P", "-m", "parties.worker")
 LINE_LIMIT = 1 << 24
 EXIT_S = 10.0  # between a process's last word and its end
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "PYTHONPATH", "VIRTUAL_ENV")

@@ -190,7 +190,9 @@ def test_endpoints_are_documented(tmp_path: Path):
     init_gateway(tmp_path)
     store = Store.open(tmp_path)
     try:
-        made = make_app(Sessions(store, MemoryJournal(), load_settings(tmp_path)), Token.load(tmp_path), "gateway")
+        made = make_app(
+            Sessions(store, MemoryJournal(), load_settings(tmp_path)), Token.load(tmp_path / "token"), "gateway"
+        )
     finally:
         store.close()
     listed = [row for row in rows(section(read("docs/formats.md"), "## REST")) if row[1].startswith("`/")]

@@ -15,7 +15,7 @@ import grpc
 import pytest
 import rfc8785
 
-from gateway.access import Token
+from gateway.access import TOKEN_FILE, Token
 from gateway.client import GatewayClient
 from gateway.home import init, invite
 from gateway.server import Serving, running
@@ -203,7 +203,7 @@ class House:
 
     @property
     def token(self) -> str:
-        return Token.load(self.home).reveal()
+        return Token.load(self.home / TOKEN_FILE).reveal()
 
     def client(self) -> GatewayClient:
         return GatewayClient(f"http://{self.serving.rest}", self.token, timeout=DEADLINE_S)

@@ -11,7 +11,7 @@ import sys
 import httpx2
 import pytest
 
-from gateway.access import MAX_BODY_BYTES, Token
+from gateway.access import MAX_BODY_BYTES, TOKEN_FILE, Token
 from gateway.client import GatewayClient
 from gateway.problems import MEDIA_TYPE, TABLE, Problem
 from parties.errors import GatewayError, SettingsError
@@ -214,7 +214,7 @@ def test_token_stays_out_of_sight(tmp_path):
     """A token shows in no representation, is compared in constant time alone, and is not serialised."""
     token = Token.create(tmp_path)
     assert token.reveal() not in repr(token)
-    assert Token.load(tmp_path).admits(token.reveal())
+    assert Token.load(tmp_path / TOKEN_FILE).admits(token.reveal())
     assert not token.admits("")
     with pytest.raises(TypeError):
         token == token  # noqa: B015, PLR0124
@@ -222,7 +222,7 @@ def test_token_stays_out_of_sight(tmp_path):
         token.__reduce__()
     (tmp_path / "token").chmod(0o644)
     with pytest.raises(SettingsError, match="chmod 600"):
-        Token.load(tmp_path)
+        Token.load(tmp_path / TOKEN_FILE)
 
 
 def test_client_needs_no_engine():

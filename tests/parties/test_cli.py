@@ -230,7 +230,7 @@ def test_the_policy_is_explained_rule_by_rule(home, tmp_path):
     policy.write_text(policy.read_text().replace("min_training_rows = 50", "min_training_rows = 500"))
     shown = done("policy", "explain", file, "--home", home)
     assert "BROKEN  min_training_rows: 300 training rows; the policy asks for 500" in shown
-    assert shown.count("holds ") == 4
+    assert shown.count("holds ") == 5
     rules = json.loads(done("policy", "explain", file, "--home", home, "--json"))
     assert [rule["rule"] for rule in rules if not rule["holds"]] == ["min_training_rows"]
     file.write_bytes(rfc8785.dumps({"version": 1}))

@@ -32,13 +32,13 @@ def made(directory: Path, role: str = "party") -> Home:
 
 @pytest.mark.parametrize("role", ["party", "dealer"])
 def test_only_its_owner_reads_a_home(tmp_path, role):
-    """The directory is 0700, every file in it 0600, and a dealer has no vault."""
+    """The directory is 0700, every file in it 0600, and a dealer has neither vault nor policy."""
     home = made(tmp_path / "deep" / "home", role)
     assert home.directory.stat().st_mode & 0o777 == 0o700
     files = [path for path in home.directory.rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
-    names = {"identity.pem", "tls.pem", "settings.toml", "policy.toml"}
-    assert {path.name for path in files} == (names | {"vault.key"} if role == "party" else names)
+    names = {"identity.pem", "tls.pem", "settings.toml"}
+    assert {path.name for path in files} == (names | {"vault.key", "policy.toml"} if role == "party" else names)
 
 
 def test_a_home_has_what_its_daemon_needs(tmp_path):

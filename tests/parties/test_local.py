@@ -97,7 +97,7 @@ def test_an_unexpected_error_is_named_and_not_quoted(home, capfd):
     "content",
     [
         *(b"", b"\n", b"{\n", b"[1]\n", b"5\n", b"null\n", b'"echo"\n', b"{}\n"),
-        *(b'{"do": []}\n', b'{"do": "no"}\n', b'{"do": "echo"', b"\xff\xfe\n", b"[" * 100_000 + b"\n"),
+        *(b'{"do": "echo"', b"\xff\xfe\n", b"[" * 100_000 + b"\n"),
     ],
 )
 def test_a_malformed_request_is_answered_too(home, content):
@@ -106,6 +106,13 @@ def test_a_malformed_request_is_answered_too(home, content):
     assert answer["error"]["code"] == "local"
     assert "not understood" in answer["error"]["what"]
     assert call(home, "echo", a=1) == {"a": 1}
+
+
+@pytest.mark.parametrize("wanted", ["no", []])
+def test_an_unknown_request_is_named(home, wanted):
+    """What this daemon does not do is said with its name."""
+    answer = json.loads(raw(home, json.dumps({"do": wanted}).encode() + b"\n"))
+    assert f"does not do '{wanted}'" in answer["error"]["what"]
 
 
 def test_a_large_request_is_whole(home):
