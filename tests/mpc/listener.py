@@ -75,5 +75,6 @@ class Listener:
         return [any_below(words.astype(np.int64) + np.int64(1 << (window - 1)), window) for words in self.opened(name)]
 
     def payloads(self):
-        """All bytes that parties sent to each other and to the dealer."""
-        return [message for kept in (self._between, self._up) for messages in kept.values() for message in messages]
+        """All that parties sent to each other and to the dealer, without frames' headers."""
+        between = [frame[HEADER_BYTES:] for frames in self._between.values() for frame in frames]
+        return between + [message for messages in self._up.values() for message in messages]
