@@ -69,16 +69,26 @@ def decode_request(message: bytes, max_words: int) -> Request:
             tuple(tuple(map(int, size)) for size in fields["sizes"]),
             fields["op"],
         )
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise ProtocolError("a party's request for correlated randomness is malformed") from exc
     expected = 2 if request.kind in ("triple", "binary") else 1
     known = request.kind in KINDS and request.op in (OPERATIONS if request.kind == "triple" else ("",))
-    if not known or len(request.sizes) != expected or request.number < 0:
+    if not known or len(request.sizes) != expected or not 0 <= request.number < 1 << 63:
         raise ProtocolError(f"a party asked for correlated randomness of an unknown kind '{request.kind}'")
     for size in request.sizes:
-        if len(size) > MAX_DIMENSIONS or any(n < 0 for n in size) or prod(size) > max_words:
-            raise ProtocolError(f"a party asked for correlated randomness of shape {size}, larger than its program")
+        _check_size(size, max_words)
+    try:
+        _check_size(request.value_shape, max_words)
+    except (ValueError, RuntimeError) as exc:
+        raise ProtocolError(
+            f"a party asked for correlated randomness of shapes {request.sizes}, which don't fit"
+        ) from exc
     return request
+
+
+def _check_size(size: Shape, max_words: int) -> None:
+    if len(size) > MAX_DIMENSIONS or any(n < 0 for n in size) or prod(size) > max_words:
+        raise ProtocolError(f"a party asked for correlated randomness of shape {size}, larger than its program")
 
 
 def expand(request: Request, stream: Stream) -> tuple[list[Words], Words]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mpc.channel import Link
 from mpc.correlations import correction, decode_request, expand
-from mpc.errors import MaskReuse, PrivityError, ProtocolError
+from mpc.errors import EngineError, MaskReuse, PrivityError, ProtocolError
 from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
 from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, WINDOW, send_words
 from mpc.layouts import Kind, Masks, corrected, items, layout, opening_items, tuple_number, values
@@ -51,6 +51,8 @@ class Dealing:
             self._serve(rank)
         except PrivityError as exc:
             self._fail(exc)
+        except Exception as exc:  # noqa: BLE001 - a thread's end: whatever it was, nobody must wait for it
+            self._fail(EngineError(f"the dealer could not serve party {rank} ({type(exc).__name__})"))
 
     def _fail(self, error: PrivityError) -> None:
         """One broken link ends the epoch for all: the masks of the others are no longer of use."""
@@ -67,7 +69,7 @@ class Dealing:
             self._run_ahead(rank, 0, opening_items(phases.program), phases.rung)
             self._run_ahead(rank, 1, phases.items, phases.rung)
         while (message := self._links[rank].receive()) != GOODBYE:
-            if phases is not None and message.startswith(ANNOUNCEMENT):
+            if phases is not None and message[:-1] == ANNOUNCEMENT:
                 phases.advance(self._agreed(phases.number, message[len(ANNOUNCEMENT) :]))
                 self._run_ahead(rank, phases.number, phases.items, phases.rung)
             else:
