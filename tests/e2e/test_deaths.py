@@ -15,14 +15,12 @@ from parties.lifecycle import FINAL, State
 from tests.e2e.world import until
 
 PROMPT_S = 10.0
-LONG_RUN = 20_000  # iterations: minutes, if nobody dies
 
 
 @pytest.fixture
 def training(world):
     """A session in the middle of a long run."""
-    plan = world.plan.model_copy(update={"model": world.plan.model.model_copy(update={"max_iter": LONG_RUN})})
-    session = world.begin(plan)
+    session = world.begin(world.long_plan())
     world.until_training(session, "org-0")
     return session
 

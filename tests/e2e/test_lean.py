@@ -20,8 +20,7 @@ def memory(pid):
 @pytest.fixture(scope="module")
 def pids(world):
     """Of daemons and of session processes, in the middle of a run, which is cancelled at the end."""
-    plan = world.plan.model_copy(update={"model": world.plan.model.model_copy(update={"max_iter": 20_000})})
-    session = world.begin(plan)
+    session = world.begin(world.long_plan())
     world.until_training(session, "org-0")
     daemons = {name: daemon.pid for name, daemon in world.consortium.daemons.items()}
     yield daemons, {name: int(world.status(name)["workers"][session]) for name in world.consortium.members}

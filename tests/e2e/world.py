@@ -24,6 +24,7 @@ from parties.plan import Plan, load_plan
 from parties.planning import propose_plan
 
 DEADLINE_S = 120.0
+LONG_RUN = 20_000  # iterations
 ID, LABEL = "record", "outcome"
 
 
@@ -142,6 +143,12 @@ class World:
             if name in self.consortium.daemons:
                 until(f"its end at {name}", lambda name=name: self.state(name, session) in {*FINAL, None})
         return self.client.session(session)
+
+    def long_plan(self) -> Plan:
+        """A plan that takes minutes, if nobody dies or cancels it."""
+        model = self.plan.model.model_copy(update={"max_iter": LONG_RUN})
+        silent = self.plan.disclosures.model_copy(update={"loss_every": 0})  # policies bound how often it is told
+        return self.plan.model_copy(update={"model": model, "disclosures": silent})
 
     def train(self, plan: Plan) -> SessionView:
         return self.ended(self.begin(plan))
