@@ -185,7 +185,9 @@ def test_a_tuple_is_dealt_once(dealt):
     dealt.links[0].send(request)
     assert len(dealt.links[0].receive()) == 8 + 16
     dealt.links[0].send(request)
-    assert isinstance(dealt.ended(), MaskReuse)
+    error = dealt.ended()
+    assert isinstance(error, MaskReuse)
+    assert "asked for tuple 0 twice" in str(error)
 
 
 def test_a_number_is_dealt_once_whatever_it_is_for(dealt):

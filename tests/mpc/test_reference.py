@@ -147,7 +147,7 @@ def test_training_follows_scikit_learn(world):
     assert abs(fits[-1].intercept - pooled.intercept_[0]) < 0.1
     assert fits[0].intercept is None
     assert len(fits[0].losses) == 2
-    assert abs(fits[0].losses[0] - np.log(2)) < 2e-3
+    assert abs(fits[0].losses[0] - np.log(2)) < 4e-3  # what sigmoid_and_softplus states
     assert fits[0].losses[1] < fits[0].losses[0]
     assert fits[0].losses == fits[-1].losses
 

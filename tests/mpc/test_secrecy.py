@@ -226,6 +226,28 @@ def test_a_disclosure_is_not_made_twice(name):
         ledger.permit(asked)
 
 
+@pytest.mark.parametrize("columns", [[2, 1], [2, 1, 1]], ids=len)
+def test_a_disclosed_share_is_a_fresh_one(columns):
+    """What a recipient receives from each party is not the share that it held, and the sum is the same: a share tells
+    of the run that it comes from.
+    """
+    agreed, listener = program(columns), Listener()
+    held = np.array([7, -7], dtype=np.int64)
+
+    def party(runtime):
+        listener.introduce(runtime)
+        taken(agreed, runtime)
+        return runtime.discloser.open(Disclosure("coefficients", (0,), 2), held * (runtime.rank + 1))
+
+    opened, *others = Simulation(agreed, wire=listener.wire).run(party)
+    assert (opened == held * sum(range(1, agreed.world + 1))).all()
+    assert others == [None] * (agreed.world - 1)
+    for rank in range(1, agreed.world):
+        ((_, sent),) = [frame for frame in listener.frames(rank) if frame[0] == "disclosure"]
+        assert not np.isin(sent, held * (rank + 1)).any()
+    assert not [frame for frame in listener.frames(0) if frame[0] == "disclosure"]
+
+
 def test_a_party_that_opens_alone_gets_nothing():
     """A changed worker that sends its own share of residuals, and waits for its peer's, receives none: the peer goes on
     with the schedule, notices another name and ends the session.
