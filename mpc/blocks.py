@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
-from mpc.openings import Truncated
+from mpc.openings import Masked, Truncated
 from mpc.program import DATA_BITS, Fused
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
@@ -37,6 +37,35 @@ class Table:
         """X^T r. Shapes: r (m,) -> (d,), at the sum of the scales. No round. `table_low` is a share of A^T r.low."""
         share = -product(self._Et, r.low) - table_low
         share[self._own] += product(self._Xt, r.delta)
+        return shared(share)
+
+    def gram(self, table_table: Words) -> ArithmeticSharedTensor:
+        """X^T X. Shapes: -> (d, d), scale 2**(2 DATA_BITS). No round.
+
+        Between columns of two owners X_j^T X_k = X_j^T E_k + E_j^T A_k + A_j^T A_k: the first term at j's owner, the
+        second at k's. `table_table` is a share of the third, zero between columns of one owner.
+        """
+        own, share = np.array(self._own, dtype=np.int64), np.array(table_table)
+        theirs = np.setdiff1d(np.arange(self._E.shape[1]), own)
+        mask = self._X - self._E[:, own]
+        share[np.ix_(own, own)] += product(self._Xt, self._X)
+        share[np.ix_(own, theirs)] += product(self._Xt, np.ascontiguousarray(self._E[:, theirs]))
+        share[np.ix_(theirs, own)] += product(np.ascontiguousarray(self._Et[theirs]), mask)
+        return shared(share)
+
+    def scaled(self, s: Truncated, low_table: Words) -> ArithmeticSharedTensor:
+        """Each row of X times a shared number. Shapes: s (m,) -> (m, d), at the sum of the scales. No round.
+
+        `low_table` is a share of s.low's products with the rows of A.
+        """
+        share = -(s.low[:, None] * self._E) - low_table
+        share[:, self._own] += s.delta[:, None] * self._X
+        return shared(share)
+
+    def transposed_matrix(self, Z: Masked, table_rest: Words) -> ArithmeticSharedTensor:
+        """X^T Z. Shapes: Z (m, e) -> (d, e), at the sum of the scales. No round. `table_rest` shares A^T Z.rest."""
+        share = product(self._Et, Z.rest) + table_rest
+        share[self._own] += product(self._Xt, Z.public)
         return shared(share)
 
     def label_totals(self, label_mask: Words | None, table_labels: Words) -> ArithmeticSharedTensor:

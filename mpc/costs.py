@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
-from mpc.program import Fused, Opening, Rung, Segment
+from mpc.program import Fused, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
+from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
 
 KEYS = 2 * KEY_BYTES  # to each peer at the start
 WORD = 8
 ANGLE = 4
 TUPLE_NUMBER = 8  # before each answer of the on-demand lane
-OPENINGS = 3  # of a slot
 
 
 @dataclass(frozen=True)
@@ -85,21 +85,34 @@ def start(program: Fused, rank: int) -> Cost:
     n, discloses_loss = program.world, program.loss_every > 0
     columns = program.blocks[rank].columns + (discloses_loss and rank == program.label_owner)
     cost = opening(n, KEYS) + opening(n, WORD * program.rows * columns) + Cost(0, 0, n * DEALER_KEYS_BYTES)
-    if discloses_loss:
-        cost += opening(n, WORD * program.width)
-    return cost + total(_correction(program, program.ladder[0], kind) for kind in opening_items(program))
+    return cost + total(item(program, rank, program.ladder[0], kind) for kind in opening_items(program))
 
 
 def item(program: Fused, rank: int, rung: Rung, kind: Kind) -> Cost:
     """One item of a phase."""
-    n, m, d = program.world, program.rows, program.width
-    cost = _correction(program, rung, kind)
-    if kind == "slot":
-        return cost + opening(n, WORD * d) + opening(n, ANGLE * m) + opening(n, WORD * m)
+    cost = _correction(program, rung, kind) + total(opening(program.world, sent) for sent in openings(program, kind))
     if kind == "report":
         loss = Opening(name="loss", recipients="session", count=1, values=1)
-        return cost + opening(n, WORD * program.copies) + disclosure(n, rank, loss)
-    return cost + opening(n, WORD * program.copies * d) + range_guard(program, rank)
+        return cost + disclosure(program.world, rank, loss)
+    return cost + range_guard(program, rank) if kind == "checkpoint" else cost
+
+
+def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
+    """Bytes that an item opens to each peer, round by round, beside disclosures and guards."""
+    m, d, half = program.rows, program.width, packed_size(program.width)
+    by_kind: dict[Kind, tuple[int, ...]] = {
+        "labels": (WORD * d,),
+        "slot": (WORD * d, ANGLE * m, WORD * m),
+        "report": (WORD * program.copies,),
+        "checkpoint": (WORD * program.copies * d,),
+        "gram": (),
+        "density": (WORD * m, WORD * m * d),
+        "information": (WORD * half, WORD * half),
+        "step": (WORD * half, WORD * d * d),
+        "inverse": (WORD * half, WORD * half),
+        "advance": (WORD * d,),
+    }
+    return by_kind[kind]
 
 
 def phase(program: Fused, rank: int, segment: Segment, rung: Rung) -> Cost:
@@ -127,8 +140,10 @@ def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
 def memory(program: Fused, rungs: Iterable[Rung]) -> int:
     """Of a party: its block and all masked ones, each twice; of the dealer: all masks, and a tuple's shares of all."""
     m, d = program.rows, program.width
-    tables = max(2 * rung.harmonics for rung in rungs)
-    return WORD * m * max(4 * d + 4 * tables, d + (program.world + 3) * tables)
+    tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
+    party = 4 * d + 4 * max(tables, refreshed)
+    dealer = d + (program.world + 3) * max(tables, 2 * refreshed)
+    return WORD * m * max(party, dealer)
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:

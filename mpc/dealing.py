@@ -17,9 +17,10 @@ from mpc.correlations import correction, decode_request, expand
 from mpc.errors import EngineError, MaskReuse, PrivityError, ProtocolError
 from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
 from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, WINDOW, send_words
-from mpc.layouts import Kind, Masks, corrected, items, layout, opening_items, tuple_number, values
+from mpc.layouts import Kind, Masks, corrected, items, layout, opening_items, place, tuple_number, used, values
 from mpc.program import Fused, Program, Rung
 from mpc.ring import Words
+from mpc.symmetric import packed_size
 
 
 class Dealing:
@@ -29,6 +30,7 @@ class Dealing:
         self._program, self._links, self._world = program, links, len(links)
         self._streams = agree_as_dealer(links, digest, epoch)
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
+        self._matrices: dict[int, Words] = {}  # masks that tuples build on, by number
         self._served: set[int] = set()
         self._rungs: list[int] = []  # announced, by phase
         self._lock = threading.Lock()
@@ -88,15 +90,11 @@ class Dealing:
     def _run_ahead(self, rank: int, phase: int, kinds: Sequence[Kind], rung: Rung) -> None:
         """Send the phase's corrections that are this party's, no more than a window ahead of it."""
         numbers = [tuple_number(phase, place) for place in range(len(kinds))]
-        mine = [
-            (number, kind)
-            for number, kind in zip(numbers, kinds, strict=True)
-            if corrected(number, self._world) == rank
-        ]
-        for sent, (number, kind) in enumerate(mine):
+        mine = [number for number in numbers if corrected(number, self._world) == rank]
+        for sent, number in enumerate(mine):
             if sent >= WINDOW:
                 self._await_credit(rank)
-            self._count(send_words(self._links[rank], self._correct(rank, number, kind, rung)))
+            self._count(send_words(self._links[rank], self._correct(rank, number, kinds, rung)))
         for _ in mine[-WINDOW:]:
             self._await_credit(rank)
 
@@ -104,19 +102,31 @@ class Dealing:
         if self._links[rank].receive() != CREDIT:
             raise ProtocolError(f"party {rank} sent something else where it had a tuple to take")
 
-    def _correct(self, rank: int, number: int, kind: Kind, rung: Rung) -> Words:
+    def _correct(self, rank: int, number: int, kinds: Sequence[Kind], rung: Rung) -> Words:
         if not isinstance(self._program, Fused) or self._masks is None:
             raise ProtocolError("this program has no phases")
+        kind = kinds[place(number)]
         shape = layout(self._program, rung, kind)
+        builds_on = used(self._program, kinds, number)
+        matrix = None if builds_on is None else self._matrix(builds_on, self._program.width)
         with self._lock:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
         sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        row = shape.join(values(self._program, rung, kind, sums, self._masks))
+        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrix))
         for other, (_, share) in enumerate(expanded):
             if other != rank:
                 row -= share
         return row
+
+    def _matrix(self, number: int, width: int) -> Words:
+        """The mask under which a symmetric matrix was opened whole; later tuples build on it."""
+        with self._lock:
+            if number not in self._matrices:
+                size = (packed_size(width),)
+                drawn = [streams.matrices.open(number).words(size) for streams in self._streams]
+                self._matrices[number] = np.add.reduce(drawn)
+            return self._matrices[number]
 
     def _answer(self, rank: int, message: bytes) -> None:
         request = decode_request(message, self._max_words)

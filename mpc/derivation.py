@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 from mpc import fourier
 from mpc.errors import ProgramError
@@ -19,7 +20,7 @@ from mpc.program import (
     LOSS_DIGITS,
     LOSS_LIMIT_BITS,
     MOMENTUM_BITS,
-    Fused,
+    FirstOrder,
     Reference,
     Rung,
     Segment,
@@ -42,11 +43,11 @@ GUARDS = 3
 FINE_BITS = 6  # the reference engine's weights have more fractional bits, so that small steps count
 MULTIPLIER_BITS = 12  # significant bits of the integers that multiply its gradient
 
-_CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
+CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 
 
-def _log2(number: int) -> int:
-    """Rounded up."""
+def log2(number: int) -> int:
+    """The logarithm, rounded up."""
     return (number - 1).bit_length()
 
 
@@ -57,13 +58,13 @@ def _step_per_row(spec: Spec) -> Decimal:
     return 1 / (curvature * spec.rows)
 
 
-def reference(spec: Spec) -> Reference:
-    with localcontext(_CONTEXT):
+def reference(spec: Spec, max_iter: int) -> Reference:
+    with localcontext(CONTEXT):
         per_row = _step_per_row(spec)
         gradient_weight, gradient_shift = _multiplier(per_row * (1 << FINE_BITS))
         ridge_weight, ridge_shift = _multiplier(per_row / inverse_strength(spec))
     return Reference(
-        **_shared_fields(spec),
+        **shared_fields(spec, max_iter),
         fraction_bits=FRACTION_BITS,
         fine_bits=FINE_BITS,
         gradient_weight=gradient_weight,
@@ -73,8 +74,9 @@ def reference(spec: Spec) -> Reference:
     )
 
 
-def _shared_fields(spec: Spec) -> dict[str, object]:
-    return spec.model_dump(exclude={"engine", "C"})
+def shared_fields(spec: Spec, max_iter: int) -> dict[str, Any]:
+    """What a program takes over from its specification."""
+    return spec.model_dump(exclude={"engine", "solver", "C", "max_iter"}) | {"max_iter": max_iter}
 
 
 def _multiplier(value: Decimal) -> tuple[int, int]:
@@ -85,12 +87,12 @@ def _multiplier(value: Decimal) -> tuple[int, int]:
     return int((value * (1 << shift)).to_integral_value()), shift
 
 
-def fused(spec: Spec) -> Fused:
+def first_order(spec: Spec, max_iter: int) -> FirstOrder:
     width = sum(block.columns for block in spec.blocks) + spec.fit_intercept
-    with localcontext(_CONTEXT):
+    with localcontext(CONTEXT):
         per_row, weight_bits = _step_per_row(spec), 0
         for weight_bits in WEIGHT_BITS:
-            state_bits = STATE_HEADROOM - _log2(width) - 1 - weight_bits
+            state_bits = STATE_HEADROOM - log2(width) - 1 - weight_bits
             if _enough_digits(per_row, state_bits, spec.rows):
                 break
         else:
@@ -98,19 +100,18 @@ def fused(spec: Spec) -> Fused:
                 f"{spec.rows} rows and {width} columns leave too few bits for a residual",
                 action="use fewer columns or rows",
             )
-        ridge, ridge_every = _ridge(spec, per_row, state_bits)
+        ridge, ridge_every = _ridge(spec, max_iter, per_row, state_bits)
         # The penalty is an exact integer; the step follows from it, so that C is met to the residual's precision.
         exact = inverse_strength(spec) * ridge / ridge_every / (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
         unit, shift = _residual(exact, state_bits, spec.rows)
     state_window = 1 + state_bits + weight_bits
     residual_window = unit.bit_length() + 2
-    loss_window = 1 + LOSS_BITS + LOSS_LIMIT_BITS + _log2(spec.rows)
-    rejected = Fraction(width << state_window, 1 << RING_BITS) + Fraction(spec.rows << residual_window, 1 << RING_BITS)
-    alone = max(Fraction(width << state_window, 1 << RING_BITS), Fraction(1 << loss_window, 1 << RING_BITS))
-    with localcontext(_CONTEXT):
-        segments = _segments(spec.max_iter, spec.loss_every, rejected)
-    return Fused(
-        **_shared_fields(spec),
+    rejected = rejection(width, state_window) + rejection(spec.rows, residual_window)
+    alone = max(rejection(width, state_window), rejection(1, loss_window(spec.rows)))
+    with localcontext(CONTEXT):
+        segments = _segments(max_iter, spec.loss_every, rejected)
+    return FirstOrder(
+        **shared_fields(spec, max_iter),
         state_bits=state_bits,
         state_window=state_window,
         residual_unit=unit,
@@ -118,11 +119,11 @@ def fused(spec: Spec) -> Fused:
         residual_shift=shift,
         ridge=ridge,
         ridge_every=ridge_every,
-        loss_window=loss_window,
-        loss_shift=LOSS_BITS - LOSS_DIGITS + spec.rows.bit_length() - 1,
-        copies=_copies(alone),
+        loss_window=loss_window(spec.rows),
+        loss_shift=loss_shift(spec.rows),
+        copies=copies(alone),
         segments=segments,
-        ladder=tuple(_rung(*shape) for shape in LADDER),
+        ladder=tuple(rung(*shape) for shape in LADDER),
     )
 
 
@@ -131,14 +132,14 @@ def _enough_digits(per_row: Decimal, state_bits: int, rows: int) -> bool:
     return unit >= 2 and unit * unit * rows >= 1 << (2 * RESIDUAL_DIGITS)
 
 
-def _ridge(spec: Spec, per_row: Decimal, state_bits: int) -> tuple[int, int]:
+def _ridge(spec: Spec, max_iter: int, per_row: Decimal, state_bits: int) -> tuple[int, int]:
     each = per_row / inverse_strength(spec) * (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
     every = 1
-    while each * every < 4 and every * 16 <= spec.max_iter:
+    while each * every < 4 and every * 16 <= max_iter:
         every *= 2
     if each * every < 1:
         raise ProgramError(
-            f"C={spec.C} is too weak a penalty for {spec.rows} rows in {spec.max_iter} iterations",
+            f"C={spec.C} is too weak a penalty for {spec.rows} rows in {max_iter} iterations",
             action="choose a smaller C or more iterations",
         )
     return int(each * every), every
@@ -148,17 +149,31 @@ def _residual(per_row: Decimal, state_bits: int, rows: int) -> tuple[int, int]:
     """What a residual of 1 is before truncation, and the bits that truncation then drops."""
     truncated = per_row * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS))
     shift = 1
-    most = min(RESIDUAL_HEADROOM - 2 - _log2(rows), UNIT_BITS)
+    most = min(RESIDUAL_HEADROOM - 2 - log2(rows), UNIT_BITS)
     while int(truncated * (1 << (shift + 1))).bit_length() <= most:
         shift += 1
     return int((truncated * (1 << shift)).to_integral_value()), shift
 
 
-def _copies(rejected: Fraction) -> int:
-    copies = 1
-    while rejected**copies > Fraction(1, 1 << SHORTFALL_BITS):
-        copies += 1
-    return copies
+def loss_window(rows: int) -> int:
+    return 1 + LOSS_BITS + LOSS_LIMIT_BITS + log2(rows)
+
+
+def loss_shift(rows: int) -> int:
+    return LOSS_BITS - LOSS_DIGITS + rows.bit_length() - 1
+
+
+def rejection(entries: int, window: int) -> Fraction:
+    """How probably a truncating opening is rejected, at most."""
+    return Fraction(entries << window, 1 << RING_BITS)
+
+
+def copies(rejected: Fraction) -> int:
+    """How often an opening is sent at once, so that all are never rejected together."""
+    count = 1
+    while rejected**count > Fraction(1, 1 << SHORTFALL_BITS):
+        count += 1
+    return count
 
 
 def _segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Segment, ...]:
@@ -167,22 +182,22 @@ def _segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Seg
     unit = loss_every if 0 < loss_every <= iterations else 1
     each = -(-iterations // (parts * unit)) * unit
     counts = [min(each, iterations - begin) for begin in range(0, iterations, each)]
-    return tuple(Segment(iterations=count, slots=count + _spares(count, rejected)) for count in counts)
+    return tuple(Segment(iterations=count, slots=count + spares(count, rejected)) for count in counts)
 
 
-def _spares(iterations: int, rejected: Fraction) -> int:
+def spares(iterations: int, rejected: Fraction) -> int:
     """The fewest slots beside the iterations' that do not suffice with probability 2**-20 (Poisson's tail)."""
     mean = Decimal(iterations * rejected.numerator) / rejected.denominator
-    term, spares = (-mean).exp(), 0
+    term, count = (-mean).exp(), 0
     left = 1 - term
     while left > Decimal(1) / (1 << SPARES_BITS):
-        spares += 1
-        term = term * mean / spares
+        count += 1
+        term = term * mean / count
         left -= term
-    return spares
+    return count
 
 
-def _rung(period: int, harmonics: int) -> Rung:
+def rung(period: int, harmonics: int) -> Rung:
     constant, softplus = fourier.softplus_coefficients(period, harmonics)
     return Rung(
         period=period,

@@ -49,6 +49,19 @@ def softplus_coefficients(period: int, harmonics: int) -> tuple[int, tuple[int, 
     return _scaled(constant), tuple(-_scaled(wave) for wave in waves)
 
 
+def density_coefficients(period: int, harmonics: int) -> tuple[int, ...]:
+    """Of the odd cosines of p (1 - p), the sigmoid's derivative, at scale 2**COEFFICIENT_BITS."""
+    with localcontext(_CONTEXT):
+        return tuple(map(_scaled, _slopes(period, harmonics)))
+
+
+def density_floor(period: int, harmonics: int) -> int:
+    """No less than the cosines left out can take from p (1 - p), at scale 2**COEFFICIENT_BITS: added, it bounds it."""
+    with localcontext(_CONTEXT):
+        first, second = _slopes(period, harmonics + 2)[-2:]
+        return _scaled(first / (1 - second / first))
+
+
 def bound(period: int) -> int:
     """The greatest |z| that the period is made for."""
     return period // 2 - MARGIN
@@ -71,6 +84,12 @@ def _betas(period: int, harmonics: int) -> list[Decimal]:
     with localcontext(_CONTEXT):
         rate = 2 * _PI * _PI / period
         return [(8 * _PI / period) / ((rate * k).exp() - (-rate * k).exp()) for k in _odd(harmonics)]
+
+
+def _slopes(period: int, harmonics: int) -> list[Decimal]:
+    with localcontext(_CONTEXT):
+        betas = _betas(period, harmonics)
+        return [beta * 2 * _PI * k / period for k, beta in zip(_odd(harmonics), betas, strict=True)]
 
 
 def _scaled(value: Decimal) -> int:

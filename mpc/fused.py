@@ -1,4 +1,4 @@
-"""Logistic regression in three rounds an iteration: slots, reports and range guards of one run."""
+"""Logistic regression, a gradient in three rounds: slots, refreshes, reports and range guards of one run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 from mpc import guard
 from mpc.blocks import Table, mask_table
-from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, RangeExceeded
 from mpc.keys import TOTALS
-from mpc.layouts import Arrays, Kind, items, layout, tuple_number
+from mpc.layouts import Arrays, Kind, items, layout, opening_items, tuple_number
 from mpc.models.logistic import Angles, LabelTotals, total_loss
+from mpc.newton import Refresh
 from mpc.openings import Slot, Truncated, first_accepted
-from mpc.program import LOSS_BITS, Fused, Rung, Segment
+from mpc.program import LOSS_BITS, FirstOrder, Fused, Newton, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor
-from mpc.solvers import Nesterov
+from mpc.solvers import LaggedNewton, Nesterov
+from mpc.symmetric import packed_size
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,12 +33,23 @@ class Scores:
     w: Truncated
     z: ArithmeticSharedTensor
     angles: Angles
-    labels_low: Words
+    labels_low: Words | None
 
     def loss(self, rank: int, totals: LabelTotals) -> ArithmeticSharedTensor:
         """The summed loss, scale 2**LOSS_BITS. No round."""
+        if self.labels_low is None:
+            raise EngineError("this program discloses no loss")
         label_scores = totals.dot(rank, self.w.delta, self.w.low, self.labels_low)
         return total_loss(self.angles.loss(rank, self.z), label_scores)
+
+
+@dataclass(frozen=True, repr=False)
+class Step:
+    """A slot whose gradient is there."""
+
+    slot: Slot
+    scores: Scores
+    gradient: ArithmeticSharedTensor
 
 
 @dataclass
@@ -48,11 +60,13 @@ class Run:
     runtime: Runtime
     table: Table
     totals: LabelTotals | None
-    solver: Nesterov
+    solver: Nesterov | LaggedNewton
     rung: Rung
+    step: Step | None = field(default=None, repr=False)
+    refresh: Refresh | None = field(default=None, repr=False)
     due: deque[Scores] = field(default_factory=deque, repr=False)  # whose losses are still to be reported
     losses: list[float] = field(default_factory=list)  # of the passes that count
-    phase: int = 1
+    phase: int = 0
     place: int = 0
     passed: int = 0  # iterations of the segments before
 
@@ -61,6 +75,11 @@ class Run:
         number = tuple_number(self.phase, self.place)
         self.place += 1
         return self.runtime.provider.ahead(number, layout(self.program, self.rung, kind))
+
+    def matrix_mask(self) -> Words:
+        """This party's share of the mask that goes with the tuple taken last, of a symmetric matrix."""
+        stream = self.runtime.keys.dealt.matrices.open(tuple_number(self.phase, self.place - 1))
+        return stream.words((packed_size(self.program.width),))
 
 
 def run(
@@ -71,8 +90,13 @@ def run(
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
     table, label_mask = mask_table(program, runtime.keys, block, labels)
-    totals = _label_totals(program, runtime, table, label_mask) if program.loss_every else None
-    state = Run(program, runtime, table, totals, Nesterov.start(program), program.ladder[0])
+    state = Run(program, runtime, table, None, _solver(program), program.ladder[0])
+    for kind in opening_items(program):
+        if kind == "labels":
+            state.totals = _label_totals(state, label_mask)
+        else:
+            _refresh(state, kind)
+    state.phase, state.place = 1, 0
     ladder = list(program.ladder[1:])
     weights = words(state.solver.iterate())
     for segment in program.segments:
@@ -96,14 +120,20 @@ def run(
     return weights, state.losses
 
 
-def _label_totals(program: Fused, runtime: Runtime, table: Table, label_mask: Words | None) -> LabelTotals:
+def _solver(program: Fused) -> Nesterov | LaggedNewton:
+    if isinstance(program, Newton):
+        return LaggedNewton.start(program)
+    if isinstance(program, FirstOrder):
+        return Nesterov.start(program)
+    raise EngineError("no solver stands for this program")
+
+
+def _label_totals(state: Run, label_mask: Words | None) -> LabelTotals:
     """Cost: 1 round, 8 d bytes to each peer."""
-    _, values = runtime.provider.ahead(tuple_number(0, 0), layout(program, program.ladder[0], "labels"))
-    mask = runtime.keys.dealt.table.open(TOTALS).words((program.width,))
-    communicator = ChannelCommunicator.get()
-    with communicator.masked():
-        epsilon = communicator.open_sum("labels", words(table.label_totals(label_mask, values["table_labels"])) - mask)
-    return LabelTotals(np.asarray(epsilon), mask)
+    _, values = state.take("labels")
+    mask = state.runtime.keys.dealt.table.open(TOTALS).words((state.program.width,))
+    totals = Slot().whole("labels", state.table.label_totals(label_mask, values["table_labels"]), mask)
+    return LabelTotals(totals.public, mask)
 
 
 def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
@@ -111,19 +141,24 @@ def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
     begin = state.solver.iteration
     slot = 0
     for kind in items(state.program, segment):
-        loss = None
         if kind == "slot":
-            _slot(state, begin, begin + segment.iterations)
+            state.step = _slot(state, begin + segment.iterations)
             slot += 1
+            if isinstance(state.solver, Nesterov):
+                _moved(state, begin, state.solver.stepped(state.step.gradient, state.step.scores.w.tensor()))
+            _tell(state, segment, slot, None)
+        elif kind == "advance":
+            _moved(state, begin, _advanced(state))
         elif kind == "report":
-            loss = _report(state)
-            state.losses.append(loss)
-        _tell(state, segment, slot, loss)
+            state.losses.append(_report(state))
+            _tell(state, segment, slot, state.losses[-1])
+        elif kind != "checkpoint":
+            _refresh(state, kind)
     return _checkpoint(state)
 
 
-def _slot(state: Run, begin: int, target: int) -> None:
-    """Three rounds; the state moves only if no opening was rejected. Spare slots are drained as void ones."""
+def _slot(state: Run, target: int) -> Step:
+    """A gradient in three rounds. Spare slots are drained as void ones."""
     program, rank = state.program, state.runtime.rank
     parts, values = state.take("slot")
     slot = Slot(void=state.solver.iteration == target)
@@ -137,12 +172,57 @@ def _slot(state: Run, begin: int, target: int) -> None:
     r = slot.truncating(
         "residuals", residuals, parts["noise"], values["noise_low"], program.residual_window, program.residual_shift
     )
-    following = state.solver.stepped(state.table.transposed_product(r, values["table_noise"]), w.tensor())
-    if slot.void:
+    scores = Scores(w, z, angles, values["labels_low"] if program.loss_every else None)
+    return Step(slot, scores, state.table.transposed_product(r, values["table_noise"]))
+
+
+def _advanced(state: Run) -> LaggedNewton:
+    """The step that a gradient leads to by the inverse in force. Cost: 1 round, 8 d bytes to each peer."""
+    program, solver, step = state.program, state.solver, state.step
+    if step is None or not isinstance(program, Newton) or not isinstance(solver, LaggedNewton):
+        raise EngineError("a Newton step came without a gradient")
+    parts, values = state.take("advance")
+    w = step.scores.w.tensor()
+    g = step.slot.truncating(
+        "gradient",
+        solver.gradient(step.gradient, w),
+        parts["mask"],
+        values["low"],
+        program.gradient_window,
+        program.gradient_shift,
+    )
+    return solver.stepped(g, values["inverse_low"], w)
+
+
+def _moved(state: Run, begin: int, following: Nesterov | LaggedNewton) -> None:
+    """The state moves only if no opening of the slot was rejected."""
+    every = state.program.loss_every
+    if state.step is None or state.step.slot.void:
         return
     state.solver = following
-    if program.loss_every and (following.iteration - begin) % program.loss_every == 0:
-        state.due.append(Scores(w, z, angles, values["labels_low"]))
+    if every and (following.iteration - begin) % every == 0:
+        state.due.append(state.step.scores)
+
+
+def _refresh(state: Run, kind: Kind) -> None:
+    """One item of what makes the inverse anew."""
+    program, solver = state.program, state.solver
+    if not isinstance(program, Newton) or not isinstance(solver, LaggedNewton):
+        raise EngineError(f"only Newton's method has items of kind '{kind}'")
+    taken = state.take(kind)
+    if kind == "gram":
+        state.refresh = Refresh.from_gram(program, state.table, taken[1])
+    elif kind == "density" and state.step is not None:
+        density, void = state.step.scores.angles.density(state.runtime.rank), state.step.slot.void
+        state.refresh = Refresh.from_density(program, state.table, density, taken, solver.inverse, void=void)
+    elif state.refresh is None:
+        raise EngineError(f"an item of kind '{kind}' came before any refresh")
+    elif kind == "information":
+        state.refresh.information(state.matrix_mask(), *taken)
+    elif kind == "step":
+        state.refresh.step(*taken)
+    else:
+        state.solver = solver.refreshed(state.refresh.inverse(state.matrix_mask(), *taken))
 
 
 def _report(state: Run) -> float:

@@ -28,6 +28,9 @@ class DealtStreams:
         self.tuples = Streams(key.derive("tuples"))  # of the on-demand lane, by number
         self.slots = Streams(key.derive("slots"))  # of the lane that runs ahead, by number
         self.table = Streams(key.derive("table"))  # masks of the table: TABLE, LABELS, TOTALS
+        self.matrices = Streams(
+            key.derive("matrices")
+        )  # masks that later tuples build on, by the opening tuple's number
 
     def __repr__(self) -> str:
         return "DealtStreams(redacted)"

@@ -8,18 +8,20 @@ rung of the range ladder, which the parties announce between phases; nothing els
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
 import numpy as np
 
-from mpc.program import TABLE_BITS, Fused, Rung, Segment
+from mpc.errors import EngineError
+from mpc.program import TABLE_BITS, Fused, Newton, Rung, Segment
 from mpc.randomness import Stream
-from mpc.ring import Words, dot, product, shifted, top32
+from mpc.ring import WORD_BITS, Words, dot, product, shifted, top32
+from mpc.symmetric import packed_size, unpacked
 
-Kind = Literal["labels", "slot", "report", "checkpoint"]
+Kind = Literal["labels", "slot", "report", "checkpoint", "gram", "density", "information", "step", "inverse", "advance"]
 Shape = tuple[int, ...]
 Arrays = dict[str, Words]
 PHASE_SHIFT = 32  # a tuple's number is its phase, then its place in it
@@ -59,9 +61,13 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
     The loss of an iteration is reported as many slots later as there are spare ones: by then it is there however many
     openings were rejected, and no report tells of one.
     """
-    found: list[Kind] = []
+    found: list[Kind] = []  # what a refresh consists of stands between a slot's gradient and its step
     for slot in range(1, segment.slots + 1):
         found.append("slot")
+        if isinstance(program, Newton):
+            if program.refreshes(slot):
+                found += ("density", *_inversion(program.refresh_steps))
+            found.append("advance")
         iteration = slot - segment.spares
         if program.loss_every and iteration > 0 and iteration % program.loss_every == 0:
             found.append("report")
@@ -70,11 +76,38 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
 
 def opening_items(program: Fused) -> tuple[Kind, ...]:
     """What precedes the first phase."""
-    return ("labels",) if program.loss_every else ()
+    found: list[Kind] = ["labels"] if program.loss_every else []
+    if isinstance(program, Newton):
+        found += ("gram", *_inversion(program.first_steps))
+    return tuple(found)
+
+
+def _inversion(steps: int) -> tuple[Kind, ...]:
+    step: Kind = "step"
+    return ("information", *(step,) * steps, "inverse")
+
+
+USES: Mapping[Kind, Kind] = {"step": "information", "advance": "inverse"}
+
+
+def used(program: Fused, kinds: Sequence[Kind], number: int) -> int | None:
+    """The tuple on whose matrix mask this one builds: the last of its kind before, if need be that of the start."""
+    here, wanted = place(number), USES.get(kinds[place(number)])
+    if wanted is None:
+        return None
+    for start, earlier in ((number - here, kinds[:here]), (0, opening_items(program))):
+        if wanted in earlier:
+            return start + len(earlier) - 1 - earlier[::-1].index(wanted)
+    raise EngineError(f"a program has '{kinds[here]}' before any '{wanted}'")
 
 
 def tuple_number(phase: int, place: int) -> int:
     return (phase << PHASE_SHIFT) + place
+
+
+def place(number: int) -> int:
+    """Of a tuple in its phase."""
+    return number & ((1 << PHASE_SHIFT) - 1)
 
 
 def corrected(number: int, world: int) -> int:
@@ -90,6 +123,8 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
         return Layout({"mask": (copies, 1)}, {"low": (copies, 1)})
     if kind == "checkpoint":
         return Layout({"mask": (copies, d)}, {"low": (copies, d), "table_low": (copies, m)})
+    if kind in MATRIX_KINDS:
+        return _matrix_layout(kind, m, d)
     values = {
         "low": (d,),
         "table_low": (m,),
@@ -103,6 +138,25 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
     return Layout({"mask": (d,), "turn": (m,), "noise": (m,)}, values)
 
 
+MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "inverse", "advance")
+
+
+def _matrix_layout(kind: Kind, m: int, d: int) -> Layout:
+    square, half = (d, d), (packed_size(d),)
+    layouts = {
+        "gram": Layout({}, {"table_table": square}),
+        "density": Layout({"mask": (m,), "scaled": (m, d)}, {"low": (m,), "low_table": (m, d), "table_scaled": square}),
+        "information": Layout({"mask": half}, {"low": half, "top": half}),
+        "inverse": Layout({"mask": half}, {"low": half, "top": half}),
+        "step": Layout(
+            {"inverse": half, "product": square},
+            {"inverse_low": half, "product_low": square, "information_inverse": square, "inverse_product": square},
+        ),
+        "advance": Layout({"mask": (d,)}, {"low": (d,), "inverse_low": (d,)}),
+    }
+    return layouts[kind]
+
+
 @dataclass(frozen=True)
 class Masks:
     """What the dealer holds for a whole session. Redacted in print."""
@@ -112,8 +166,10 @@ class Masks:
     totals: Words = field(repr=False)  # b_P, the mask of X^T y, (width,)
 
 
-def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks) -> Arrays:
-    """A tuple's values from the sums of its parts. The dealer alone computes this."""
+def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks, matrix: Words | None = None) -> Arrays:
+    """A tuple's values from the sums of its parts and of the matrix mask that it uses. The dealer alone does this."""
+    if isinstance(program, Newton) and kind in MATRIX_KINDS:
+        return _matrix_values(program, kind, parts, masks.table, matrix)
     if kind == "labels":
         found = product(masks.table.T, masks.labels)
         found[program.own(program.label_owner)] = 0  # the labels' owner needs no help with its own columns
@@ -136,6 +192,43 @@ def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks) 
     if program.loss_every:
         found_values["labels_low"] = dot(masks.totals, low)
     return found_values
+
+
+def _matrix_values(program: Newton, kind: Kind, parts: Arrays, table: Words, matrix: Words | None) -> Arrays:
+    if kind == "gram":
+        return {"table_table": _across_owners(program, product(np.ascontiguousarray(table.T), table))}
+    if kind == "density":
+        low = shifted(parts["mask"], program.density_shift)
+        scaled = product(np.ascontiguousarray(table.T), parts["scaled"])
+        return {"low": low, "low_table": low[:, None] * table, "table_scaled": scaled}
+    if kind == "step":
+        inverse_low = shifted(parts["inverse"], program.inverse_shift)
+        product_low = shifted(parts["product"], program.product_shift)
+        inverse = unpacked(inverse_low)
+        return {
+            "inverse_low": inverse_low,
+            "product_low": product_low,
+            "information_inverse": product(unpacked(_present(matrix)), inverse),
+            "inverse_product": product(inverse, product_low),
+        }
+    if kind == "advance":
+        low = shifted(parts["mask"], program.gradient_shift)
+        return {"low": low, "inverse_low": product(unpacked(_present(matrix)), low)}
+    shift = program.information_shift if kind == "information" else program.inverse_shift
+    return {"low": shifted(parts["mask"], shift), "top": shifted(parts["mask"], WORD_BITS - 1)}
+
+
+def _present(matrix: Words | None) -> Words:
+    if matrix is None:
+        raise EngineError("a tuple that builds on a matrix mask came without one")
+    return matrix
+
+
+def _across_owners(program: Fused, matrix: Words) -> Words:
+    """Zero between the columns of one owner, who needs no help there."""
+    for rank in range(program.world):
+        matrix[np.ix_(program.own(rank), program.own(rank))] = 0
+    return matrix
 
 
 def _turn_tables(turn: Words, rung: Rung) -> tuple[Words, Words]:

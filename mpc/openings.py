@@ -15,9 +15,23 @@ import numpy as np
 from mpc.communicator import ChannelCommunicator
 from mpc.errors import EngineError
 from mpc.frames import Array
-from mpc.ring import Words, any_below, shifted, top32
+from mpc.ring import WORD_BITS, Words, any_below, shifted, signed, top32
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
+
+HALF_BITS = 62  # what is rounded lies below 2**HALF_BITS either way
+
+
+@dataclass(frozen=True)
+class Masked:
+    """An opened value: a part that is public among the parties, and the shared rest that hides it."""
+
+    public: Words = field(repr=False)
+    rest: Words = field(repr=False)  # this party's share
+
+    def tensor(self) -> ArithmeticSharedTensor:
+        """The value, shared."""
+        return shared(self.rest + self.public if ChannelCommunicator.get().get_rank() == 0 else self.rest + 0)
 
 
 @dataclass(frozen=True)
@@ -27,12 +41,12 @@ class Truncated:
     delta: Words = field(repr=False)
     low: Words = field(repr=False)  # this party's share
 
+    def masked(self) -> Masked:
+        return Masked(self.delta, -self.low)
+
     def tensor(self) -> ArithmeticSharedTensor:
         """The truncated value, shared."""
-        share = -self.low
-        if ChannelCommunicator.get().get_rank() == 0:
-            share = share + self.delta
-        return shared(share)
+        return self.masked().tensor()
 
 
 class Slot:
@@ -55,6 +69,29 @@ class Slot:
         centred = self._open(name, words(x) + mask).view(np.int64) + np.int64(1 << (window - 1))
         self.void |= any_below(centred, window)
         return Truncated(_delta(centred, window, shift), low)
+
+    def whole(self, name: str, x: ArithmeticSharedTensor, mask: Words) -> Masked:
+        """Open x as it is, under a mask that fills the ring: never rejected.
+
+        Shapes: any.  Cost: 1 round, 8 bytes a word to each peer.  Reveals: nothing (masked).
+        """
+        return Masked(self._open(name, words(x) - mask).view(np.int64), mask)
+
+    def rounded(
+        self, name: str, x: ArithmeticSharedTensor, mask: Words, low: Words, top: Words, shift: int
+    ) -> ArithmeticSharedTensor:
+        """Shift x, shared, to the right: never rejected, but of no use as a factor without another opening.
+
+        Shapes: any.  Requires: |x| < 2**62, 1 <= shift <= 62.  Error: below 1 in the last place, unbiased.
+        Cost: 1 round, 8 bytes a word to each peer.  Reveals: nothing (masked).
+        With 0 <= x + 2**62 < 2**63, adding the mask wraps just where the mask's top bit is set and the sum's is not:
+        `low` and `top` are shares of the mask's upper bits and of its top bit.
+        """
+        opened = self._open(name, words(x) + mask).view(np.int64) + np.int64(1 << HALF_BITS)
+        share = (opened >= 0) * top * signed(1 << (WORD_BITS - shift)) - low
+        if ChannelCommunicator.get().get_rank() == 0:
+            share += shifted(opened, shift) - np.int64(1 << (HALF_BITS - shift))
+        return shared(share)
 
     def period(self, name: str, x: ArithmeticSharedTensor, turn: Words, modulus_bits: int) -> Words:
         """Open x - turn modulo 2**modulus_bits as a 32-bit fraction of it.

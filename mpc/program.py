@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mpc.errors import ProgramError
 
+DESCENT_ITERATIONS = 300  # of first-order solvers, unless the plan says otherwise
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
 
 LIMITS = (("max_iter", 1, 100_000), ("loss_every", 0, 100_000), ("clip_bits", 0, 8))
@@ -26,6 +27,9 @@ TABLE_BITS = 16  # of the dealer's sines and cosines
 LOSS_BITS = 34  # of the summed loss before it is truncated
 LOSS_LIMIT_BITS = 4  # a mean loss of 16 and more would wrap: such a run is worthless anyway
 LOSS_DIGITS = 14  # fractional bits of a disclosed mean loss
+DENSITY_BITS = 34  # of p (1 - p) before it is truncated
+ROW_BITS = 14  # of p (1 - p) once truncated: what scales the rows of the table
+INFORMATION_BITS = 2 * DATA_BITS + ROW_BITS  # of X^T S X before it is rounded
 
 
 class _Frozen(BaseModel):
@@ -43,12 +47,13 @@ class Spec(_Frozen):
     """What a program is derived from."""
 
     engine: Literal["fused", "reference"] = "fused"
+    solver: Literal["newton", "nesterov"] | None = None  # of the fused engine; None: newton where it can be computed
     rows: int  # training rows
     blocks: tuple[Block, ...]  # in order of rank, one a party
     label_owner: int
     C: str
     fit_intercept: bool
-    max_iter: int
+    max_iter: int | None = None  # None: what the solver needs by its rule
     loss_every: int
     clip_bits: int
 
@@ -120,6 +125,8 @@ class Rung(_Frozen):
     sigmoid: tuple[int, ...]
     softplus_constant: int
     softplus: tuple[int, ...]
+    density: tuple[int, ...] = ()  # of p (1 - p), for newton
+    density_floor: int = 0
 
     @property
     def bound(self) -> int:
@@ -147,16 +154,14 @@ class Segment(_Frozen):
 
 
 class Fused(_Common):
-    """The same descent in three rounds an iteration (mpc/README.md). Windows are the k of a truncating opening."""
+    """Gradients in three rounds (mpc/README.md). Windows are the k of a truncating opening."""
 
-    engine: Literal["fused"] = "fused"
     state_bits: int  # fractional bits of the iterate before truncation
     state_window: int
-    residual_unit: int  # what a residual of 1 is before truncation: step / rows at its scale
+    residual_unit: int  # what a residual of 1 is before truncation
     residual_window: int
     residual_shift: int
-    ridge: int  # the penalty's part of a step, at scale 2**(state_bits - ITERATE_BITS - MOMENTUM_BITS)
-    ridge_every: int  # it is applied every so many iterations: an integer that small steps leave exact
+    ridge: int  # what the truncated iterate is multiplied by for the penalty's part of a gradient
     loss_window: int
     loss_shift: int
     copies: int  # of an opening whose rejection must not matter, sent at once
@@ -200,15 +205,73 @@ class Fused(_Common):
         return tuple(found)
 
 
-Program: TypeAlias = Annotated[Fused | Reference, Field(discriminator="engine")]
+class FirstOrder(Fused):
+    """Nesterov's descent: the step, 1 / (curvature * rows), is part of the scales, so that the update is local."""
+
+    engine: Literal["fused"] = "fused"
+    ridge_every: int  # the penalty is applied every so many iterations: an integer that small steps leave exact
 
 
-def derive(spec: Spec) -> Fused | Reference:
+class Newton(Fused):
+    """Lagged Newton steps: gradients are multiplied by a shared inverse of the information matrix.
+
+    Matrices and gradients are sums over the rows divided by 2**mean_bits, a power of two just above the rows.
+    """
+
+    engine: Literal["newton"] = "newton"
+    mean_bits: int
+    gradient_window: int
+    gradient_shift: int
+    density_window: int
+    damping: int  # added to the diagonal of X^T S X at scale 2**INFORMATION_BITS, the penalty included
+    information_bits: int
+    inverse_bits: int
+    inverse_window: int
+    product_bits: int
+    product_window: int
+    start: int  # of the inverse's diagonal, at scale 2**(inverse_bits + product_bits + 1): one over a trace's bound
+    first_steps: int  # of Newton and Schulz's iteration from there, spare ones included
+    refresh_steps: int  # from half of the last inverse
+    refresh_every: int  # slots
+
+    @property
+    def density_shift(self) -> int:
+        """Surplus bits of p (1 - p)."""
+        return DENSITY_BITS - ROW_BITS
+
+    @property
+    def information_shift(self) -> int:
+        """From the sum X^T S X to its mean."""
+        return INFORMATION_BITS + self.mean_bits - self.information_bits
+
+    @property
+    def inverse_shift(self) -> int:
+        """Surplus bits of twice V (2 - H V)."""
+        return self.product_bits + 1
+
+    @property
+    def product_shift(self) -> int:
+        """Surplus bits of H V."""
+        return self.information_bits + self.inverse_bits - self.product_bits
+
+    def refreshes(self, slot: int) -> bool:
+        """Whether the inverse is made anew in this slot of a segment. Slots count from 1."""
+        return slot > 1 and (slot - 1) % self.refresh_every == 0
+
+
+Program: TypeAlias = Annotated[FirstOrder | Newton | Reference, Field(discriminator="engine")]
+
+
+def derive(spec: Spec) -> FirstOrder | Newton | Reference:
     """The program that follows from these facts. Raises: ProgramError for what can't be computed."""
-    from mpc import derivation
+    from mpc import derivation, newton_derivation
 
     _check(spec)
-    return derivation.reference(spec) if spec.engine == "reference" else derivation.fused(spec)
+    if spec.engine == "reference":
+        return derivation.reference(spec, spec.max_iter or DESCENT_ITERATIONS)
+    if newton_derivation.suits(spec):
+        return newton_derivation.newton(spec, spec.max_iter or newton_derivation.iterations(spec))
+    return derivation.first_order(spec, spec.max_iter or DESCENT_ITERATIONS)
 
 
 def _check(spec: Spec) -> None:
@@ -224,7 +287,7 @@ def _check(spec: Spec) -> None:
             f"{spec.rows} rows x {columns} columns are more than {MAX_CELLS} cells", action="use fewer rows or columns"
         )
     for name, least, most in LIMITS:
-        if not least <= (found := getattr(spec, name)) <= most:
+        if (found := getattr(spec, name)) is not None and not least <= found <= most:
             raise ProgramError(f"{name}={found} lies outside {least} to {most}", action=f"choose a {name} within")
     if not Decimal("0.0001") <= inverse_strength(spec) <= Decimal(100_000):
         raise ProgramError(f"C={spec.C} lies outside 0.0001 to 100000", action="choose a C within")

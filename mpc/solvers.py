@@ -1,49 +1,104 @@
-"""First-order solvers on shares. Lagged Newton will stand beside Nesterov here."""
+"""How an iterate moves: Nesterov's descent, and Newton steps with a lagged inverse. All of it is local."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from mpc.program import ITERATE_BITS, MOMENTUM_BITS, Fused
+from mpc.errors import EngineError
+from mpc.matrices import shared_product
+from mpc.openings import Masked, Truncated
+from mpc.program import ITERATE_BITS, MOMENTUM_BITS, FirstOrder, Fused, Newton
 from mpc.ring import Words
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 
 
 @dataclass(frozen=True, repr=False)
-class Nesterov:
-    """Nesterov's method with momentum t / (t + 3), on a look-ahead a_t at scale 2**state_bits.
+class _Iterate:
+    """A look-ahead a_t at scale 2**state_bits, from which steps s_t are taken.
 
-    With x_(t+1) = a_t - s g_t and a_(t+1) = x_(t+1) + mu_t (x_(t+1) - x_t),
-    a_(t+1) = a_t - (1 + mu_t) s g_t + mu_t s g_(t-1) + mu_t (a_t - a_(t-1)); the last difference is taken of the
+    With x_(t+1) = a_t - s_t and a_(t+1) = x_(t+1) + mu_t (x_(t+1) - x_t),
+    a_(t+1) = a_t - (1 + mu_t) s_t + mu_t s_(t-1) + mu_t (a_t - a_(t-1)); the last difference is taken of the
     truncated iterates, so that everything is an integer multiple of a share and no round is spent.
     """
 
-    program: Fused
     iteration: int
     ahead: Words  # a_t
-    step: Words  # s g_(t-1), scale 2**(state_bits - MOMENTUM_BITS)
+    step: Words  # s_(t-1), scale 2**(state_bits - MOMENTUM_BITS)
     truncated: Words  # a_(t-1), scale 2**ITERATE_BITS
-
-    @classmethod
-    def start(cls, program: Fused) -> Nesterov:
-        zero = np.zeros(program.width, dtype=np.int64)
-        return cls(program, 0, zero, zero, zero)
 
     def iterate(self) -> ArithmeticSharedTensor:
         """Where the next gradient is to be taken; after the last step, the result."""
         return shared(self.ahead)
 
+    def _moved(self, program: Fused, step: Words, truncated: Words, momentum: int) -> Self:
+        momentum = 0 if self.iteration + 1 == program.max_iter else momentum
+        lift = program.state_bits - ITERATE_BITS - MOMENTUM_BITS
+        moved = (truncated - self.truncated) * np.int64(momentum << lift)
+        ahead = self.ahead - step * np.int64((1 << MOMENTUM_BITS) + momentum) + self.step * np.int64(momentum) + moved
+        return replace(self, iteration=self.iteration + 1, ahead=ahead, step=step, truncated=truncated)
+
+
+def _penalised(program: Fused, gradient: ArithmeticSharedTensor, here: Words) -> Words:
+    """The data's part of a gradient and the penalty's, which leaves the intercept alone."""
+    found = words(gradient).copy()
+    found[: program.columns] += here[: program.columns] * np.int64(program.ridge)
+    return found
+
+
+@dataclass(frozen=True, repr=False)
+class Nesterov(_Iterate):
+    """Nesterov's method with momentum t / (t + 3). The step's length is in the gradient's scale."""
+
+    program: FirstOrder
+
+    @classmethod
+    def start(cls, program: FirstOrder) -> Nesterov:
+        zero = np.zeros(program.width, dtype=np.int64)
+        return cls(0, zero, zero, zero, program)
+
     def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Nesterov:
         """After one step. `gradient` is of the data's part: X^T r for a truncated r, `truncated` the iterate itself."""
-        program, t = self.program, self.iteration
-        step, here = words(gradient).copy(), words(truncated)
-        if t % program.ridge_every == 0:
-            step[: program.columns] += here[: program.columns] * np.int64(program.ridge)  # never the intercept
-        momentum = 0 if t + 1 == program.max_iter else (t << MOMENTUM_BITS) // (t + 3)
-        lift = program.state_bits - ITERATE_BITS - MOMENTUM_BITS
-        moved = (here - self.truncated) * np.int64(momentum << lift)
-        ahead = self.ahead - step * np.int64((1 << MOMENTUM_BITS) + momentum) + self.step * np.int64(momentum) + moved
-        return replace(self, iteration=t + 1, ahead=ahead, step=step, truncated=here)
+        program, t, here = self.program, self.iteration, words(truncated)
+        step = _penalised(program, gradient, here) if t % program.ridge_every == 0 else words(gradient).copy()
+        return self._moved(program, step, here, (t << MOMENTUM_BITS) // (t + 3))
+
+
+@dataclass(frozen=True, repr=False)
+class Inverse:
+    """The inverse V of the information matrix: shares of its upper half, and the whole opened under a mask."""
+
+    packed: Words  # scale 2**inverse_bits
+    opened: Masked  # (d, d)
+
+
+@dataclass(frozen=True, repr=False)
+class LaggedNewton(_Iterate):
+    """Steps V g with the last inverse, and momentum that ramps to a half to make up for its age."""
+
+    program: Newton
+    inverse: Inverse | None = None
+    age: int = 0  # iterations since the inverse was made
+
+    @classmethod
+    def start(cls, program: Newton) -> LaggedNewton:
+        zero = np.zeros(program.width, dtype=np.int64)
+        return cls(0, zero, zero, zero, program)
+
+    def refreshed(self, inverse: Inverse) -> LaggedNewton:
+        return replace(self, inverse=inverse, age=0)
+
+    def gradient(self, of_data: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+        """The whole gradient, a sum over the rows. `of_data` is X^T r for a truncated r."""
+        return shared(_penalised(self.program, of_data, words(truncated)))
+
+    def stepped(self, gradient: Truncated, inverse_low: Words, truncated: ArithmeticSharedTensor) -> LaggedNewton:
+        """After the step V g. `inverse_low` is a share of the product of their masks."""
+        if self.inverse is None:
+            raise EngineError("a Newton step came before any inverse")
+        step = shared_product(self.inverse.opened, gradient.masked(), -inverse_low)
+        momentum = min(self.age << MOMENTUM_BITS, (self.age + 3) << (MOMENTUM_BITS - 1)) // (self.age + 3)
+        return replace(self._moved(self.program, words(step), words(truncated), momentum), age=self.age + 1)

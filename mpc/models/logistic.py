@@ -12,7 +12,7 @@ import numpy as np
 
 from mpc.fourier import COEFFICIENT_BITS, turns, waves
 from mpc.layouts import Arrays
-from mpc.program import LOSS_BITS, SCORE_BITS, TABLE_BITS, Fused, Rung
+from mpc.program import DENSITY_BITS, LOSS_BITS, SCORE_BITS, TABLE_BITS, Fused, Rung
 from mpc.ring import Words, dot, signed
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
@@ -37,6 +37,17 @@ class Angles:
             share += np.int64(program.residual_unit // 2)
         if labels is not None:
             share -= labels * np.int64(program.residual_unit)
+        return shared(share)
+
+    def density(self, rank: int) -> ArithmeticSharedTensor:
+        """The variance p (1 - p), and the floor that keeps it an upper bound.
+
+        Shapes: -> (m,), scale 2**DENSITY_BITS. No round.
+        Error: below the floor, and K * 2**-TABLE_BITS at most from the tables.
+        """
+        share = self._even(self._rung.density, COEFFICIENT_BITS + TABLE_BITS - DENSITY_BITS)
+        if rank == 0:
+            share += np.int64(self._rung.density_floor >> (COEFFICIENT_BITS - DENSITY_BITS))
         return shared(share)
 
     def loss(self, rank: int, z: ArithmeticSharedTensor) -> Words:

@@ -1,0 +1,119 @@
+"""The shared inverse of the information matrix: X^T S X / m from one opened S, inverted by Newton and Schulz.
+
+Once an opening is rejected the rest is sent as fresh random words, and the inverse that was there before stays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpc.blocks import Table
+from mpc.communicator import ChannelCommunicator
+from mpc.errors import EngineError
+from mpc.layouts import Arrays
+from mpc.matrices import shared_product
+from mpc.openings import Masked, Slot
+from mpc.program import ROW_BITS, Newton
+from mpc.ring import Words, signed
+from mpc.shares import shared, words
+from mpc.shim import ArithmeticSharedTensor
+from mpc.solvers import Inverse
+from mpc.symmetric import packed, unpacked
+
+
+class Refresh:
+    """One inverse in the making: `information`, then `step` as often as the program says, then `inverse`."""
+
+    def __init__(self, program: Newton, total: ArithmeticSharedTensor, slot: Slot, before: Inverse | None) -> None:
+        """`total` is X^T S X at scale 2**INFORMATION_BITS; `before` the inverse to start from, None for the first."""
+        self._program, self._total, self._slot, self._before = program, total, slot, before
+        self._information: Masked | None = None
+        self._estimate = _start(program) if before is None else before.packed << program.product_bits
+
+    @classmethod
+    def from_gram(cls, program: Newton, table: Table, values: Arrays) -> Refresh:
+        """At weights zero, where p (1 - p) is a quarter. No round."""
+        gram = words(table.gram(values["table_table"]))
+        return cls(program, shared(gram << (ROW_BITS - 2)), Slot(), None)
+
+    @classmethod
+    def from_density(
+        cls,
+        program: Newton,
+        table: Table,
+        density: ArithmeticSharedTensor,
+        tuple_: tuple[Arrays, Arrays],
+        before: Inverse | None,
+        *,
+        void: bool,
+    ) -> Refresh:
+        """At p (1 - p) = density. Cost: 2 rounds, 8 m and 8 m d bytes to each peer."""
+        (parts, values), slot = tuple_, Slot(void=void)
+        s = slot.truncating(
+            "density", density, parts["mask"], values["low"], program.density_window, program.density_shift
+        )
+        rows = slot.whole("rows", table.scaled(s, values["low_table"]), parts["scaled"])
+        return cls(program, table.transposed_matrix(rows, values["table_scaled"]), slot, before)
+
+    def information(self, mask: Words, parts: Arrays, values: Arrays) -> None:
+        """Damp, round and open H. Cost: 2 rounds, 4 d (d + 1) bytes to each peer in each."""
+        program, share = self._program, words(self._total).copy()
+        if ChannelCommunicator.get().get_rank() == 0:
+            share[np.diag_indices(len(share))] += signed(program.damping)
+        self._information = _unpacked(
+            self._opened("information", packed(share), mask, parts, values, program.information_shift)[1]
+        )
+
+    def step(self, parts: Arrays, values: Arrays) -> None:
+        """V becomes V (2 - H V), and symmetric again. Cost: 2 rounds, 4 d (d + 1) and 8 d d bytes to each peer.
+
+        A rejected step leaves V as it is.
+        """
+        program, slot = self._program, Slot(void=self._slot.void)
+        V = slot.truncating(
+            "inverse", shared(self._estimate), parts["inverse"], values["inverse_low"], *self._inverse_scales
+        )
+        whole = _unpacked(V.masked())
+        HV = shared_product(self._present, whole, -values["information_inverse"])
+        T = slot.truncating(
+            "product", HV, parts["product"], values["product_low"], program.product_window, program.product_shift
+        )
+        VHV = shared_product(whole, T.masked(), values["inverse_product"])
+        if not slot.void:
+            following = (words(whole.tensor()) << (program.product_bits + 1)) - words(VHV)
+            self._estimate = packed(following + following.T)
+
+    def inverse(self, mask: Words, parts: Arrays, values: Arrays) -> Inverse:
+        """Round and open V. Cost: 2 rounds, 4 d (d + 1) bytes to each peer in each."""
+        share, opened = self._opened("inverse", self._estimate, mask, parts, values, self._program.inverse_shift)
+        return Inverse(share, _unpacked(opened))
+
+    @property
+    def _inverse_scales(self) -> tuple[int, int]:
+        return self._program.inverse_window, self._program.inverse_shift
+
+    @property
+    def _present(self) -> Masked:
+        if self._information is None:
+            raise EngineError("a step came before its information matrix")
+        return self._information
+
+    def _opened(
+        self, name: str, share: Words, mask: Words, parts: Arrays, values: Arrays, shift: int
+    ) -> tuple[Words, Masked]:
+        rounded = words(self._slot.rounded(name, shared(share), parts["mask"], values["low"], values["top"], shift))
+        if self._slot.void and self._before is not None:
+            rounded = self._before.packed
+        return rounded, Slot().whole(name, shared(rounded), mask)
+
+
+def _start(program: Newton) -> Words:
+    """The identity over a bound on the trace: public, so the lowest rank holds it."""
+    found = np.zeros((program.width, program.width), dtype=np.int64)
+    if ChannelCommunicator.get().get_rank() == 0:
+        np.fill_diagonal(found, program.start)
+    return packed(found)
+
+
+def _unpacked(opened: Masked) -> Masked:
+    return Masked(unpacked(opened.public), unpacked(opened.rest))

@@ -1,0 +1,270 @@
+"""The Newton program: derived within its bounds, right against scikit-learn, its cost as quoted, rejections unseen."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from mpc import costs, fourier
+from mpc.errors import ProgramError, RangeExceeded
+from mpc.frames import HEADER_BYTES, decode_header
+from mpc.layouts import items, opening_items, tuple_number, used
+from mpc.newton_derivation import MOST_ITERATIONS
+from mpc.program import Block, FirstOrder, Newton, Segment, derive
+from mpc.simulation import Simulation, Wire
+from mpc.training import train
+from tests.contracts.played import even_blocks, make_spec
+
+RING_BITS = 64
+
+
+def newton_spec(X, world=2, **changes):
+    return make_spec(rows=len(X), blocks=even_blocks(X.shape[1], world), solver="newton", **changes)
+
+
+def run(program, X, y, wire=None):
+    """Train in a simulation. Returns the weights, the intercept last, each party's fit and the simulation."""
+    cuts = np.cumsum([block.columns for block in program.blocks])[:-1]
+    parts = [np.ascontiguousarray(part) for part in np.split(X, cuts, axis=1)]
+    simulation = Simulation(program, wire=wire)
+
+    def party(runtime):
+        labels = y if runtime.rank == program.label_owner else None
+        return train(program, parts[runtime.rank], labels, runtime)
+
+    fits = simulation.run(party)
+    intercept = fits[program.label_owner].intercept
+    weights = np.concatenate([fit.coefficients for fit in fits])
+    return np.append(weights, 0.0 if intercept is None else intercept), fits, simulation
+
+
+def pooled(X, y, C=1.0, **options):
+    model = LogisticRegression(C=C, tol=1e-10, max_iter=20_000, **options).fit(X, y)
+    return np.append(model.coef_[0], model.intercept_ if model.fit_intercept else 0.0)
+
+
+def probabilities(X, weights):
+    return 1 / (1 + np.exp(-(X @ weights[:-1] + weights[-1])))
+
+
+@cache
+def cancer():
+    X, y = load_breast_cancer(return_X_y=True)
+    return StandardScaler().fit_transform(X).clip(-32, 32), y.astype(np.int64)
+
+
+@cache
+def small(rows=160, columns=5, seed=0):
+    generator = np.random.default_rng(seed)
+    X = StandardScaler().fit_transform(generator.normal(size=(rows, columns)) @ generator.normal(size=(columns,) * 2))
+    y = (X @ generator.normal(size=columns) + generator.logistic(size=rows) > 0.3).astype(np.int64)
+    return X, y
+
+
+def assert_close(weights, X, y, C=1.0, **options):
+    best = pooled(X, y, C, **options)
+    assert np.linalg.norm(weights - best) < 5e-3 * np.linalg.norm(best)
+    assert np.abs(probabilities(X, weights) - probabilities(X, best)).max() < 2e-3
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_it_finds_the_pooled_optimum(world, intercept):
+    """However the columns are divided, coefficients are those of scikit-learn on the pooled table."""
+    X, y = small()
+    weights, _, _ = run(derive(newton_spec(X, world, fit_intercept=intercept, label_owner=world - 1)), X, y)
+    assert_close(weights, X, y, fit_intercept=intercept)
+
+
+@pytest.mark.parametrize("columns", [(5, 0), (0, 5), (1, 3, 1)])
+def test_a_party_may_bring_no_column(columns):
+    """Blocks of any width, empty ones included, make the same model."""
+    X, y = small()
+    blocks = tuple(Block(owner=rank, columns=count) for rank, count in enumerate(columns))
+    weights, _, _ = run(derive(make_spec(rows=len(X), blocks=blocks, solver="newton")), X, y)
+    assert_close(weights, X, y)
+
+
+@pytest.mark.parametrize("C", ["0.01", "1.0", "37.5"])
+def test_the_penalty_is_exactly_the_stated_one(C):
+    """The objective is scikit-learn's at any C: what multiplies the penalty loses no digits of it."""
+    X, y = small()
+    weights, _, _ = run(derive(newton_spec(X, C=C)), X, y)
+    assert_close(weights, X, y, float(C))
+
+
+@pytest.mark.parametrize(("C", "limit"), [("1.0", 2e-3), ("100", 3e-3)])
+def test_breast_cancer_within_the_promised_tolerance(C, limit):
+    """A nearly separable table: the range ladder is climbed, and the optimum reached by the planned iterations."""
+    X, y = cancer()
+    weights, _, _ = run(derive(newton_spec(X, C=C)), X, y)
+    best = pooled(X, y, float(C))
+    assert np.linalg.norm(weights - best) < 5e-3 * np.linalg.norm(best)
+    assert np.abs(probabilities(X, weights) - probabilities(X, best)).max() < limit
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("loss_every", [0, 4])
+def test_a_run_costs_what_was_quoted(world, loss_every):
+    """Rounds, each party's bytes and the dealer's are those of the quote, to the byte."""
+    X, y = small()
+    program = derive(newton_spec(X, world, loss_every=loss_every))
+    _, fits, simulation = run(program, X, y)
+    quote = costs.quote(program)
+    assert {fit.rounds for fit in fits} == {quote.rounds}
+    assert tuple(fit.bytes_sent for fit in fits) == quote.bytes_sent
+    assert simulation.dealing.bytes_sent == quote.dealer_bytes
+
+
+def test_a_climb_of_the_ladder_costs_what_was_quoted():
+    """A pass outside the first rung's range is repeated on the next, from the start and the first inverse."""
+    X, y = cancer()
+    program = derive(newton_spec(X, C="100"))
+    _, fits, simulation = run(program, X, y)
+    quotes = [costs.quote(program, list(range(top + 1))) for top in (1, 2)]
+    assert fits[0].rounds in [quote.rounds for quote in quotes]
+    quote = next(quote for quote in quotes if quote.rounds == fits[0].rounds)
+    assert tuple(fit.bytes_sent for fit in fits) == quote.bytes_sent
+    assert simulation.dealing.bytes_sent == quote.dealer_bytes
+
+
+def test_separable_data_ends_with_a_clear_error():
+    """When even the last rung is too narrow, the run ends and says what to do."""
+    X = StandardScaler().fit_transform(np.linspace(-1, 1, 40)[:, None] ** 3 + [[0.0, 0.0]])
+    y = (np.arange(40) >= 20).astype(np.int64)
+    program = derive(newton_spec(X, C="100000"))
+    narrow = program.model_copy(update={"ladder": (program.ladder[0].model_copy(update={"period": 32}),)})
+    with pytest.raises(RangeExceeded, match="smaller C"):
+        run(narrow, X, y)
+
+
+@pytest.mark.parametrize("changes", [{"density_window": 62}, {"inverse_window": 57}])
+def test_rejections_are_seen_by_nobody(changes):
+    """With every refresh or many steps rejected, rounds and bytes are the same and the optimum is still reached."""
+    X, y = small()
+    program = derive(newton_spec(X, max_iter=40)).model_copy(update=changes)
+    weights, fits, simulation = run(program, X, y)
+    progress = [(each.iteration, each.rounds) for each in simulation.progress]
+    _, _, plain = run(derive(newton_spec(X, max_iter=40)), X, y)
+    assert progress == [(each.iteration, each.rounds) for each in plain.progress]
+    assert fits[0].bytes_sent == costs.quote(program).bytes_sent[0]
+    assert simulation.dealing.bytes_sent == plain.dealing.bytes_sent
+    assert_close(weights, X, y)
+
+
+def test_losses_fall_to_the_pooled_one():
+    """What is disclosed of the loss is the mean training loss of its iteration."""
+    X, y = small()
+    _, fits, _ = run(derive(newton_spec(X, loss_every=1)), X, y)
+    p = probabilities(X, pooled(X, y))
+    best = -np.mean(np.where(y == 1, np.log(p), np.log(1 - p)))
+    assert {fit.losses for fit in fits} == {fits[0].losses}
+    assert len(fits[0].losses) == fits[0].iterations
+    assert abs(fits[0].losses[0] - np.log(2)) < 1e-3
+    assert abs(fits[0].losses[-1] - best) < 1e-3
+
+
+def test_opened_words_are_uniform():
+    """Every word that a party sends to open a matrix, a density or scaled rows looks drawn from the whole ring."""
+    seen = {}
+
+    def tap(frame):
+        header = decode_header(frame[:HEADER_BYTES])
+        if header.dtype == "i8":
+            seen.setdefault(header.name, []).append(np.frombuffer(frame[HEADER_BYTES:], dtype="<u8"))
+
+    X, y = small()
+    run(derive(newton_spec(X)), X, y, Wire(between_parties=tap))
+    for name in ("density", "rows", "information", "inverse", "product", "gradient"):
+        found = np.concatenate(seen[name])
+        for bit in range(RING_BITS):
+            share = np.mean((found >> np.uint64(bit)) & np.uint64(1))
+            assert abs(share - 0.5) < 6 * 0.5 / np.sqrt(found.size), (name, bit)
+
+
+SHAPES = st.tuples(st.integers(8, 1 << 21), st.integers(2, 256), st.sampled_from(["0.01", "1.0", "100"]))
+
+
+@given(SHAPES)
+@settings(deadline=None, max_examples=60)
+def test_derived_windows_hold_their_headroom(shape):
+    """Whatever is derived keeps every opening below the ring and its rejections rare, or is refused with a reason."""
+    rows, columns, C = shape
+    try:
+        program = derive(make_spec(rows=rows, blocks=even_blocks(columns, 2), C=C, solver="newton"))
+    except ProgramError as refusal:
+        assert refusal.action  # noqa: PT017 - a refusal is right as well
+        return
+    d, half = program.width, program.width * (program.width + 1) // 2
+    slot = ((program.state_window, d), (program.residual_window, rows), (program.gradient_window, d))
+    step = ((program.inverse_window, half), (program.product_window, d * d))
+    assert sum(entries * 2.0 ** (window - RING_BITS) for window, entries in slot) < 0.012
+    assert sum(entries * 2.0 ** (window - RING_BITS) for window, entries in step) < 0.04
+    shifts = (program.gradient_shift, program.information_shift, program.product_shift, program.residual_shift)
+    assert min(shifts) >= 1
+    assert program.gradient_shift < program.gradient_window
+    assert program.information_shift <= 62
+    assert type(program).model_validate_json(program.model_dump_json()) == program
+
+
+def test_the_solver_follows_from_the_facts():
+    """Newton unless it is too large, too many iterations are asked for, or the plan says otherwise."""
+    wide = {"rows": 5000, "blocks": even_blocks(400, 2)}
+    assert isinstance(derive(make_spec()), Newton)
+    assert derive(make_spec()).max_iter == 15
+    assert derive(make_spec(C="100")).max_iter == 25
+    assert isinstance(derive(make_spec(solver="nesterov")), FirstOrder)
+    assert isinstance(derive(make_spec(max_iter=MOST_ITERATIONS + 1)), FirstOrder)
+    assert derive(make_spec(**wide)).max_iter == 300
+    for refused in ({"max_iter": MOST_ITERATIONS + 1}, wide):
+        with pytest.raises(ProgramError, match="Newton"):
+            derive(make_spec(solver="newton", **refused))
+
+
+def test_each_tuple_builds_on_the_last_matrix_of_its_phase():
+    """Steps use the information matrix before them, advances the inverse before them, at first that of the start."""
+    program = derive(make_spec(loss_every=3))
+    kinds = items(program, program.segments[0])
+    start = opening_items(program)
+    for phase, listed in ((0, start), (1, kinds), (2, kinds)):
+        latest = {"information": None, "inverse": start.index("inverse") if phase else None}
+        for place, kind in enumerate(listed):
+            number = tuple_number(phase, place)
+            wanted = {"step": "information", "advance": "inverse"}.get(kind)
+            assert used(program, listed, number) == (None if wanted is None else latest[wanted])
+            if kind in latest:
+                latest[kind] = number
+
+
+def test_refreshes_follow_the_plan():
+    """The schedule holds one refresh every so many slots, between a slot's gradient and its step."""
+    program = derive(make_spec())
+    segment = Segment(iterations=8, slots=8)
+    kinds = items(program, segment)
+    assert kinds.count("slot") == kinds.count("advance") == 8
+    assert kinds.count("density") == 2  # in slots 4 and 7
+    assert kinds.count("step") == 2 * program.refresh_steps
+    for place, kind in enumerate(kinds):
+        if kind == "density":
+            assert kinds[place - 1] == "slot"
+
+
+@pytest.mark.parametrize(("period", "harmonics"), [(128, 32), (256, 64), (512, 128)])
+def test_the_density_and_its_floor(period, harmonics):
+    """The cosines give p (1 - p) to the stated floor, which keeps the sum an upper bound within the range."""
+    scale = 2.0**fourier.COEFFICIENT_BITS
+    z = np.linspace(-fourier.bound(period), fourier.bound(period), 4001)
+    k = np.arange(1, 2 * harmonics, 2)
+    found = np.cos(2 * np.pi * np.outer(z, k) / period) @ (
+        np.array(fourier.density_coefficients(period, harmonics)) / scale
+    )
+    p = 1 / (1 + np.exp(-z))
+    floor = fourier.density_floor(period, harmonics) / scale
+    neighbours = 2 * np.exp(-fourier.MARGIN)
+    assert 5e-5 < floor < 2e-4
+    assert np.abs(found - p * (1 - p)).max() < floor + neighbours
