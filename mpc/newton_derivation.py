@@ -50,9 +50,10 @@ WEIGHT_BITS = 6  # weights stay below 2**6
 RESIDUAL_BITS = 26  # of a truncated residual, or fewer
 RIDGE_LEAST = 16
 ITERATIONS = 15
-ITERATIONS_A_DECADE = 5  # weaker penalties let the optimum lie farther away
+ITERATIONS_A_DECADE = 10  # weaker penalties let the optimum lie farther away
 MOST_ITERATIONS = 100
 REFRESH_EVERY = 3
+REFRESHES = 5  # the first so many intervals; then the information matrix has settled
 REFRESH_STEPS = 7
 SURE_STEPS = 3  # after the weakest direction of the inverse has grown to its size
 CURVATURE = Decimal("0.2625")  # the trace's bound for one standardised column, 5% more than a quarter
@@ -190,6 +191,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         first_steps=first_steps,
         refresh_steps=refresh_steps,
         refresh_every=REFRESH_EVERY,
+        refresh_until=min(REFRESHES * REFRESH_EVERY + 1, max_iter - REFRESH_EVERY + 1),
     )
 
 

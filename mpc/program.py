@@ -23,6 +23,7 @@ DATA_BITS = 13  # fractional bits of a table's entries
 ITERATE_BITS = 18  # of weights once opened and truncated
 SCORE_BITS = DATA_BITS + ITERATE_BITS
 MOMENTUM_BITS = 6
+NEWTON_MOMENTUM = 51  # at most, at scale 2**MOMENTUM_BITS: four fifths
 TABLE_BITS = 16  # of the dealer's sines and cosines
 LOSS_BITS = 34  # of the summed loss before it is truncated
 LOSS_LIMIT_BITS = 4  # a mean loss of 16 and more would wrap: such a run is worthless anyway
@@ -233,6 +234,7 @@ class Newton(Fused):
     first_steps: int  # of Newton and Schulz's iteration from there, spare ones included
     refresh_steps: int  # from half of the last inverse
     refresh_every: int  # slots
+    refresh_until: int  # the last slot that may have one: momentum does the rest
 
     @property
     def density_shift(self) -> int:
@@ -256,7 +258,7 @@ class Newton(Fused):
 
     def refreshes(self, slot: int) -> bool:
         """Whether the inverse is made anew in this slot of a segment. Slots count from 1."""
-        return slot > 1 and (slot - 1) % self.refresh_every == 0
+        return 1 < slot <= self.refresh_until and (slot - 1) % self.refresh_every == 0
 
 
 Program: TypeAlias = Annotated[FirstOrder | Newton | Reference, Field(discriminator="engine")]

@@ -10,7 +10,7 @@ import numpy as np
 from mpc.errors import EngineError
 from mpc.matrices import shared_product
 from mpc.openings import Masked, Truncated
-from mpc.program import ITERATE_BITS, MOMENTUM_BITS, FirstOrder, Fused, Newton
+from mpc.program import ITERATE_BITS, MOMENTUM_BITS, NEWTON_MOMENTUM, FirstOrder, Fused, Newton
 from mpc.ring import Words
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
@@ -77,7 +77,7 @@ class Inverse:
 
 @dataclass(frozen=True, repr=False)
 class LaggedNewton(_Iterate):
-    """Steps V g with the last inverse, and momentum that ramps to a half to make up for its age."""
+    """Steps V g with the last inverse, and momentum that ramps up to make up for its age."""
 
     program: Newton
     inverse: Inverse | None = None
@@ -100,5 +100,5 @@ class LaggedNewton(_Iterate):
         if self.inverse is None:
             raise EngineError("a Newton step came before any inverse")
         step = shared_product(self.inverse.opened, gradient.masked(), -inverse_low)
-        momentum = min(self.age << MOMENTUM_BITS, (self.age + 3) << (MOMENTUM_BITS - 1)) // (self.age + 3)
+        momentum = min((self.age << MOMENTUM_BITS) // (self.age + 3), NEWTON_MOMENTUM)
         return replace(self._moved(self.program, words(step), words(truncated), momentum), age=self.age + 1)

@@ -15,7 +15,7 @@ from mpc.errors import ProgramError, RangeExceeded
 from mpc.frames import HEADER_BYTES, decode_header
 from mpc.layouts import items, opening_items, tuple_number, used
 from mpc.newton_derivation import MOST_ITERATIONS
-from mpc.program import Block, FirstOrder, Newton, Segment, derive
+from mpc.program import Block, FirstOrder, Newton, derive
 from mpc.simulation import Simulation, Wire
 from mpc.training import train
 from tests.contracts.played import even_blocks, make_spec
@@ -217,7 +217,7 @@ def test_the_solver_follows_from_the_facts():
     wide = {"rows": 5000, "blocks": even_blocks(400, 2)}
     assert isinstance(derive(make_spec()), Newton)
     assert derive(make_spec()).max_iter == 15
-    assert derive(make_spec(C="100")).max_iter == 25
+    assert derive(make_spec(C="100")).max_iter == 35
     assert isinstance(derive(make_spec(solver="nesterov")), FirstOrder)
     assert isinstance(derive(make_spec(max_iter=MOST_ITERATIONS + 1)), FirstOrder)
     assert derive(make_spec(**wide)).max_iter == 300
@@ -242,13 +242,15 @@ def test_each_tuple_builds_on_the_last_matrix_of_its_phase():
 
 
 def test_refreshes_follow_the_plan():
-    """The schedule holds one refresh every so many slots, between a slot's gradient and its step."""
-    program = derive(make_spec())
-    segment = Segment(iterations=8, slots=8)
+    """The schedule holds one refresh every so many slots, between a slot's gradient and its step, none at the end."""
+    program = derive(make_spec(max_iter=30))
+    segment = program.segments[0]
     kinds = items(program, segment)
-    assert kinds.count("slot") == kinds.count("advance") == 8
-    assert kinds.count("density") == 2  # in slots 4 and 7
-    assert kinds.count("step") == 2 * program.refresh_steps
+    assert kinds.count("slot") == kinds.count("advance") == segment.slots
+    refreshed = [slot for slot in range(1, segment.slots + 1) if program.refreshes(slot)]
+    assert refreshed == [4, 7, 10, 13, 16]
+    assert kinds.count("density") == len(refreshed)
+    assert kinds.count("step") == len(refreshed) * program.refresh_steps
     for place, kind in enumerate(kinds):
         if kind == "density":
             assert kinds[place - 1] == "slot"
