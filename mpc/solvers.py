@@ -25,6 +25,7 @@ class _Iterate:
     truncated iterates, so that everything is an integer multiple of a share and no round is spent.
     """
 
+    program: Fused
     iteration: int
     ahead: Words  # a_t
     step: Words  # s_(t-1), scale 2**(state_bits - MOMENTUM_BITS)
@@ -34,7 +35,8 @@ class _Iterate:
         """Where the next gradient is to be taken; after the last step, the result."""
         return shared(self.ahead)
 
-    def _moved(self, program: Fused, step: Words, truncated: Words, momentum: int) -> Self:
+    def _moved(self, step: Words, truncated: Words, momentum: int) -> Self:
+        program = self.program
         momentum = 0 if self.iteration + 1 == program.max_iter else momentum
         lift = program.state_bits - ITERATE_BITS - MOMENTUM_BITS
         moved = (truncated - self.truncated) * np.int64(momentum << lift)
@@ -58,13 +60,13 @@ class Nesterov(_Iterate):
     @classmethod
     def start(cls, program: FirstOrder) -> Nesterov:
         zero = np.zeros(program.width, dtype=np.int64)
-        return cls(0, zero, zero, zero, program)
+        return cls(program, 0, zero, zero, zero)
 
     def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Nesterov:
         """After one step. `gradient` is of the data's part: X^T r for a truncated r, `truncated` the iterate itself."""
         program, t, here = self.program, self.iteration, words(truncated)
         step = _penalised(program, gradient, here) if t % program.ridge_every == 0 else words(gradient).copy()
-        return self._moved(program, step, here, (t << MOMENTUM_BITS) // (t + 3))
+        return self._moved(step, here, (t << MOMENTUM_BITS) // (t + 3))
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +88,7 @@ class LaggedNewton(_Iterate):
     @classmethod
     def start(cls, program: Newton) -> LaggedNewton:
         zero = np.zeros(program.width, dtype=np.int64)
-        return cls(0, zero, zero, zero, program)
+        return cls(program, 0, zero, zero, zero)
 
     def refreshed(self, inverse: Inverse) -> LaggedNewton:
         return replace(self, inverse=inverse, age=0)
@@ -101,4 +103,4 @@ class LaggedNewton(_Iterate):
             raise EngineError("a Newton step came before any inverse")
         step = shared_product(self.inverse.opened, gradient.masked(), -inverse_low)
         momentum = min((self.age << MOMENTUM_BITS) // (self.age + 3), NEWTON_MOMENTUM)
-        return replace(self._moved(self.program, words(step), words(truncated), momentum), age=self.age + 1)
+        return replace(self._moved(words(step), words(truncated), momentum), age=self.age + 1)

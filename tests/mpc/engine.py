@@ -65,6 +65,7 @@ def joined(shares):
 def program(columns, rows=12, **changes) -> Fused:
     """A small program; `columns` are those of each party."""
     spec = {
+        "solver": "nesterov",
         "rows": rows,
         "blocks": tuple(Block(owner=rank, columns=count) for rank, count in enumerate(columns)),
         "label_owner": len(columns) - 1,
