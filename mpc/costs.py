@@ -109,6 +109,7 @@ def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
         "density": (WORD * m, WORD * m * d),
         "information": (WORD * half, WORD * half),
         "step": (WORD * half, WORD * d * d),
+        "product": (WORD * d * d,),
         "inverse": (WORD * half, WORD * half),
         "advance": (WORD * d,),
     }

@@ -107,13 +107,12 @@ class Dealing:
             raise ProtocolError("this program has no phases")
         kind = kinds[place(number)]
         shape = layout(self._program, rung, kind)
-        builds_on = used(self._program, kinds, number)
-        matrix = None if builds_on is None else self._matrix(builds_on, self._program.width)
+        matrices = [self._matrix(each, self._program.width) for each in used(self._program, kinds, number)]
         with self._lock:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
         sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrix))
+        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrices))
         for other, (_, share) in enumerate(expanded):
             if other != rank:
                 row -= share

@@ -191,7 +191,7 @@ def _advanced(state: Run) -> LaggedNewton:
         program.gradient_window,
         program.gradient_shift,
     )
-    return solver.stepped(g, values["inverse_low"], w)
+    return solver.stepped(g, values["inverse_gradient"], w)
 
 
 def _moved(state: Run, begin: int, following: Nesterov | LaggedNewton) -> None:
@@ -221,6 +221,8 @@ def _refresh(state: Run, kind: Kind) -> None:
         state.refresh.information(state.matrix_mask(), *taken)
     elif kind == "step":
         state.refresh.step(*taken)
+    elif kind == "product":
+        state.refresh.product(*taken)
     else:
         state.solver = solver.refreshed(state.refresh.inverse(state.matrix_mask(), *taken))
 

@@ -21,7 +21,9 @@ from mpc.randomness import Stream
 from mpc.ring import WORD_BITS, Words, dot, product, shifted, top32
 from mpc.symmetric import packed_size, unpacked
 
-Kind = Literal["labels", "slot", "report", "checkpoint", "gram", "density", "information", "step", "inverse", "advance"]
+Kind = Literal[
+    "labels", "slot", "report", "checkpoint", "gram", "density", "information", "step", "product", "inverse", "advance"
+]
 Shape = tuple[int, ...]
 Arrays = dict[str, Words]
 PHASE_SHIFT = 32  # a tuple's number is its phase, then its place in it
@@ -66,7 +68,7 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
         found.append("slot")
         if isinstance(program, Newton):
             if program.refreshes(slot):
-                found += ("density", *_inversion(program.refresh_steps))
+                found += ("density", *_inversion(program, program.refresh_steps))
             found.append("advance")
         iteration = slot - segment.spares
         if program.loss_every and iteration > 0 and iteration % program.loss_every == 0:
@@ -78,27 +80,34 @@ def opening_items(program: Fused) -> tuple[Kind, ...]:
     """What precedes the first phase."""
     found: list[Kind] = ["labels"] if program.loss_every else []
     if isinstance(program, Newton):
-        found += ("gram", *_inversion(program.first_steps))
+        found += ("gram", *_inversion(program, program.first_steps))
     return tuple(found)
 
 
-def _inversion(steps: int) -> tuple[Kind, ...]:
-    step: Kind = "step"
-    return ("information", *(step,) * steps, "inverse")
+def _inversion(program: Newton, steps: int) -> tuple[Kind, ...]:
+    """A step opens the inverse truncated; where the bits are too short for that, it is rounded and opened whole."""
+    step: tuple[Kind, ...] = ("inverse", "product") if program.rounded_steps else ("step",)
+    return ("information", *step * steps, "inverse")
 
 
-USES: Mapping[Kind, Kind] = {"step": "information", "advance": "inverse"}
+USES: Mapping[Kind, tuple[Kind, ...]] = {
+    "step": ("information",),
+    "product": ("information", "inverse"),
+    "advance": ("inverse",),
+}
 
 
-def used(program: Fused, kinds: Sequence[Kind], number: int) -> int | None:
-    """The tuple on whose matrix mask this one builds: the last of its kind before, if need be that of the start."""
-    here, wanted = place(number), USES.get(kinds[place(number)])
-    if wanted is None:
-        return None
-    for start, earlier in ((number - here, kinds[:here]), (0, opening_items(program))):
+def used(program: Fused, kinds: Sequence[Kind], number: int) -> tuple[int, ...]:
+    """The tuples on whose matrix masks this one builds: the last of each kind before, if need be those of the start."""
+    here = place(number)
+    return tuple(_last(program, kinds[:here], number - here, wanted) for wanted in USES.get(kinds[here], ()))
+
+
+def _last(program: Fused, kinds: Sequence[Kind], phase: int, wanted: Kind) -> int:
+    for start, earlier in ((phase, kinds), (0, opening_items(program))):
         if wanted in earlier:
             return start + len(earlier) - 1 - earlier[::-1].index(wanted)
-    raise EngineError(f"a program has '{kinds[here]}' before any '{wanted}'")
+    raise EngineError(f"a program needs '{wanted}' before there is any")
 
 
 def tuple_number(phase: int, place: int) -> int:
@@ -138,21 +147,20 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
     return Layout({"mask": (d,), "turn": (m,), "noise": (m,)}, values)
 
 
-MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "inverse", "advance")
+MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "product", "inverse", "advance")
 
 
 def _matrix_layout(kind: Kind, m: int, d: int) -> Layout:
     square, half = (d, d), (packed_size(d),)
+    products = {"low": square, "information_inverse": square, "inverse_product": square}
     layouts = {
         "gram": Layout({}, {"table_table": square}),
         "density": Layout({"mask": (m,), "scaled": (m, d)}, {"low": (m,), "low_table": (m, d), "table_scaled": square}),
         "information": Layout({"mask": half}, {"low": half, "top": half}),
         "inverse": Layout({"mask": half}, {"low": half, "top": half}),
-        "step": Layout(
-            {"inverse": half, "product": square},
-            {"inverse_low": half, "product_low": square, "information_inverse": square, "inverse_product": square},
-        ),
-        "advance": Layout({"mask": (d,)}, {"low": (d,), "inverse_low": (d,)}),
+        "step": Layout({"inverse": half, "product": square}, {"inverse_low": half, **products}),
+        "product": Layout({"product": square}, products),
+        "advance": Layout({"mask": (d,)}, {"low": (d,), "inverse_gradient": (d,)}),
     }
     return layouts[kind]
 
@@ -166,10 +174,10 @@ class Masks:
     totals: Words = field(repr=False)  # b_P, the mask of X^T y, (width,)
 
 
-def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks, matrix: Words | None = None) -> Arrays:
-    """A tuple's values from the sums of its parts and of the matrix mask that it uses. The dealer alone does this."""
+def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks, used: Sequence[Words] = ()) -> Arrays:
+    """A tuple's values from the sums of its parts and of the matrix masks that it uses. The dealer alone does this."""
     if isinstance(program, Newton) and kind in MATRIX_KINDS:
-        return _matrix_values(program, kind, parts, masks.table, matrix)
+        return _matrix_values(program, kind, parts, masks.table, [unpacked(mask) for mask in used])
     if kind == "labels":
         found = product(masks.table.T, masks.labels)
         found[program.own(program.label_owner)] = 0  # the labels' owner needs no help with its own columns
@@ -194,7 +202,7 @@ def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks, 
     return found_values
 
 
-def _matrix_values(program: Newton, kind: Kind, parts: Arrays, table: Words, matrix: Words | None) -> Arrays:
+def _matrix_values(program: Newton, kind: Kind, parts: Arrays, table: Words, used: Sequence[Words]) -> Arrays:
     if kind == "gram":
         return {"table_table": _across_owners(program, product(np.ascontiguousarray(table.T), table))}
     if kind == "density":
@@ -202,26 +210,25 @@ def _matrix_values(program: Newton, kind: Kind, parts: Arrays, table: Words, mat
         scaled = product(np.ascontiguousarray(table.T), parts["scaled"])
         return {"low": low, "low_table": low[:, None] * table, "table_scaled": scaled}
     if kind == "step":
-        inverse_low = shifted(parts["inverse"], program.inverse_shift)
-        product_low = shifted(parts["product"], program.product_shift)
-        inverse = unpacked(inverse_low)
-        return {
-            "inverse_low": inverse_low,
-            "product_low": product_low,
-            "information_inverse": product(unpacked(_present(matrix)), inverse),
-            "inverse_product": product(inverse, product_low),
-        }
+        low = shifted(parts["inverse"], program.inverse_shift)
+        return {"inverse_low": low} | _products(program, used[0], -unpacked(low), parts["product"])
+    if kind == "product":
+        return _products(program, used[0], used[1], parts["product"])
     if kind == "advance":
         low = shifted(parts["mask"], program.gradient_shift)
-        return {"low": low, "inverse_low": product(unpacked(_present(matrix)), low)}
+        return {"low": low, "inverse_gradient": -product(used[0], low)}
     shift = program.information_shift if kind == "information" else program.inverse_shift
     return {"low": shifted(parts["mask"], shift), "top": shifted(parts["mask"], WORD_BITS - 1)}
 
 
-def _present(matrix: Words | None) -> Words:
-    if matrix is None:
-        raise EngineError("a tuple that builds on a matrix mask came without one")
-    return matrix
+def _products(program: Newton, information: Words, inverse: Words, mask: Words) -> Arrays:
+    """Products of what hides H, V and H V. H is opened already, and V with `inverse` as the rest that hides it."""
+    low = shifted(mask, program.product_shift)
+    return {
+        "low": low,
+        "information_inverse": product(information, inverse),
+        "inverse_product": -product(inverse, low),
+    }
 
 
 def _across_owners(program: Fused, matrix: Words) -> Words:

@@ -22,12 +22,16 @@ from mpc.symmetric import packed, unpacked
 
 
 class Refresh:
-    """One inverse in the making: `information`, then `step` as often as the program says, then `inverse`."""
+    """One inverse in the making: `information`, `step` as often as the program says, `inverse`.
+
+    Where steps are rounded, each is an `inverse` and a `product` instead.
+    """
 
     def __init__(self, program: Newton, total: ArithmeticSharedTensor, slot: Slot, before: Inverse | None) -> None:
         """`total` is X^T S X at scale 2**INFORMATION_BITS; `before` the inverse to start from, None for the first."""
         self._program, self._total, self._slot, self._before = program, total, slot, before
         self._information: Masked | None = None
+        self._inverse: Inverse | None = None
         self._estimate = _start(program) if before is None else before.packed << program.product_bits
 
     @classmethod
@@ -71,32 +75,39 @@ class Refresh:
         """
         program, slot = self._program, Slot(void=self._slot.void)
         V = slot.truncating(
-            "inverse", shared(self._estimate), parts["inverse"], values["inverse_low"], *self._inverse_scales
+            "inverse",
+            shared(self._estimate),
+            parts["inverse"],
+            values["inverse_low"],
+            program.inverse_window,
+            program.inverse_shift,
         )
-        whole = _unpacked(V.masked())
-        HV = shared_product(self._present, whole, -values["information_inverse"])
-        T = slot.truncating(
-            "product", HV, parts["product"], values["product_low"], program.product_window, program.product_shift
-        )
-        VHV = shared_product(whole, T.masked(), values["inverse_product"])
-        if not slot.void:
-            following = (words(whole.tensor()) << (program.product_bits + 1)) - words(VHV)
-            self._estimate = packed(following + following.T)
+        self._improve(slot, _unpacked(V.masked()), parts, values)
+
+    def product(self, parts: Arrays, values: Arrays) -> None:
+        """The same from the inverse that was opened last. Cost: 1 round, 8 d d bytes to each peer."""
+        if self._inverse is None:
+            raise EngineError("a product came before its inverse")
+        self._improve(Slot(void=self._slot.void), self._inverse.opened, parts, values)
 
     def inverse(self, mask: Words, parts: Arrays, values: Arrays) -> Inverse:
         """Round and open V. Cost: 2 rounds, 4 d (d + 1) bytes to each peer in each."""
         share, opened = self._opened("inverse", self._estimate, mask, parts, values, self._program.inverse_shift)
-        return Inverse(share, _unpacked(opened))
+        self._inverse = Inverse(share, _unpacked(opened))
+        return self._inverse
 
-    @property
-    def _inverse_scales(self) -> tuple[int, int]:
-        return self._program.inverse_window, self._program.inverse_shift
-
-    @property
-    def _present(self) -> Masked:
+    def _improve(self, slot: Slot, V: Masked, parts: Arrays, values: Arrays) -> None:
         if self._information is None:
             raise EngineError("a step came before its information matrix")
-        return self._information
+        program = self._program
+        HV = shared_product(self._information, V, values["information_inverse"])
+        T = slot.truncating(
+            "product", HV, parts["product"], values["low"], program.product_window, program.product_shift
+        )
+        VHV = shared_product(V, T.masked(), values["inverse_product"])
+        if not slot.void:
+            following = (words(V.tensor()) << (program.product_bits + 1)) - words(VHV)
+            self._estimate = packed(following + following.T)
 
     def _opened(
         self, name: str, share: Words, mask: Words, parts: Arrays, values: Arrays, shift: int

@@ -1,16 +1,9 @@
-"""Scales, windows and steps of the Newton program: nothing overflows, and nothing drowns in rounding.
-
-With H = (X^T S X + damping) / 2**mean_bits, S <= 1/4: T bounds its trace, and so 1/T starts Newton and Schulz's
-iteration safely; V <= 1/damping bounds the inverse. Rounding must stay far below what is rounded in the norm that H
-gives: V's against 1/T, H's against the damping, H V's against the root of T/damping.
-"""
+"""The Newton program's scales, windows and schedule: nothing overflows, and nothing drowns in rounding."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal, localcontext
-from fractions import Fraction
-from typing import Self
+from decimal import localcontext
+from typing import Any
 
 from mpc import fourier
 from mpc.derivation import (
@@ -29,10 +22,10 @@ from mpc.derivation import (
     spares,
 )
 from mpc.errors import ProgramError
+from mpc.matrix_scales import Scales, scales
 from mpc.program import (
     DATA_BITS,
     DENSITY_BITS,
-    INFORMATION_BITS,
     ITERATE_BITS,
     MOMENTUM_BITS,
     Newton,
@@ -41,7 +34,6 @@ from mpc.program import (
     Spec,
     inverse_strength,
 )
-from mpc.symmetric import packed_size
 
 MAX_COLUMNS = 256  # more are left to first-order descent
 MAX_ROWS_BITS = 22  # sums of X^T S X stay below the 2**62 that rounding takes
@@ -55,13 +47,6 @@ MOST_ITERATIONS = 100
 REFRESH_EVERY = 3
 REFRESHES = 5  # the first so many intervals; then the information matrix has settled
 REFRESH_STEPS = 7
-SURE_STEPS = 3  # after the weakest direction of the inverse has grown to its size
-CURVATURE = Decimal("0.2625")  # the trace's bound for one standardised column, 5% more than a quarter
-LEAST_DAMPING = Decimal("0.0001")  # times CURVATURE
-MOST_DAMPING = Decimal("0.02")
-MARGIN = 8  # how far rounding stays below what it would spoil
-FACTOR_BITS = 6  # entries of H V stay below 2**6
-STEP_REJECTED = Fraction(1, 32)  # a rejected step costs two rounds and no more
 
 
 def suits(spec: Spec) -> bool:
@@ -86,54 +71,6 @@ def iterations(spec: Spec) -> int:
     return ITERATIONS + ITERATIONS_A_DECADE * decades
 
 
-@dataclass(frozen=True)
-class Matrices:
-    """Scales of the information matrix H, its inverse V and their product, for one damping."""
-
-    damping: int  # at scale 2**INFORMATION_BITS, of the sum over the rows
-    trace: Decimal
-    greatest: Decimal  # of V
-    information_bits: int
-    inverse_bits: int
-    product_bits: int
-
-    @classmethod
-    def of(cls, spec: Spec, width: int, mean_bits: int, relative: Decimal) -> Self:
-        added = 1 / inverse_strength(spec) + relative * CURVATURE * (1 << mean_bits)
-        least = added / (1 << mean_bits)
-        trace, greatest = CURVATURE * width + least, 1 / least
-        root = Decimal(width).sqrt() * MARGIN
-        return cls(
-            damping=int(added * (1 << INFORMATION_BITS)),
-            trace=trace,
-            greatest=greatest,
-            information_bits=_bits(root * greatest),
-            inverse_bits=_bits(root * trace),
-            product_bits=_bits(root * 2 * (trace * greatest).sqrt()),
-        )
-
-    @property
-    def product_window(self) -> int:
-        return 1 + FACTOR_BITS + self.information_bits + self.inverse_bits
-
-    @property
-    def inverse_window(self) -> int:
-        """One bit more than a product has: the matrix and its transpose are added."""
-        return 2 + _bits(self.greatest) + self.inverse_bits + self.product_bits
-
-    def rejected(self, width: int) -> Fraction:
-        """How probably a step is, at most."""
-        return rejection(width * width, self.product_window) + rejection(packed_size(width), self.inverse_window)
-
-    @property
-    def start(self) -> int:
-        return int((1 << (self.inverse_bits + self.product_bits + 1)) / self.trace)
-
-    @property
-    def first_steps(self) -> int:
-        return _bits(self.trace * self.greatest) + SURE_STEPS
-
-
 def newton(spec: Spec, max_iter: int) -> Newton:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     columns = sum(block.columns for block in spec.blocks)
@@ -149,13 +86,9 @@ def newton(spec: Spec, max_iter: int) -> Newton:
             action="choose solver = nesterov",
         )
     with localcontext(CONTEXT):
-        matrices = _matrices(spec, width, mean_bits)
         reach = mean_bits + 1 + log2(1 + int(64 / inverse_strength(spec)) // spec.rows)
         ridge, unit, shift, residual_bits = _residual(spec, width, reach)
-        rejected_step = matrices.rejected(width)
-        first = matrices.first_steps
-        first_steps, refresh_steps = (steps + spares(steps, rejected_step) for steps in (first, REFRESH_STEPS))
-        start = matrices.start
+        of_matrices = _of_matrices(scales(spec, width, mean_bits))
     state_bits = STATE_HEADROOM - log2(width) - 1 - WEIGHT_BITS
     state_window, residual_window = 1 + state_bits + WEIGHT_BITS, unit.bit_length() + 2
     gradient_window = 1 + DATA_BITS + residual_bits + reach
@@ -179,39 +112,28 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         ladder=tuple(_rung(*shape) for shape in LADDER),
         mean_bits=mean_bits,
         gradient_window=gradient_window,
-        gradient_shift=DATA_BITS + residual_bits + mean_bits + MOMENTUM_BITS + matrices.inverse_bits - state_bits,
+        gradient_shift=DATA_BITS + residual_bits + mean_bits + MOMENTUM_BITS + of_matrices["inverse_bits"] - state_bits,
         density_window=DENSITY_BITS,
-        damping=matrices.damping,
-        information_bits=matrices.information_bits,
-        inverse_bits=matrices.inverse_bits,
-        inverse_window=matrices.inverse_window,
-        product_bits=matrices.product_bits,
-        product_window=matrices.product_window,
-        start=start,
-        first_steps=first_steps,
-        refresh_steps=refresh_steps,
+        **of_matrices,
         refresh_every=REFRESH_EVERY,
         refresh_until=min(REFRESHES * REFRESH_EVERY + 1, max_iter - REFRESH_EVERY + 1),
     )
 
 
-def _bits(value: Decimal) -> int:
-    """Of the whole part: 2 to this power is above the value."""
-    return int(value).bit_length()
-
-
-def _matrices(spec: Spec, width: int, mean_bits: int) -> Matrices:
-    """The least damping that leaves room for all roundings."""
-    relative = LEAST_DAMPING
-    while relative <= MOST_DAMPING:
-        found = Matrices.of(spec, width, mean_bits, relative)
-        if found.rejected(width) <= STEP_REJECTED:
-            return found
-        relative *= 2
-    raise ProgramError(
-        f"{width} columns leave too few bits for the inverse of their information matrix",
-        action="choose solver = nesterov",
-    )
+def _of_matrices(found: Scales) -> dict[str, Any]:
+    """What the program says of matrices."""
+    return {
+        "damping": found.damping,
+        "information_bits": found.information_bits,
+        "inverse_bits": found.inverse_bits,
+        "inverse_window": found.inverse_window,
+        "product_bits": found.product_bits,
+        "product_window": found.product_window,
+        "rounded_steps": found.rounded,
+        "start": found.start,
+        "first_steps": found.first_steps + spares(found.first_steps, found.rejected),
+        "refresh_steps": REFRESH_STEPS + spares(REFRESH_STEPS, found.rejected),
+    }
 
 
 def _residual(spec: Spec, width: int, reach: int) -> tuple[int, int, int, int]:

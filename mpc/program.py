@@ -230,6 +230,7 @@ class Newton(Fused):
     inverse_window: int
     product_bits: int
     product_window: int
+    rounded_steps: bool  # the inverse is rounded before each step, a round more: its window would be too wide
     start: int  # of the inverse's diagonal, at scale 2**(inverse_bits + product_bits + 1): one over a trace's bound
     first_steps: int  # of Newton and Schulz's iteration from there, spare ones included
     refresh_steps: int  # from half of the last inverse

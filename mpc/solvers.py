@@ -97,10 +97,10 @@ class LaggedNewton(_Iterate):
         """The whole gradient, a sum over the rows. `of_data` is X^T r for a truncated r."""
         return shared(_penalised(self.program, of_data, words(truncated)))
 
-    def stepped(self, gradient: Truncated, inverse_low: Words, truncated: ArithmeticSharedTensor) -> LaggedNewton:
-        """After the step V g. `inverse_low` is a share of the product of their masks."""
+    def stepped(self, gradient: Truncated, rests: Words, truncated: ArithmeticSharedTensor) -> LaggedNewton:
+        """After the step V g. `rests` is a share of the product of what hides them."""
         if self.inverse is None:
             raise EngineError("a Newton step came before any inverse")
-        step = shared_product(self.inverse.opened, gradient.masked(), -inverse_low)
+        step = shared_product(self.inverse.opened, gradient.masked(), rests)
         momentum = min((self.age << MOMENTUM_BITS) // (self.age + 3), NEWTON_MOMENTUM)
         return replace(self._moved(words(step), words(truncated), momentum), age=self.age + 1)

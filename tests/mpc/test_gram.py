@@ -36,12 +36,12 @@ class Dealt:
     def _constant(self):
         return np.full((ROWS, self.program.width - self.program.columns), 1 << DATA_BITS, dtype=np.int64)
 
-    def take(self, kind, matrix=None):
+    def take(self, kind, *used):
         """This rank's parts and values of a fresh tuple."""
         shape = layout(self.program, self.program.ladder[0], kind)
         parts = {name: words(self._generator, each) for name, each in shape.parts.items()}
         masks = Masks(self.A, np.zeros(ROWS, dtype=np.int64), np.zeros(self.program.width, dtype=np.int64))
-        dealt = values(self.program, self.program.ladder[0], kind, parts, masks, matrix)
+        dealt = values(self.program, self.program.ladder[0], kind, parts, masks, used)
         assert {name: each.shape for name, each in dealt.items()} == dict(shape.values)
         return self._shares(parts), self._shares(dealt)
 

@@ -15,6 +15,7 @@ from mpc.errors import ProgramError, RangeExceeded
 from mpc.frames import HEADER_BYTES, decode_header
 from mpc.layouts import items, opening_items, tuple_number, used
 from mpc.newton_derivation import MOST_ITERATIONS
+from mpc.openings import HALF_BITS
 from mpc.program import Block, FirstOrder, Newton, derive
 from mpc.simulation import Simulation, Wire
 from mpc.training import train
@@ -79,6 +80,24 @@ def test_it_finds_the_pooled_optimum(world, intercept):
     X, y = small()
     weights, _, _ = run(derive(newton_spec(X, world, fit_intercept=intercept, label_owner=world - 1)), X, y)
     assert_close(weights, X, y, fit_intercept=intercept)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_rounded_steps_lead_to_the_same_model_at_their_own_cost(world):
+    """Where a step's window would be too wide the inverse is rounded first: another round a step, quoted as such."""
+    X, y = small()
+    program = derive(newton_spec(X, world)).model_copy(update={"rounded_steps": True})
+    weights, fits, simulation = run(program, X, y)
+    assert_close(weights, X, y)
+    quote = costs.quote(program)
+    assert (fits[0].rounds, fits[0].bytes_sent) == (quote.rounds, quote.bytes_sent[0])
+    assert simulation.dealing.bytes_sent == quote.dealer_bytes
+
+
+def test_wide_tables_have_rounded_steps_and_narrow_ones_not():
+    """The round is spent only where the bits of the ring ask for it."""
+    assert not derive(make_spec(rows=5000, blocks=even_blocks(100, 2))).rounded_steps
+    assert derive(make_spec(rows=5000, blocks=even_blocks(256, 2))).rounded_steps
 
 
 @pytest.mark.parametrize("columns", [(5, 0), (0, 5), (1, 3, 1)])
@@ -202,13 +221,13 @@ def test_derived_windows_hold_their_headroom(shape):
         return
     d, half = program.width, program.width * (program.width + 1) // 2
     slot = ((program.state_window, d), (program.residual_window, rows), (program.gradient_window, d))
-    step = ((program.inverse_window, half), (program.product_window, d * d))
+    step = ((program.inverse_window, 0 if program.rounded_steps else half), (program.product_window, d * d))
     assert sum(entries * 2.0 ** (window - RING_BITS) for window, entries in slot) < 0.012
     assert sum(entries * 2.0 ** (window - RING_BITS) for window, entries in step) < 0.04
     shifts = (program.gradient_shift, program.information_shift, program.product_shift, program.residual_shift)
     assert min(shifts) >= 1
     assert program.gradient_shift < program.gradient_window
-    assert program.information_shift <= 62
+    assert max(program.information_shift, program.inverse_shift, program.inverse_window) <= HALF_BITS
     assert type(program).model_validate_json(program.model_dump_json()) == program
 
 
@@ -226,17 +245,20 @@ def test_the_solver_follows_from_the_facts():
             derive(make_spec(solver="newton", **refused))
 
 
-def test_each_tuple_builds_on_the_last_matrix_of_its_phase():
+@pytest.mark.parametrize("rounded", [True, False])
+def test_each_tuple_builds_on_the_last_matrix_of_its_phase(rounded):
     """Steps use the information matrix before them, advances the inverse before them, at first that of the start."""
-    program = derive(make_spec(loss_every=3))
+    program = derive(make_spec(loss_every=3)).model_copy(update={"rounded_steps": rounded})
     kinds = items(program, program.segments[0])
     start = opening_items(program)
     for phase, listed in ((0, start), (1, kinds), (2, kinds)):
-        latest = {"information": None, "inverse": start.index("inverse") if phase else None}
+        latest = {
+            kind: len(start) - 1 - start[::-1].index(kind) if phase else None for kind in ("information", "inverse")
+        }
         for place, kind in enumerate(listed):
             number = tuple_number(phase, place)
-            wanted = {"step": "information", "advance": "inverse"}.get(kind)
-            assert used(program, listed, number) == (None if wanted is None else latest[wanted])
+            wanted = {"step": ["information"], "product": ["information", "inverse"], "advance": ["inverse"]}
+            assert used(program, listed, number) == tuple(latest[each] for each in wanted.get(kind, []))
             if kind in latest:
                 latest[kind] = number
 
