@@ -28,8 +28,8 @@ from mpc.program import (
     DENSITY_BITS,
     ITERATE_BITS,
     MOMENTUM_BITS,
+    CurvedRung,
     Newton,
-    Rung,
     Segment,
     Spec,
     inverse_strength,
@@ -154,10 +154,9 @@ def _residual(spec: Spec, width: int, reach: int) -> tuple[int, int, int, int]:
     return ridge, int(unit.to_integral_value()), shift, bits
 
 
-def _rung(period: int, harmonics: int) -> Rung:
-    return rung(period, harmonics).model_copy(
-        update={
-            "density": fourier.density_coefficients(period, harmonics),
-            "density_floor": fourier.density_floor(period, harmonics),
-        }
+def _rung(period: int, harmonics: int) -> CurvedRung:
+    return CurvedRung(
+        **rung(period, harmonics).model_dump(),
+        density=fourier.density_coefficients(period, harmonics),
+        density_floor=fourier.density_floor(period, harmonics),
     )

@@ -126,8 +126,6 @@ class Rung(_Frozen):
     sigmoid: tuple[int, ...]
     softplus_constant: int
     softplus: tuple[int, ...]
-    density: tuple[int, ...] = ()  # of p (1 - p), for newton
-    density_floor: int = 0
 
     @property
     def bound(self) -> int:
@@ -140,6 +138,13 @@ class Rung(_Frozen):
     def modulus_bits(self) -> int:
         """Scores at SCORE_BITS matter modulo 2 to this power."""
         return SCORE_BITS + self.period.bit_length() - 1
+
+
+class CurvedRung(Rung):
+    """The same with what gives p (1 - p), for the information matrix."""
+
+    density: tuple[int, ...]
+    density_floor: int
 
 
 class Segment(_Frozen):
@@ -220,6 +225,7 @@ class Newton(Fused):
     """
 
     engine: Literal["newton"] = "newton"
+    ladder: tuple[CurvedRung, ...]
     mean_bits: int
     gradient_window: int
     gradient_shift: int

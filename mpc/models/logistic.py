@@ -10,9 +10,10 @@ from functools import cache
 
 import numpy as np
 
+from mpc.errors import EngineError
 from mpc.fourier import COEFFICIENT_BITS, turns, waves
 from mpc.layouts import Arrays
-from mpc.program import DENSITY_BITS, LOSS_BITS, SCORE_BITS, TABLE_BITS, Fused, Rung
+from mpc.program import DENSITY_BITS, LOSS_BITS, SCORE_BITS, TABLE_BITS, CurvedRung, Fused, Rung
 from mpc.ring import Words, dot, signed
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
@@ -44,7 +45,10 @@ class Angles:
 
         Shapes: -> (m,), scale 2**DENSITY_BITS. No round.
         Error: below the floor, and K * 2**-TABLE_BITS at most from the tables.
+        Raises: EngineError if the program is not of a solver that asks for it.
         """
+        if not isinstance(self._rung, CurvedRung):
+            raise EngineError("this program has no coefficients of p (1 - p)")
         share = self._even(self._rung.density, COEFFICIENT_BITS + TABLE_BITS - DENSITY_BITS)
         if rank == 0:
             share += np.int64(self._rung.density_floor >> (COEFFICIENT_BITS - DENSITY_BITS))

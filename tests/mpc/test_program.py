@@ -48,6 +48,7 @@ def spec(rows=569, columns=(10, 10, 10), **changes):
         "label_owner": 1,
         "C": "1.0",
         "fit_intercept": True,
+        "solver": "nesterov",
         "max_iter": 300,
         "loss_every": 10,
         "clip_bits": 5,
@@ -62,6 +63,9 @@ SPECS = {
     "many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", max_iter=50),
     "one step": spec(rows=2, columns=(1, 0), max_iter=1),
     "reference": spec(engine="reference"),
+    "newton": spec(solver="newton", max_iter=None),
+    "newton, many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", solver="newton", max_iter=None),
+    "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),
 }
 
 
@@ -76,6 +80,7 @@ def vectors():
     return {
         "digests": {name: digest(derive(each)) for name, each in SPECS.items()},
         "breast cancer": derive(SPECS["breast cancer"]).model_dump(mode="json", exclude={"ladder", "blocks"}),
+        "newton": derive(SPECS["newton"]).model_dump(mode="json", exclude={"ladder", "blocks"}),
     }
 
 
