@@ -139,11 +139,14 @@ def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
 
 
 def memory(program: Fused, rungs: Iterable[Rung]) -> int:
-    """Of a party: its block and all masked ones, each twice; of the dealer: all masks, and a tuple's shares of all."""
+    """Of a party: its block and all masked ones, each twice; of the dealer: all masks; of each a tuple in the making.
+
+    A refresh opens rows of the whole table, while the angles of its slot are still there.
+    """
     m, d = program.rows, program.width
     tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
-    party = 4 * d + 4 * max(tables, refreshed)
-    dealer = d + (program.world + 3) * max(tables, 2 * refreshed)
+    party = 4 * d + max(4 * tables, 2 * tables + 9 * refreshed)
+    dealer = d + max((program.world + 3) * tables, (program.world + 5) * refreshed)
     return WORD * m * max(party, dealer)
 
 
