@@ -86,9 +86,9 @@ def test_models_approach_scikit_learn_s(name, columns, C, max_iter, coefficient,
 
 def narrow(agreed, *periods):
     """The program with shorter first periods: what it can't hold, a small table reaches."""
-    from mpc.derivation import _rung
+    from mpc.derivation import rung
 
-    rungs = [_rung(period, period // 4) for period in periods]
+    rungs = [rung(period, period // 4) for period in periods]
     return agreed.model_copy(update={"ladder": (*rungs, *agreed.ladder[len(rungs) :])})
 
 
