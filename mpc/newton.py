@@ -105,9 +105,9 @@ class Refresh:
             "product", HV, parts["product"], values["low"], program.product_window, program.product_shift
         )
         VHV = shared_product(V, T.masked(), values["inverse_product"])
-        if not slot.void:
-            following = (words(V.tensor()) << (program.product_bits + 1)) - words(VHV)
-            self._estimate = packed(following + following.T)
+        following = (words(V.tensor()) << (program.product_bits + 1)) - words(VHV)
+        improved = packed(following + following.T)  # in either case: a rejected step takes as long
+        self._estimate = self._estimate if slot.void else improved
 
     def _opened(
         self, name: str, share: Words, mask: Words, parts: Arrays, values: Arrays, shift: int

@@ -238,7 +238,7 @@ def test_the_solver_follows_from_the_facts():
     wide = {"rows": 5000, "blocks": even_blocks(400, 2)}
     assert isinstance(derive(make_spec()), Newton)
     assert derive(make_spec()).max_iter == 15
-    assert derive(make_spec(C="100")).max_iter == 35
+    assert derive(make_spec(C="100")).max_iter == 41
     assert isinstance(derive(make_spec(solver="nesterov")), FirstOrder)
     assert isinstance(derive(make_spec(max_iter=MOST_ITERATIONS + 1)), FirstOrder)
     assert derive(make_spec(**wide)).max_iter == 300
