@@ -334,7 +334,7 @@ def leaves(contract: Contract) -> str:
         f"basis    {contract.legal_basis}",
         f"parties  {parties}; dealer {contract.dealer.name}",
         f"label    {contract.label.column} of {contract.label.party}, positive class '{contract.label.positive}'",
-        f"model    logistic regression, C={contract.model.C}, {contract.model.max_iter} iterations",
+        f"model    logistic regression, C={contract.model.C}, {contract.program.max_iter} iterations",
         f"rows     {contract.program.rows} for training",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
         "opened   (all else stays masked)",

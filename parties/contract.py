@@ -191,7 +191,8 @@ def spec_for(
         label_owner=names.index(label.party),
         C=model.C,
         fit_intercept=model.fit_intercept,
-        max_iter=model.max_iter,
+        solver=None if model.solver == "auto" else model.solver,
+        max_iter=model.max_iter or None,
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
     )

@@ -106,7 +106,8 @@ class ModelPlan(Frozen):
     kind: Literal["logistic-regression"] = "logistic-regression"
     C: Strength = "1.0"  # inverse strength of the L2 penalty, a decimal in quotes; the intercept is not penalised
     fit_intercept: bool = True
-    max_iter: Annotated[int, Field(ge=1, le=100_000)] = 300  # exactly so many iterations run
+    solver: Literal["auto", "newton", "nesterov"] = "auto"  # auto: newton up to 256 columns and 100 iterations
+    max_iter: Annotated[int, Field(ge=0, le=100_000)] = 0  # exactly so many iterations run; 0: what the solver needs
 
 
 class PreparationPlan(Frozen):

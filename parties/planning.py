@@ -155,7 +155,9 @@ kind = {_quoted(model.kind)}
 C = {_quoted(model.C)}
 # Whether the model has an intercept, which is not penalised. Default: {str(model.fit_intercept).lower()}.
 fit_intercept = {str(model.fit_intercept).lower()}
-# Iterations, all of which are run. Default: {model.max_iter}.
+# "newton", "nesterov", or "auto": newton up to 256 columns and 100 iterations. Default: "{model.solver}".
+solver = {_quoted(model.solver)}
+# Iterations, all of which are run; 0 is what the solver needs. Default: {model.max_iter}.
 max_iter = {model.max_iter}
 
 [preparation]

@@ -5,7 +5,7 @@ import pytest
 from gateway.sandbox import run
 from tests.e2e.world import ID, plan_for, privity, split_columns
 
-COEFFICIENT_TOLERANCE = 0.1  # in standardised units, after the plan's iterations; AUC is judged by the run itself
+COEFFICIENT_TOLERANCE = 5e-3  # in standardised units, after the default number of iterations
 
 
 @pytest.mark.parametrize("table", ["breast cancer", "diabetes"])

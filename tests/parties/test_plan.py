@@ -63,7 +63,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "C below zero": ({"model": {"C": "-1"}}, "model.C: must be a decimal number in quotes"),
     "C of other digits": ({"model": {"C": "\u0661"}}, "model.C: must be a decimal number in quotes"),
     "C of zero": ({"model": {"C": "0.0"}}, "model.C: must lie above 0"),
-    "no iteration": ({"model": {"max_iter": 0}}, "model.max_iter: Input should be greater than or equal to 1"),
+    "no iteration": ({"model": {"max_iter": -1}}, "model.max_iter: Input should be greater than or equal to 0"),
     "another model": ({"model": {"kind": SECRET}}, "model.kind: Input should be 'logistic-regression'"),
     "clipped to a word": ({"preparation": {"clip_bits": SECRET}}, "preparation.clip_bits: Input should be a valid int"),
     "clipped too far out": ({"preparation": {"clip_bits": 9}}, "preparation.clip_bits: Input should be less than or"),
@@ -113,7 +113,7 @@ def test_defaults_are_those_that_are_documented():
     """The least that can be written is a plan; no legal basis is said to be none."""
     plan = parse_plan(content())
     assert (plan.legal_basis, plan.impact_assessment, plan.dealer) == ("none stated yet", "", "dealer")
-    assert (plan.model.C, plan.model.max_iter, plan.split.held_out) == ("1.0", 300, "0.25")
+    assert (plan.model.C, plan.model.max_iter, plan.split.held_out) == ("1.0", 0, "0.25")
     assert plan.disclosures.loss_every == 10
 
 
