@@ -27,7 +27,7 @@ def expected(agreed, iteration, state, gradient, here):
 
 
 @some
-@given(worlds, seeds, st.integers(0, 39), st.booleans(), st.sampled_from(["1.0", "1000"]))
+@given(worlds, seeds, st.sampled_from([0, 1, 7, 38, 39]), st.booleans(), st.sampled_from(["1.0", "1000"]))
 def test_a_step_is_the_method_s(world, seed, iteration, fit_intercept, C):
     """Over all parties, a step on shares is the integers' step modulo 2**64, with its ridge and its momentum."""
     agreed = program([1] * world, max_iter=40, fit_intercept=fit_intercept, C=C, loss_every=0)
