@@ -4,11 +4,14 @@ A wide window is right, only often rejected. What the dealer and the gateway see
 the sizes and the order of what parties send each other.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from mpc.errors import EngineError
-from mpc.program import Segment
+from mpc.program import Newton, Segment
 from mpc.simulation import Simulation
 from mpc.training import train
 from tests.mpc.engine import own, program, table
@@ -16,7 +19,12 @@ from tests.mpc.listener import Listener
 from tests.mpc.oracle import iterates, losses
 from tests.mpc.test_fused import LOSS_NOISE, NOISE, loss_unit, weights
 
-COLUMNS = ([2, 1], [1, 0, 2], [1, 1, 1, 0])
+CASES = {
+    "two parties": {"columns": [2, 1]},
+    "three parties": {"columns": [1, 0, 2]},
+    "four parties": {"columns": [1, 1, 1, 0]},
+    "newton": {"columns": [2, 0, 1], "solver": "newton", "max_iter": 20},
+}
 RUNS = 3
 
 
@@ -25,6 +33,8 @@ def often_rejected(columns, *, spares=110, **changes):
     agreed = program(columns, **{"rows": 12, "max_iter": 33, "loss_every": 4, **changes})
     segments = tuple(Segment(iterations=each.iterations, slots=each.iterations + spares) for each in agreed.segments)
     wide = {"state_window": 61, "residual_window": 59, "loss_window": 62, "copies": 120, "segments": segments}
+    if isinstance(agreed, Newton):
+        wide |= {"gradient_window": 60, "density_window": 58, "inverse_window": 56, "product_window": 56}
     return agreed.model_copy(update=wide)
 
 
@@ -44,9 +54,11 @@ class Observed:
     @property
     def pattern(self):
         """Which slots were rejected, as only the parties can know."""
-        first = self.listener.rejected("weights", self.agreed.state_window)
-        second = self.listener.rejected("residuals", self.agreed.residual_window)
-        return [one or other for one, other in zip(first, second, strict=True)]
+        windows = {"weights": self.agreed.state_window, "residuals": self.agreed.residual_window}
+        if isinstance(self.agreed, Newton):
+            windows["gradient"] = self.agreed.gradient_window
+        openings = [self.listener.rejected(name, window) for name, window in windows.items()]
+        return [any(slot) for slot in zip(*openings, strict=True)]
 
     @property
     def progress(self):
@@ -57,10 +69,22 @@ class Observed:
         ]
 
 
-@pytest.fixture(scope="module", params=COLUMNS, ids=len)
-def runs(request):
+@cache
+def observed(case):
     """Several runs of one program, rejected here and there."""
-    return [Observed(often_rejected(request.param)) for _ in range(RUNS)]
+    return [Observed(often_rejected(**CASES[case])) for _ in range(RUNS)]
+
+
+@pytest.fixture(params=CASES)
+def runs(request):
+    """Of either solver."""
+    return observed(request.param)
+
+
+@pytest.fixture(params=[case for case in CASES if "newton" not in case])
+def descents(request):
+    """Of Nesterov's method, whose iterates follow from the program and the table alone."""
+    return observed(request.param)
 
 
 def test_rejections_are_frequent_and_differ(runs):
@@ -72,15 +96,22 @@ def test_rejections_are_frequent_and_differ(runs):
     assert len({tuple(run.pattern) for run in runs}) == RUNS
 
 
-def test_rejections_do_not_change_the_model(runs):
+def test_rejections_do_not_change_the_model(descents):
     """Whatever is rejected, the model is floating point's on the same schedule, within rounding."""
-    for run in runs:
+    for run in descents:
         assert np.abs(weights(run.agreed, run.fits) - iterates(run.agreed, run.X, run.y)[-1]).max() < NOISE
 
 
-def test_losses_are_of_the_same_iterations(runs):
+def test_newton_s_model_is_the_optimum():
+    """Whatever is rejected, steps of refreshes too, the optimum is reached within what is promised."""
+    for run in observed("newton"):
+        best = LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000).fit(run.X, run.y)
+        assert np.abs(weights(run.agreed, run.fits) - np.append(best.coef_[0], best.intercept_)).max() < 5e-3
+
+
+def test_losses_are_of_the_same_iterations(descents):
     """Whatever is rejected, each report is of its own iteration: it has that iteration's loss, within rounding."""
-    for run in runs:
+    for run in descents:
         expected = losses(run.agreed, run.X, run.y)
         assert len(expected) == 8
         allowed = loss_unit(run.agreed) + LOSS_NOISE
@@ -123,7 +154,7 @@ def test_void_slots_are_filled_with_fresh_words(runs):
     assert len(set(seen.tolist())) == seen.size
 
 
-@pytest.mark.parametrize("columns", COLUMNS[:2], ids=len)
+@pytest.mark.parametrize("columns", [[2, 1], [1, 0, 2]], ids=len)
 def test_too_few_slots_without_reports_cost_iterations(columns):
     """If more is rejected than a program has slots for, the model is of fewer iterations, and still a right one."""
     run = Observed(often_rejected(columns, spares=0, max_iter=20, loss_every=0))
