@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from mpc.program import derive
+from mpc.program import Program, derive
 from parties.contract import (
     Contract,
     Participant,
@@ -68,8 +68,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
     parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
     _check_rows(parties)
     dealer = _dealer(plan, directory)
-    loss_every = plan.disclosures.loss_every
-    program = derive(spec_for(parties, plan.label, plan.model, plan.preparation, plan.split, loss_every))
+    loss_every, program = _program(plan, parties)
     try:
         return Contract(
             nonce=nonce.hex(),
@@ -90,6 +89,17 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
         )
     except ValidationError as exc:
         raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
+
+
+def _program(plan: Plan, parties: tuple[Party, ...]) -> tuple[int, Program]:
+    """What the engine runs, and the iterations from one report of the loss to the next."""
+    facts = (parties, plan.label, plan.model, plan.preparation, plan.split)
+    silent = derive(spec_for(*facts, loss_every=0))
+    reports = min(plan.disclosures.loss_reports, silent.max_iter)
+    if not reports:
+        return 0, silent
+    loss_every = silent.max_iter // reports
+    return loss_every, derive(spec_for(*facts, loss_every=loss_every))
 
 
 def _party(plan: Plan, number: int, directory: Directory) -> Party:

@@ -126,7 +126,7 @@ class SplitPlan(Frozen):
 class DisclosurePlan(Frozen):
     """What may be opened beyond each party's own result."""
 
-    loss_every: Iterations = 10  # mean training loss to the whole session every so often; 0 = never
+    loss_reports: Annotated[int, Field(ge=0, le=10_000)] = 15  # of the mean training loss, spread over the run; 0: none
 
 
 class Plan(Frozen):

@@ -171,6 +171,6 @@ clip_bits = {preparation.clip_bits}
 held_out = {_quoted(split.held_out)}
 
 [disclosures]
-# The mean training loss is disclosed to all every so many iterations; 0 is never. Default: {disclosures.loss_every}.
-loss_every = {disclosures.loss_every}
+# How often the mean training loss is disclosed to all; 0 is never. Default: {disclosures.loss_reports}.
+loss_reports = {disclosures.loss_reports}
 """

@@ -147,7 +147,7 @@ class World:
     def long_plan(self) -> Plan:
         """A plan that takes minutes, if nobody dies or cancels it."""
         model = self.plan.model.model_copy(update={"max_iter": LONG_RUN})
-        silent = self.plan.disclosures.model_copy(update={"loss_every": 0})  # policies bound how often it is told
+        silent = self.plan.disclosures.model_copy(update={"loss_reports": 0})  # policies bound how often it is told
         return self.plan.model_copy(update={"model": model, "disclosures": silent})
 
     def train(self, plan: Plan) -> SessionView:

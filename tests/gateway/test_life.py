@@ -178,7 +178,7 @@ def test_approval_by_another_key_fails_it(consortium, client: GatewayClient, mak
 
 def test_loss_shows_only_where_disclosed(consortium, client: GatewayClient, make_plan):
     """A loss that the contract does not disclose to the session is not shown even if a daemon sends it."""
-    session = client.propose(make_plan(disclosures={"loss_every": 0})).id
+    session = client.propose(make_plan(disclosures={"loss_reports": 0})).id
     consortium.started()
     seen = client.events(session)
     next(seen)

@@ -70,7 +70,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "not standardised": ({"preparation": {"standardise": False}}, "preparation.standardise: Input should be True"),
     "nothing to train on": ({"split": {"held_out": "1"}}, "split.held_out: must lie above 0 and be at most 0.9"),
     "nothing held out": ({"split": {"held_out": "0.0"}}, "split.held_out: must lie above 0"),
-    "loss of every second": ({"disclosures": {"loss_every": -1}}, "disclosures.loss_every: Input should be greater"),
+    "less than no loss": ({"disclosures": {"loss_reports": -1}}, "disclosures.loss_reports: Input should be greater"),
     "expired at once": ({"expires_in_hours": 0}, "expires_in_hours: Input should be greater than or equal to 1"),
 }
 
@@ -114,7 +114,7 @@ def test_defaults_are_those_that_are_documented():
     plan = parse_plan(content())
     assert (plan.legal_basis, plan.impact_assessment, plan.dealer) == ("none stated yet", "", "dealer")
     assert (plan.model.C, plan.model.max_iter, plan.split.held_out) == ("1.0", 0, "0.25")
-    assert plan.disclosures.loss_every == 10
+    assert plan.disclosures.loss_reports == 15
 
 
 def test_the_label_owner_may_bring_the_label_alone():
