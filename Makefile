@@ -33,5 +33,9 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: install
+	PYTHONPATH=. $(BIN)/python benchmarks/engines.py
+	PYTHONPATH=. $(BIN)/python benchmarks/newton.py
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
