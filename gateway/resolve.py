@@ -98,8 +98,8 @@ def _program(plan: Plan, parties: tuple[Party, ...]) -> tuple[int, Program]:
     reports = min(plan.disclosures.loss_reports, silent.max_iter)
     if not reports:
         return 0, silent
-    loss_every = silent.max_iter // reports
-    return loss_every, derive(spec_for(*facts, loss_every=loss_every))
+    program = derive(spec_for(*facts, loss_every=silent.max_iter // reports))
+    return program.loss_every, program
 
 
 def _party(plan: Plan, number: int, directory: Directory) -> Party:

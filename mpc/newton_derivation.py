@@ -97,8 +97,10 @@ def newton(spec: Spec, max_iter: int) -> Newton:
     alone = max(rejection(width, state_window), rejection(1, loss_window(spec.rows)))
     with localcontext(CONTEXT):
         slots = max_iter + spares(max_iter, rejected)
+    # Refreshes go by slots: a loss on the way would tell of rejections. The last one has converged and tells nothing.
+    last_loss = max_iter if spec.loss_every else 0
     return Newton(
-        **shared_fields(spec, max_iter),
+        **shared_fields(spec, max_iter) | {"loss_every": last_loss},
         state_bits=state_bits,
         state_window=state_window,
         residual_unit=unit,

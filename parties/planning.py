@@ -171,6 +171,6 @@ clip_bits = {preparation.clip_bits}
 held_out = {_quoted(split.held_out)}
 
 [disclosures]
-# How often the mean training loss is disclosed to all; 0 is never. Default: {disclosures.loss_reports}.
+# Disclosures of the mean training loss; newton tells its last alone, 0 is none. Default: {disclosures.loss_reports}.
 loss_reports = {disclosures.loss_reports}
 """
