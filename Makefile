@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 
-.PHONY: install demo test test-long check format bench clean
+.PHONY: install demo test test-long lint check format bench clean
 
 install: $(STAMP)
 
@@ -22,12 +22,13 @@ test: install
 test-long: install
 	$(BIN)/pytest -m long
 
-check: install
+lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m 'not long'
+
+check: lint test
 
 format: install
 	$(BIN)/ruff format .
