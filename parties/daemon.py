@@ -16,15 +16,17 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
+from pydantic import SecretStr
 
 from mpc.errors import PrivityError
 from parties.audit import events
 from parties.audit.log import AuditLog
 from parties.contract import Approval, Contract, check_approvals, parse_contract, sign_approval
 from parties.control import ControlStream
+from parties.door import Door
 from parties.errors import ContractError, LifecycleError, PartnerError, WorkerFailed
 from parties.home import Home
-from parties.job import Answer, Broken, Done, Report
+from parties.job import Answer, Broken, Done, Report, TlsMaterial
 from parties.lifecycle import FINAL, State, Step
 from parties.local import serve_local
 from parties.messages import (
@@ -81,15 +83,11 @@ class Daemon(ABC):
         self.store = SessionStore(home.path("state.sqlite"))
         self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
+        self.door = Door(self.settings.listen, self.settings.advertise)
         self.live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # what differs
-
-    @property
-    @abstractmethod
-    def endpoint(self) -> str:
-        """HOST:PORT that workers of other parties dial."""
 
     @abstractmethod
     def examine(self, contract: Contract) -> None:
@@ -103,13 +101,20 @@ class Daemon(ABC):
     def signs_by_itself(self) -> bool:
         """Whether a contract that passed is signed without the operator."""
 
-    def session_key(self) -> TlsKey:
-        """The TLS key that the approval names."""
-        return TlsKey.generate(self.name, now=datetime.now(UTC))
-
     @abstractmethod
-    async def launch(self, live: Live, epoch: int) -> Process:
-        """Start the session's process."""
+    async def launch(self, live: Live, epoch: int, inbox: int) -> Process:
+        """Start the session's process, which inherits the descriptor on which callers arrive."""
+
+    def common(self, live: Live, epoch: int, inbox: int) -> dict[str, Any]:
+        """What every process is told of its session; the key hidden in print."""
+        return {
+            "name": self.name,
+            "contract": live.contract.canonical().decode(),
+            "approvals": live.approvals,
+            "epoch": epoch,
+            "tls": TlsMaterial(key_pem=SecretStr(live.tls.key_pem.decode()), certificate=live.tls.certificate),
+            "inbox_fd": inbox,
+        }
 
     @abstractmethod
     async def on_report(self, live: Live, report: Report) -> Answer | None:
@@ -230,13 +235,13 @@ class Daemon(ABC):
             self.journal.append(events.ContractExpired(session=session.digest))
             self.store.step(session.digest, Step.EXPIRE)
             raise ContractError("the contract has expired", action="propose the session again")
-        tls = self.session_key()
+        tls = TlsKey.generate(self.name, now=datetime.now(UTC))
         approval = Approval(
             contract=session.digest,
             name=self.name,
             role="dealer" if self.role == "dealer" else "party",
             certificate=tls.certificate,
-            endpoint=self.endpoint,
+            endpoint=self.door.endpoint,
         )
         self.journal.append(events.ContractApproved(session=session.digest, by=by))
         self.store.step(session.digest, Step.APPROVE)
@@ -289,7 +294,8 @@ class Daemon(ABC):
             )
             self.store.begin_epoch(message.session, 1)
             self.store.step(message.session, Step.START)
-            live.process = await self.launch(live, 1)
+            with self.door.inbox(message.session) as inbox:
+                live.process = await self.launch(live, 1, inbox.fileno())
             self.journal.append(events.WorkerStarted(session=message.session, epoch=1, certificate=live.tls.sha256))
             status = await live.process.run(lambda report: self._hear(live, report))
             self.journal.append(events.WorkerEnded(session=message.session, exit=status))
@@ -342,6 +348,7 @@ class Daemon(ABC):
     def _end(self, live: Live, fault: Fault | None) -> None:
         done = live.done or Done()
         self.live.pop(live.contract.digest, None)
+        self.door.shut(live.contract.digest)
         self.stream.send(Head(note=self.journal.head()))
         self.stream.send(
             Finished(
@@ -355,14 +362,6 @@ class Daemon(ABC):
 
     # the daemon's life
 
-    @abstractmethod
-    async def listen(self) -> None:
-        """Open the inbound port."""
-
-    @abstractmethod
-    async def unlisten(self) -> None:
-        """Close it."""
-
     def local_handlers(self) -> dict[str, Any]:
         """What the operator may ask for through the local socket."""
         return {}
@@ -373,11 +372,11 @@ class Daemon(ABC):
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        await self.listen()
+        await self.door.open()
         local = await serve_local(self.home.directory, self.local_handlers())
         self._fail_interrupted()
         self.journal.append(events.ServiceStarted(role=self.role, version=importlib.metadata.version("privity")))
-        print(f'{{"ready": "{self.name}", "endpoint": "{self.endpoint}"}}', flush=True)  # noqa: T201 - for supervisors
+        print(f'{{"ready": "{self.name}", "endpoint": "{self.door.endpoint}"}}', flush=True)  # noqa: T201 - for supervisors
         stream = asyncio.create_task(self.stream.run())
         stopping = asyncio.create_task(ended.wait())
         try:
@@ -405,7 +404,7 @@ class Daemon(ABC):
         for task in list(self._tasks):
             with contextlib.suppress(asyncio.CancelledError, TimeoutError):
                 await asyncio.wait_for(task, 5)
-        await self.unlisten()
+        self.door.close()
         self.journal.append(events.ServiceStopped(role=self.role))
         self.journal.close()
 

@@ -1,105 +1,126 @@
-"""A worker's stream to the dealer: one gRPC stream over mutual TLS, whole messages each way.
+"""The connection between a party's worker and the dealer's process: whole messages each way over TLS 1.3.
 
-The dealer's certificate is the one that its approval names, and the worker's the one in the party's own approval.
+A message is its length and its bytes. The dealer's process also sends a heartbeat every few seconds, whatever it
+computes: a party that hears nothing at all gives it up, however long an answer may take.
 """
 
 from __future__ import annotations
 
-import queue
+import contextlib
+import select
+import socket
+import ssl
+import struct
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 
-import grpc
+from mpc.errors import PeerLost, ProtocolError
+from parties.links import CHUNK_BYTES
 
-from mpc.errors import PeerLost
-from parties.contract import Approval
-from parties.tls import TlsKey
-
-SERVICE = "privity.Dealing"
-METHOD = f"/{SERVICE}/Session"
-SESSION_KEY, EPOCH_KEY = "privity-session", "privity-epoch"
 MAX_MESSAGE_BYTES = 1 << 30  # of the dealer's, whose corrections are as large as what they correct
 MAX_REQUEST_BYTES = 1 << 20  # of a party's: keys, and what it asks for
-TIMEOUT_S = 120.0
-CLOSE_S = 5.0
-_KEPT_ALIVE = [
-    ("grpc.keepalive_time_ms", 4000),
-    ("grpc.keepalive_timeout_ms", 4000),
-    ("grpc.http2.ping_timeout_ms", 4000),  # else an unanswered ping is waited for a minute
-    ("grpc.http2.min_ping_interval_without_data_ms", 3000),  # at the dealer: pings so often are no attack
-    ("grpc.http2.max_pings_without_data", 0),
-]
-OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), *_KEPT_ALIVE]
-DEALER_OPTIONS = [("grpc.max_receive_message_length", MAX_REQUEST_BYTES), *_KEPT_ALIVE]
+BEAT_S = 2.0
+_LENGTH = struct.Struct("<I")
+_BEAT = (1 << 32) - 1  # in place of a length
 
 
 class DealerLink:
-    """mpc.channel.Link over gRPC."""
+    """mpc.channel.Link over a TLS connection, at either end. One thread uses it; others may close it or let it beat."""
 
-    def __init__(
-        self, channel: grpc.Channel, name: str, metadata: tuple[tuple[str, str], ...], timeout_s: float = TIMEOUT_S
-    ) -> None:
-        self._channel, self._name, self._timeout_s = channel, name, timeout_s
-        self._outbox: queue.Queue[bytes | None] = queue.Queue()
-        self._inbox: queue.Queue[bytes | None] = queue.Queue(256)
-        self._why = "closed its stream"
-        call = channel.stream_stream(METHOD)
-        self._stream = call(self._outgoing(), metadata=metadata)
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _outgoing(self) -> Iterator[bytes]:
-        while (message := self._outbox.get()) is not None:
-            yield message
-
-    def _read(self) -> None:
-        try:
-            for message in self._stream:
-                self._inbox.put(message)
-        except grpc.RpcError as exc:
-            self._why = f"ended the stream: {exc.details()}"
-        self._inbox.put(None)
+    def __init__(self, tls: ssl.SSLSocket, name: str, *, limit: int, timeout_s: float, silence_s: float) -> None:
+        """`timeout_s`: for a message; `silence_s`: without even a heartbeat."""
+        self._tls, self._name, self._limit = tls, name, limit
+        self._timeout_s, self._silence_s = timeout_s, silence_s
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(tls, select.POLLIN)
+        self._writable.register(tls, select.POLLOUT)
+        self._using = threading.Lock()  # OpenSSL takes one caller at a time, and a message is not cut by a heartbeat
+        weakref.finalize(self, tls.close)  # not before: the number could be another's while a thread still waits on it
 
     def send(self, message: bytes) -> None:
-        """Raises: PeerLost if the dealer is gone."""
-        if not self._stream.is_active():
-            raise PeerLost(self._name, self._why)
-        self._outbox.put(bytes(message))
+        """Raises: PeerLost if the other end is gone, or takes nothing in time."""
+        with self._using, self._lost_at_end():
+            left = memoryview(_LENGTH.pack(len(message)) + message)
+            while left:
+                try:
+                    left = left[self._tls.send(left[:CHUNK_BYTES]) :]
+                except ssl.SSLWantWriteError:
+                    if not self._writable.poll(1000 * self._timeout_s):
+                        raise PeerLost(self._name, f"took nothing for {self._timeout_s:.0f} s") from None
 
     def receive(self) -> bytes:
-        """Raises: PeerLost if the dealer is gone or silent."""
+        """Raises: PeerLost if the other end is gone or silent, ProtocolError for a message beyond the limit."""
+        deadline = time.monotonic() + self._timeout_s
+        with self._lost_at_end():
+            while (length := _LENGTH.unpack(self._exactly(_LENGTH.size, deadline))[0]) == _BEAT:
+                continue
+            if length > self._limit:
+                raise ProtocolError(f"{self._name} sent {length} bytes where {self._limit} are the limit")
+            return bytes(self._exactly(length, deadline))
+
+    def _exactly(self, count: int, deadline: float) -> bytearray:
+        content = bytearray(count)
+        view = memoryview(content)
+        while view:
+            try:
+                with self._using:
+                    got = self._tls.recv_into(view)
+            except ssl.SSLWantReadError:
+                self._await_more(deadline)
+                continue
+            if not got:
+                raise EOFError
+            view = view[got:]
+        return content
+
+    def _await_more(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0 or not self._readable.poll(1000 * min(left, self._silence_s)):
+            raise PeerLost(self._name, f"kept silent for {min(self._timeout_s, self._silence_s):.0f} s")
+
+    @contextlib.contextmanager
+    def _lost_at_end(self) -> Iterator[None]:
         try:
-            message = self._inbox.get(timeout=self._timeout_s)
-        except queue.Empty as exc:
-            raise PeerLost(self._name, f"kept silent for {self._timeout_s:.0f} s") from exc
-        if message is None:
-            self._inbox.put(None)  # it stays so, whoever asks again
-            raise PeerLost(self._name, self._why)
-        return message
+            yield
+        except (OSError, EOFError) as exc:
+            raise PeerLost(self._name, "closed its connection") from exc
+
+    def beat(self) -> None:
+        """Send a heartbeat, unless a message is under way or earlier ones are still unread."""
+        if self._using.acquire(blocking=False):
+            try:
+                if self._writable.poll(0):
+                    self._tls.send(_LENGTH.pack(_BEAT))
+            except OSError:
+                self.close()  # whoever uses the link learns of it
+            finally:
+                self._using.release()
 
     def close(self) -> None:
-        """End the stream after what was sent, and wait for the dealer to end its half."""
-        self._outbox.put(None)
-        deadline = time.monotonic() + CLOSE_S
-        while self._stream.is_active() and time.monotonic() < deadline:
-            try:
-                if self._inbox.get(timeout=0.2) is None:
-                    break
-            except queue.Empty:
-                continue
-        self._channel.close()
+        """End the connection after what was sent; whoever waits on it learns at once.
+
+        The TCP connection alone: SSLSocket.shutdown would make what another thread still sends go out in clear.
+        """
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._tls, socket.SHUT_RDWR)
 
 
-def connect_dealer(
-    approval: Approval, session: str, epoch: int, own: TlsKey, deadline: float, timeout_s: float = TIMEOUT_S
-) -> DealerLink:
-    """Raises: PeerLost if the dealer does not answer in time, or shows another certificate."""
-    credentials = grpc.ssl_channel_credentials(approval.certificate.encode(), own.key_pem, own.certificate.encode())
-    options = [*OPTIONS, ("grpc.ssl_target_name_override", approval.name)]
-    channel = grpc.secure_channel(approval.endpoint, credentials, options)
+@contextlib.contextmanager
+def beating(links: Sequence[DealerLink]) -> Iterator[None]:
+    """Heartbeats on these links, from a thread of their own."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_S):
+            for link in links:
+                link.beat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
     try:
-        grpc.channel_ready_future(channel).result(timeout=max(0.1, deadline - time.monotonic()))
-    except grpc.FutureTimeoutError as exc:
-        channel.close()
-        raise PeerLost(approval.name, f"did not answer at {approval.endpoint} in time, or with another key") from exc
-    return DealerLink(channel, approval.name, ((SESSION_KEY, session), (EPOCH_KEY, str(epoch))), timeout_s)
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -26,33 +26,34 @@ class TlsMaterial(Frozen):
     certificate: str
 
 
-class PartyJob(Frozen):
-    """Everything that a party's worker is told."""
+class Job(Frozen):
+    """What every session's process is told."""
 
-    role: Literal["party"] = "party"
     name: Name
     contract: str  # canonical JSON
     approvals: dict[Name, Approval]
     epoch: int
     tls: TlsMaterial
+    inbox_fd: int  # where connections of those who dial this participant arrive
+
+
+class PartyJob(Job):
+    """Everything that a party's worker is told."""
+
+    role: Literal["party"] = "party"
     data_key: SecretStr  # hexadecimal
     manifest: str  # JSON of the data set's manifest
     data_path: str
-    sockets_fd: int  # where accepted connections of peers arrive
 
 
-class DealerJob(Frozen):
+class DealerJob(Job):
     """Everything that a dealer's session process is told."""
 
     role: Literal["dealer"] = "dealer"
-    name: Name
-    contract: str
-    epoch: int
-    link_fds: tuple[int, ...]  # one a party, by rank
 
 
-Job = Annotated[PartyJob | DealerJob, Field(discriminator="role")]
-JOB: TypeAdapter[Job] = TypeAdapter(Job)
+AnyJob = Annotated[PartyJob | DealerJob, Field(discriminator="role")]
+ANY_JOB: TypeAdapter[AnyJob] = TypeAdapter(AnyJob)
 
 
 class Intent(Frozen):
@@ -135,11 +136,11 @@ REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 def job_line(job: PartyJob | DealerJob) -> bytes:
     """The job as one line, secrets included: it goes into a pipe to the child and nowhere else."""
     content = job.model_dump(mode="json")
+    content["tls"]["key_pem"] = job.tls.key_pem.get_secret_value()
     if isinstance(job, PartyJob):
         content["data_key"] = job.data_key.get_secret_value()
-        content["tls"]["key_pem"] = job.tls.key_pem.get_secret_value()
     return base64.b64encode(json.dumps(content).encode()) + b"\n"
 
 
 def parse_job(line: bytes) -> PartyJob | DealerJob:
-    return JOB.validate_json(base64.b64decode(line))
+    return ANY_JOB.validate_json(base64.b64decode(line))

@@ -1,4 +1,8 @@
-"""How a worker meets its peers: of two parties the later in the contract's list dials, the earlier lets it in."""
+"""How a session's processes meet: each party dials the dealer; of two parties the later in the contract's list dials.
+
+Whoever is dialled lets in the callers whom it misses, and nobody else: the line that they begin with says who they are,
+the TLS handshake proves it.
+"""
 
 from __future__ import annotations
 
@@ -6,91 +10,103 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from mpc.errors import PeerLost
 from parties.contract import Contract
+from parties.dealer_link import MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, DealerLink
 from parties.errors import PartnerError
-from parties.job import PartyJob
-from parties.links import Greeting, TlsChannel, dial, parse_greeting, secure, tune
+from parties.job import Job
+from parties.links import MAX_GREETING_BYTES, SILENCE_S, Greeting, TlsChannel, dial, parse_greeting, secure, tune
 from parties.tls import TlsKey
 
+DEALER_S = 120.0  # for an answer of the dealer, which may have much to compute
+PARTY_S = 600.0  # for a party's next word to the dealer, which may have much to compute too
 HANDSHAKE_S = 5.0
-IMPOSTOR_S = 5.0  # how long the real peer is waited for after somebody else called in its name
+IMPOSTOR_S = 5.0  # how long the real caller is waited for after somebody else called in its name
 
 
-def connect_peers(job: PartyJob, contract: Contract, own: TlsKey, deadline: float) -> TlsChannel:
-    """A channel to every peer; `deadline` is of time.monotonic.
+def connect_dealer(job: Job, contract: Contract, own: TlsKey, deadline: float) -> DealerLink:
+    """A party's link to the dealer; `deadline` is of time.monotonic.
+
+    Raises: PeerLost if the dealer does not answer in time, PartnerError if it shows another key than its approval's.
+    """
+    name = contract.dealer.name
+    tls = _call(job, name, own, deadline)
+    return DealerLink(tls, name, limit=MAX_MESSAGE_BYTES, timeout_s=DEALER_S, silence_s=SILENCE_S)
+
+
+def connect_peers(job: Job, contract: Contract, own: TlsKey, deadline: float) -> TlsChannel:
+    """A party's channel to every peer; `deadline` is of time.monotonic.
 
     Raises: PeerLost if one does not come, PartnerError if another key than its approval's came in its name.
     """
-    rank = contract.rank(job.name)
-    peers: dict[int, tuple[str, ssl.SSLSocket]] = {}
-    for other in range(rank):
-        name = contract.parties[other].name
-        greeting = Greeting(contract.digest, job.epoch, job.name)
-        raw = dial(job.approvals[name].endpoint, greeting, name, deadline)
-        peers[other] = (name, secure(raw, own, job.approvals[name], server=False))
-    with socket.socket(fileno=job.sockets_fd) as inbox:
-        _welcome(inbox, job, contract, own, peers, deadline)
-    return TlsChannel(rank, peers, session=bytes.fromhex(contract.digest), epoch=job.epoch)
+    names, rank = [party.name for party in contract.parties], contract.rank(job.name)
+    peers = {name: _call(job, name, own, deadline) for name in names[:rank]}
+    peers |= _let_in(job, names[rank + 1 :], own, deadline)
+    ranked = {other: (name, peers[name]) for other, name in enumerate(names) if other != rank}
+    return TlsChannel(rank, ranked, session=bytes.fromhex(contract.digest), epoch=job.epoch)
 
 
-def _welcome(
-    inbox: socket.socket,
-    job: PartyJob,
-    contract: Contract,
-    own: TlsKey,
-    peers: dict[int, tuple[str, ssl.SSLSocket]],
-    deadline: float,
-) -> None:
-    """Let in every later party. Whoever calls in its name with another key is sent away, and it may still come."""
+def connect_parties(job: Job, contract: Contract, own: TlsKey, deadline: float) -> list[DealerLink]:
+    """The dealer's links to every party, by rank. Raises: as connect_peers."""
+    names = [party.name for party in contract.parties]
+    found = _let_in(job, names, own, deadline)
+    return [
+        DealerLink(found[name], name, limit=MAX_REQUEST_BYTES, timeout_s=PARTY_S, silence_s=PARTY_S) for name in names
+    ]
+
+
+def _call(job: Job, name: str, own: TlsKey, deadline: float) -> ssl.SSLSocket:
+    approval = job.approvals[name]
+    raw = dial(approval.endpoint, Greeting(approval.contract, job.epoch, job.name), name, deadline)
+    return secure(raw, own, approval, server=False)
+
+
+def _let_in(job: Job, names: Collection[str], own: TlsKey, deadline: float) -> dict[str, ssl.SSLSocket]:
+    """Connections of these participants. Whoever calls in one's name with another key is sent away; it may still come.
+
+    Raises: PeerLost, PartnerError.
+    """
+    found: dict[str, ssl.SSLSocket] = {}
     impostor: PartnerError | None = None
-    while len(peers) < len(contract.parties) - 1:
-        try:
-            rank, raw = _accept(inbox, contract, job, peers, deadline)
-        except PeerLost as exc:
-            raise impostor or exc from exc
-        name = contract.parties[rank].name
-        try:
-            peers[rank] = (name, secure(raw, own, job.approvals[name], server=True, timeout_s=HANDSHAKE_S))
-        except PartnerError as exc:
-            impostor, deadline = exc, min(deadline, time.monotonic() + IMPOSTOR_S)
-        except PeerLost:
-            continue  # a call that was given up before the worker had started
+    with socket.socket(fileno=job.inbox_fd) as inbox:
+        while missing := [name for name in names if name not in found]:
+            try:
+                name, raw = _accept(inbox, job, missing, deadline)
+            except PeerLost as exc:
+                raise impostor or exc from exc
+            try:
+                found[name] = secure(raw, own, job.approvals[name], server=True, timeout_s=HANDSHAKE_S)
+            except PartnerError as exc:
+                impostor, deadline = exc, min(deadline, time.monotonic() + IMPOSTOR_S)
+            except PeerLost:
+                continue  # a call that was given up before this process had started
+    return found
 
 
-def _accept(
-    inbox: socket.socket,
-    contract: Contract,
-    job: PartyJob,
-    have: Mapping[int, object],
-    deadline: float,
-) -> tuple[int, socket.socket]:
-    """The next connection of a missing peer that the node hands over, with the caller's rank.
+def _accept(inbox: socket.socket, job: Job, missing: Collection[str], deadline: float) -> tuple[str, socket.socket]:
+    """The next connection in the name of one who is missing, answered.
 
     Raises: PeerLost if none comes in time.
     """
-    expected = range(contract.rank(job.name) + 1, len(contract.parties))
-    missing = ", ".join(contract.parties[rank].name for rank in expected if rank not in have)
     while True:
-        raw, greeting = _next_call(inbox, missing, deadline)
-        ranks = {contract.parties[rank].name: rank for rank in expected if rank not in have}
-        if greeting.caller in ranks and (greeting.session, greeting.epoch) == (contract.digest, job.epoch):
-            raw.setblocking(True)
-            tune(raw)
+        raw, greeting = _next_call(inbox, ", ".join(missing), deadline)
+        if greeting in {Greeting(job.approvals[name].contract, job.epoch, name) for name in missing}:
             with contextlib.suppress(OSError):
+                raw.setblocking(True)
+                tune(raw)
                 raw.sendall(b"+")
-                return ranks[greeting.caller], raw
-        raw.close()  # a stranger's call, or one given up, ends here; the real peer can still come
+                return greeting.caller, raw
+        raw.close()  # a stranger's call, or one given up, ends here; the real caller can still come
 
 
 def _next_call(inbox: socket.socket, missing: str, deadline: float) -> tuple[socket.socket, Greeting]:
     inbox.settimeout(max(0.1, deadline - time.monotonic()))
     try:
-        line, descriptors, _, _ = socket.recv_fds(inbox, 256, 1)
+        line, descriptors, _, _ = socket.recv_fds(inbox, MAX_GREETING_BYTES, 1)
     except TimeoutError as exc:
         raise PeerLost(missing, "did not connect in time") from exc
     if not descriptors:
-        raise PeerLost(missing, "did not connect before the node closed the session")
+        raise PeerLost(missing, "did not connect before the daemon closed the session")
     return socket.socket(fileno=descriptors[0]), parse_greeting(line)

@@ -1,38 +1,29 @@
-"""A party's node: its vault, its policy, its listener, and one worker process a session."""
+"""A party's node: its vault, its policy, and one worker process a session."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
-import socket
 from typing import Any, Literal
 
-import structlog
 from pydantic import SecretStr
 
-from mpc.errors import PrivityError
 from parties.audit import events
 from parties.contract import Contract
 from parties.daemon import Daemon, Live
 from parties.desk import Desk
-from parties.errors import ContractError, LifecycleError, PolicyRefusal
+from parties.errors import ContractError, PolicyRefusal
 from parties.home import Home
 from parties.identity import write_private
-from parties.job import Advanced, Answer, Done, Intent, Matched, Outcome, PartyJob, Report, TlsMaterial
+from parties.job import Advanced, Answer, Done, Intent, Matched, Outcome, PartyJob, Report
 from parties.lifecycle import State
-from parties.links import MAX_GREETING_BYTES, parse_greeting
 from parties.messages import FromDaemon, Progress, Publish, PublishedData
 from parties.policy import check, load_policy
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
 from parties.vault import Manifest, Vault, load_master_key
-
-GREETING_S = 5.0
-
-log = structlog.get_logger("privity")
 
 
 class Node(Daemon):
@@ -41,9 +32,6 @@ class Node(Daemon):
     def __init__(self, home: Home) -> None:
         super().__init__(home)
         self.vault = Vault(home.path("vault"), load_master_key(home.path("vault.key")))
-        self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
-        self._inboxes: dict[str, socket.socket] = {}
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
 
     # contracts
@@ -96,27 +84,18 @@ class Node(Daemon):
 
     # a session's worker
 
-    async def launch(self, live: Live, epoch: int) -> Process:
-        """One worker, with its job, its data key and a socket on which peers' connections arrive."""
+    async def launch(self, live: Live, epoch: int, inbox: int) -> Process:
+        """One worker, with its data key."""
         party = live.contract.party(self.name)
         manifest = self.vault.manifest(party.data)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         job = PartyJob(
-            name=self.name,
-            contract=live.contract.canonical().decode(),
-            approvals=live.approvals,
-            epoch=epoch,
-            tls=TlsMaterial(key_pem=SecretStr(live.tls.key_pem.decode()), certificate=live.tls.certificate),
+            **self.common(live, epoch, inbox),
             data_key=SecretStr(self.vault.data_key(party.data).reveal().hex()),
             manifest=manifest.model_dump_json(),
             data_path=str(self.vault.path(manifest)),
-            sockets_fd=theirs.fileno(),
         )
         self._record_reading(live.contract, manifest)
-        with theirs:
-            process = await Process.start(job, (theirs.fileno(),))
-        self._inboxes[live.contract.digest] = ours
-        return process
+        return await Process.start(job, (inbox,))
 
     async def on_report(self, live: Live, report: Report) -> Answer | None:
         digest = live.contract.digest
@@ -180,54 +159,6 @@ class Node(Daemon):
         keyed = hashlib.blake2b(content, key=os.urandom(32), digest_size=32).hexdigest()
         self.journal.append(events.ResultStored(session=digest, name="coefficients", digest=keyed))
 
-    # the inbound port
-
-    @property
-    def endpoint(self) -> str:
-        if self._listener is None:
-            raise LifecycleError("the node does not listen yet")
-        if self.settings.advertise:
-            return self.settings.advertise
-        return f"{self.settings.listen.rpartition(':')[0]}:{self._listener.getsockname()[1]}"
-
-    async def listen(self) -> None:
-        host, port = self.settings.listen.rsplit(":", 1)
-        self._listener = socket.create_server((host, int(port)), backlog=64)
-        self._listener.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept())
-
-    async def unlisten(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-        if self._listener is not None:
-            self._listener.close()
-
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._listener is not None:
-            raw, _ = await loop.sock_accept(self._listener)
-            self._spawn(self._hand_over(raw))
-
-    async def _hand_over(self, raw: socket.socket) -> None:
-        """Give a connection to the worker of the session that its first line names."""
-        with raw:
-            try:
-                line = await asyncio.wait_for(_first_line(raw), GREETING_S)
-                greeting = parse_greeting(line)
-            except (PrivityError, OSError, TimeoutError):
-                return
-            inbox = self._inboxes.get(greeting.session)
-            if inbox is None:
-                return  # not live here yet; the caller tries again
-            with contextlib.suppress(OSError):
-                socket.send_fds(inbox, [line], [raw.fileno()])
-
-    def _end(self, live: Live, fault: Any) -> None:
-        inbox = self._inboxes.pop(live.contract.digest, None)
-        if inbox is not None:
-            inbox.close()
-        super()._end(live, fault)
-
     # the operator
 
     def local_handlers(self) -> dict[str, Any]:
@@ -259,7 +190,7 @@ class Node(Daemon):
         async def status(_: dict[str, Any]) -> Any:
             return {
                 "name": self.name,
-                "endpoint": self.endpoint,
+                "endpoint": self.door.endpoint,
                 "gateway": self.stream.connected.is_set(),
                 "sessions": {s.digest: s.state.value for s in self.store.all()},
                 "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
@@ -281,15 +212,3 @@ class Node(Daemon):
             "refuse": refuse,
             "status": status,
         }
-
-
-async def _first_line(raw: socket.socket) -> bytes:
-    loop = asyncio.get_running_loop()
-    raw.setblocking(False)
-    line = b""
-    while not line.endswith(b"\n") and len(line) < MAX_GREETING_BYTES:
-        content = await loop.sock_recv(raw, MAX_GREETING_BYTES)  # the caller waits for an answer before it goes on
-        if not content:
-            break
-        line += content
-    return line

@@ -21,19 +21,17 @@ from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, train
 from parties import vault
 from parties.contract import Contract, parse_contract
-from parties.dealer_link import connect_dealer
 from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, Outcome, PartyJob
 from parties.matching import compare_ids
-from parties.meeting import connect_peers
+from parties.meeting import connect_dealer, connect_peers
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
 from parties.tables import Table, features, labels
 from parties.tls import TlsKey
 from parties.voice import Voice, live
 
-CONNECT_S = 30.0  # for peers, whose workers start when this one does
-DEALER_S = 8.0  # for the dealer, which listens already
+CONNECT_S = 30.0  # for the dealer and the peers, whose processes start when this one does
 PROGRESS_S = 0.1  # between two reports that tell no loss
 
 
@@ -97,8 +95,8 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     contract = parse_contract(job.contract.encode())
     own = TlsKey.from_pem(job.tls.key_pem.get_secret_value().encode(), job.tls.certificate)
     prepared = prepare(job, contract)
-    deadline, dealer = time.monotonic() + CONNECT_S, job.approvals[contract.dealer.name]
-    link = connect_dealer(dealer, contract.digest, job.epoch, own, time.monotonic() + DEALER_S)
+    deadline = time.monotonic() + CONNECT_S
+    link = connect_dealer(job, contract, own, deadline)
     channel = connect_peers(job, contract, own, deadline)
     try:
         fit, done = _train(contract, job.epoch, channel, link, prepared, voice)
