@@ -18,7 +18,7 @@ from mpc.frames import (
     Array,
     Header,
     array_from,
-    decode_header,
+    check_header,
     dtype_of,
     encode_header,
     payload_of,
@@ -163,9 +163,9 @@ class MemoryChannel:
     def _receive(self, peer: int, name: str, expectation: Expectation) -> Array:
         frame = self._pipes[peer, self.rank].get(f"party {peer}")
         self.counters.bytes_received += len(frame)
-        header = decode_header(frame[:HEADER_BYTES])
-        header.check(self._sequencer.expect(peer, name, expectation))
-        return array_from(header, frame[HEADER_BYTES:])
+        expected = self._sequencer.expect(peer, name, expectation)
+        check_header(frame[:HEADER_BYTES], expected)
+        return array_from(expected, frame[HEADER_BYTES:])
 
     def close(self) -> None:
         """Whoever waits for this party learns that it is gone."""

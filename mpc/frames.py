@@ -20,6 +20,7 @@ MAX_PAYLOAD = 1 << 31
 MAX_DIMENSIONS = 4
 NAME_BYTES = 32
 DTYPES = {"u1": 1, "i4": 2, "i8": 3}  # closed: little-endian bytes, 32-bit and 64-bit integers
+_ITEM_BYTES = {dtype: np.dtype(dtype).itemsize for dtype in DTYPES}
 _CODES = {code: dtype for dtype, code in DTYPES.items()}
 _HEADER = struct.Struct(
     "<4sBBBB32sIQ32s4QQ"
@@ -43,7 +44,7 @@ class Header:
     @property
     def length(self) -> int:
         """Bytes of the payload."""
-        return int(np.dtype(self.dtype).itemsize) * prod(self.shape)
+        return _ITEM_BYTES[self.dtype] * prod(self.shape)
 
     def check(self, expected: Header) -> None:
         """Raises: ProtocolError that names the first field that differs."""
@@ -100,6 +101,12 @@ def decode_header(content: bytes | bytearray | memoryview) -> Header:
     if rest[-1] > MAX_PAYLOAD or rest[-1] != header.length:
         raise ProtocolError("a frame's length does not fit its shape")
     return header
+
+
+def check_header(content: bytes | bytearray | memoryview, expected: Header) -> None:
+    """Raises: ProtocolError if the bytes are not this very header."""
+    if content != encode_header(expected):  # parsed only to say what is wrong with it
+        decode_header(content).check(expected)
 
 
 def dtype_of(array: Array) -> str:

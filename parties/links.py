@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import selectors
+import select
 import socket
 import ssl
 import time
@@ -20,7 +20,7 @@ import numpy as np
 
 from mpc.channel import Counters, Expectation, Sequencer
 from mpc.errors import PeerLost, ProtocolError
-from mpc.frames import HEADER_BYTES, Array, Header, array_from, decode_header
+from mpc.frames import HEADER_BYTES, Array, Header, array_from, check_header
 from parties.contract import Approval
 from parties.errors import PartnerError
 from parties.tls import TlsKey, certificate_sha256, split_address, worker_context
@@ -29,6 +29,7 @@ GREETING = "privity1"
 MAX_GREETING_BYTES = 256
 SILENCE_S = 8  # the kernel gives a peer's machine up after this
 CHUNK_BYTES = 1 << 18
+_PADDING = -HEADER_BYTES % 8  # before a header, so that the words after it stand on their boundaries
 _GREETING = re.compile(GREETING.encode() + rb" ([0-9a-f]{64}) ([0-9]{1,9}) ([a-z0-9][a-z0-9_-]{0,63})\n")
 
 
@@ -130,19 +131,22 @@ class _Peer:
 
     def __init__(self, name: str, tls: ssl.SSLSocket) -> None:
         self.name, self.tls = name, tls
-        self.out = memoryview(b"")
-        self.header = bytearray()
-        self.body: bytearray | None = None
+        self.out = self.into = memoryview(b"")
         self.filled = 0
         self.expected: Header | None = None
 
     def begin(self, frame: bytes, expected: Header | None) -> None:
-        self.out, self.expected = memoryview(frame), expected
-        self.header, self.body, self.filled = bytearray(), None, 0
+        self.out, self.expected, self.filled = memoryview(frame), expected, 0
+        due = 0 if expected is None else HEADER_BYTES + expected.length
+        self.into = memoryview(bytearray(_PADDING + due))[_PADDING:]
 
     @property
     def reading(self) -> bool:
-        return self.expected is not None and (self.body is None or self.filled < len(self.body))
+        return self.filled < len(self.into)
+
+    @property
+    def wanted(self) -> int:
+        return (select.POLLIN if self.reading else 0) | (select.POLLOUT if self.out else 0)
 
     def write(self) -> None:
         while self.out:
@@ -155,23 +159,20 @@ class _Peer:
     def read(self) -> None:
         while self.reading:
             try:
-                if not self._read_some():
-                    raise PeerLost(self.name, "closed its connection")
+                got = self.tls.recv_into(self.into[self.filled :])
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
+            if not got:
+                raise PeerLost(self.name, "closed its connection")
+            before, self.filled = self.filled, self.filled + got
+            if before < HEADER_BYTES <= self.filled and self.expected is not None:
+                check_header(self.into[:HEADER_BYTES], self.expected)
 
-    def _read_some(self) -> bool:
-        if self.body is None:
-            content = self.tls.recv(HEADER_BYTES - len(self.header))
-            self.header += content
-            if len(self.header) == HEADER_BYTES:
-                header = decode_header(self.header)
-                header.check(self.expected)  # type: ignore[arg-type] # `reading` says that one is expected
-                self.body = bytearray(header.length)
-            return bool(content)
-        got = self.tls.recv_into(memoryview(self.body)[self.filled :])
-        self.filled += got
-        return got > 0
+    def received(self) -> Array:
+        """Raises: ProtocolError if nothing was expected."""
+        if self.expected is None:
+            raise ProtocolError(f"nothing was received from {self.name}")
+        return array_from(self.expected, self.into[HEADER_BYTES:])
 
 
 class TlsChannel:
@@ -204,13 +205,8 @@ class TlsChannel:
             expected = self._sequencer.expect(rank, name, expecting[rank]) if rank in expecting else None
             peer.begin(frame, expected)
         self._drive(name)
-        return {rank: self._received(self._peers[rank]) for rank in expecting}
-
-    def _received(self, peer: _Peer) -> Array:
-        if peer.expected is None or peer.body is None:
-            raise ProtocolError(f"nothing was received from {peer.name}")
-        self.counters.bytes_received += HEADER_BYTES + len(peer.body)
-        return array_from(peer.expected, peer.body)
+        self.counters.bytes_received += sum(peer.filled for peer in self._peers.values())
+        return {rank: self._peers[rank].received() for rank in expecting}
 
     def _drive(self, name: str) -> None:
         """Move bytes both ways on all connections until the round is complete."""
@@ -223,11 +219,10 @@ class TlsChannel:
             if left <= 0:
                 names = ", ".join(peer.name for peer in busy)
                 raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
-            with selectors.DefaultSelector() as selector:
-                for peer in busy:
-                    wanted = (selectors.EVENT_READ if peer.reading else 0) | (selectors.EVENT_WRITE if peer.out else 0)
-                    selector.register(peer.tls, wanted or selectors.EVENT_READ)
-                selector.select(left)
+            waiting = select.poll()  # no call to the system before it waits, unlike epoll
+            for peer in busy:
+                waiting.register(peer.tls, peer.wanted)
+            waiting.poll(1000 * left)
 
     @staticmethod
     def _advance(peer: _Peer) -> bool:
