@@ -77,8 +77,11 @@ class DealerLink:
 
     def _await_more(self, deadline: float) -> None:
         left = deadline - time.monotonic()
-        if left <= 0 or not self._readable.poll(1000 * min(left, self._silence_s)):
-            raise PeerLost(self._name, f"kept silent for {min(self._timeout_s, self._silence_s):.0f} s")
+        if left > 0 and self._readable.poll(1000 * min(left, self._silence_s)):
+            return
+        if left < self._silence_s:
+            raise PeerLost(self._name, f"sent no message for {self._timeout_s:.0f} s")
+        raise PeerLost(self._name, f"kept silent for {self._silence_s:.0f} s")
 
     @contextlib.contextmanager
     def _lost_at_end(self) -> Iterator[None]:
@@ -108,12 +111,12 @@ class DealerLink:
 
 
 @contextlib.contextmanager
-def beating(links: Sequence[DealerLink]) -> Iterator[None]:
+def beating(links: Sequence[DealerLink], every_s: float = BEAT_S) -> Iterator[None]:
     """Heartbeats on these links, from a thread of their own."""
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(BEAT_S):
+        while not ended.wait(every_s):
             for link in links:
                 link.beat()
 

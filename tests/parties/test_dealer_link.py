@@ -1,247 +1,213 @@
-"""The stream to the dealer: whole messages both ways, between exactly the approved keys, and its end is noticed."""
+"""The link to the dealer: whole messages both ways over TLS, a heartbeat, and its end is noticed."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-import grpc
 import pytest
 
-from mpc.errors import PeerLost
-from parties.contract import Approval
-from parties.dealer_link import (
-    EPOCH_KEY,
-    MAX_REQUEST_BYTES,
-    SESSION_KEY,
-    DealerLink,
-    connect_dealer,
-)
+from mpc.errors import PeerLost, ProtocolError
+from parties.dealer_link import MAX_REQUEST_BYTES, beating
+from parties.links import SILENCE_S
 from parties.tls import TlsKey, utc_now
-from tests.parties.dealing import echo, start
-from tests.parties.wires import at_once
-
-SESSION = "ab" * 32
-DEADLINE_S = 30
-ROOT = Path(__file__).parents[2]
+from tests.contracts.link_suite import LinkSuite
+from tests.parties.dealing import joined, other_process
+from tests.parties.wires import at_once, wire
 
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, TlsKey]:
-    return {name: TlsKey.generate(name, now=utc_now()) for name in ("dealer", "clinic-a", "stranger")}
+    return {name: TlsKey.generate(name, now=utc_now()) for name in ("dealer", "clinic-a")}
 
 
-def approval(address: str, key: TlsKey) -> Approval:
-    return Approval(contract=SESSION, name="dealer", role="dealer", certificate=key.certificate, endpoint=address)
+class TestDealerLink(LinkSuite):
+    """All that a link in memory promises, over a real TLS connection."""
+
+    @pytest.fixture(autouse=True)
+    def _keys(self, keys):
+        self.keys = keys
+
+    def pair(self):
+        return joined(self.keys)
 
 
-@contextmanager
-def dealer(keys: dict[str, TlsKey], act=echo, *, shown: str = "dealer") -> Iterator[str]:
-    """A dealer's address; `shown`: whose key it shows."""
-    namesake = keys[shown] if shown == "dealer" else TlsKey.generate("dealer", now=utc_now())
-    server, address = start(namesake, keys["clinic-a"].certificate, act)
-    try:
-        yield address
-    finally:
-        server.stop(0).wait(DEADLINE_S)
+@pytest.fixture
+def ends(keys):
+    with joined(keys) as made:
+        yield made
 
 
-def connect(keys: dict[str, TlsKey], address: str, *, own: str = "clinic-a", within_s: float = DEADLINE_S, **kwargs):
-    deadline = time.monotonic() + within_s
-    return connect_dealer(approval(address, keys["dealer"]), SESSION, 7, keys[own], deadline, **kwargs)
+# what goes over it
 
 
-@contextmanager
-def linked(keys: dict[str, TlsKey], act=echo, **kwargs) -> Iterator[DealerLink]:
-    with dealer(keys, act) as address:
-        link = connect(keys, address, **kwargs)
-        try:
-            yield link
-        finally:
-            link.close()
+def test_messages_may_be_as_large_as_the_limit(ends):
+    """The longest request that a party may send arrives."""
+    party, dealer = ends
+    sent = b"y" * MAX_REQUEST_BYTES
+    assert at_once(lambda: party.send(sent), dealer.receive) == [None, sent]
 
 
-def test_messages_are_whole_and_in_order(keys):
-    """Messages of any size up to the limit come out as they went in, empty ones too."""
-    sent = [b"", b"x", bytes(range(256)), b"y" * (MAX_REQUEST_BYTES - 1), b"z"]
-    with linked(keys) as link:
-        for message in sent:
-            link.send(message)
-        assert [link.receive() for _ in sent] == sent
-
-
-def test_the_stream_says_which_session_it_is_for(keys):
-    """Session and epoch go before the first message: the dealer finds its process by them."""
-
-    def show(_: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        metadata = dict(context.invocation_metadata())
-        yield f"{metadata[SESSION_KEY]} {metadata[EPOCH_KEY]}".encode()
-        yield context.auth_context()["x509_pem_cert"][0]
-
-    with linked(keys, show) as link:
-        assert link.receive() == f"{SESSION} 7".encode()
-        assert link.receive().decode() == keys["clinic-a"].certificate
-
-
-def test_a_large_correction_comes_through(keys):
+def test_a_large_correction_comes_through(ends):
     """The dealer's messages are as large as what they correct."""
-    size = 20 << 20
-    with linked(keys, lambda *_: iter([b"c" * size, b"end"])) as link:
-        assert len(link.receive()) == size
-        assert link.receive() == b"end"
+    party, dealer = ends
+    sent = os.urandom(20 << 20)
+    assert at_once(party.receive, lambda: dealer.send(sent)) == [sent, None]
 
 
-def test_another_dealer_is_not_spoken_to(keys):
-    """A dealer of the right name with another key than it approved is refused, by name and address."""
-    heard = []
+def test_messages_are_whole_however_they_are_cut(ends):
+    """Bytes that arrive one by one make the messages that were sent."""
+    party, dealer = ends
+    sent = [b"", b"x", bytes(range(256))]
+    framed = b"".join(len(message).to_bytes(4, "little") + message for message in sent)
+    received, _ = at_once(
+        lambda: [party.receive() for _ in sent],
+        lambda: [dealer._tls.send(framed[place : place + 1]) for place in range(len(framed))],
+    )
+    assert received == sent
 
-    def listen(requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
-        heard.extend(requests)
-        yield b"welcome"
 
+def test_a_party_can_not_fill_the_dealer_s_memory(ends):
+    """A message beyond what parties have to say is refused by its length, before it is waited for."""
+    party, dealer = ends
+    refused, _ = at_once(dealer.receive, lambda: party.send(b"x" * (MAX_REQUEST_BYTES + 1)))
+    assert isinstance(refused, ProtocolError)
+    assert f"clinic-a sent {MAX_REQUEST_BYTES + 1} bytes where {MAX_REQUEST_BYTES} are the limit" in str(refused)
+
+
+def test_nothing_goes_in_clear(keys):
+    """A listener between party and dealer sees no message, however the link ends."""
+    secret = os.urandom(32)
+    with wire() as tapped:
+        with joined(keys, ends=lambda: (tapped.client, tapped.server)) as (party, dealer):
+            for near, far in ((party, dealer), (dealer, party)):
+                near.send(secret * 1000)
+                assert far.receive() == secret * 1000
+            for link in (party, dealer):
+                link.close()
+                with pytest.raises(PeerLost):
+                    link.send(secret)
+        seen = bytes(tapped.to_server), bytes(tapped.to_client)
+    for content in seen:
+        assert len(content) > 32_000
+        assert secret not in content
+
+
+def test_closing_leaves_the_other_threads_their_tls(ends):
+    """One thread closes while another still sends: nothing turns the connection into one without TLS under it."""
+    _, dealer = ends
+    dealer.close()
+    assert dealer._tls.version() == "TLSv1.3"
+
+
+# the heartbeat
+
+
+def test_heartbeats_are_no_messages(ends):
+    """Whoever receives hears what was sent and nothing else."""
+    party, dealer = ends
+    for message in (b"one", b"", b"three"):
+        dealer.beat()
+        dealer.send(message)
+        dealer.beat()
+    assert [party.receive() for _ in range(3)] == [b"one", b"", b"three"]
+
+
+def test_heartbeats_cut_no_message(ends):
+    """Heartbeats of another thread go between messages and never into one, while messages go both ways."""
+    party, dealer = ends
+    down, up = [os.urandom(1 << 20) for _ in range(8)], [b"credit"] * 200
+    with beating([dealer], every_s=0.0005):
+        heard_by_dealer, heard_by_party = at_once(
+            lambda: [dealer.send(message) for message in down] and [dealer.receive() for _ in up],
+            lambda: [party.send(message) for message in up] and [party.receive() for _ in down],
+        )
+    assert heard_by_dealer == up
+    assert heard_by_party == down
+
+
+def test_heartbeats_that_nobody_reads_hold_nothing_up(ends):
+    """A party that is busy elsewhere lets them pile up; the dealer goes on, and the next message arrives."""
+    party, dealer = ends
+    for _ in range(200_000):
+        dealer.beat()
+    assert at_once(lambda: dealer.send(b"a tuple"), party.receive) == [None, b"a tuple"]
+
+
+def test_a_slow_dealer_is_waited_for(keys):
+    """An answer that takes longer than a silence may last is no silence while heartbeats come."""
+    computing = threading.Event()
+
+    def answer() -> None:
+        computing.wait(4.5)
+        dealer.send(b"at last")
+
+    with joined(keys, silence_s=3) as (party, dealer), beating([dealer], every_s=0.1):
+        assert at_once(party.receive, answer) == [b"at last", None]
+
+
+# its end
+
+
+def test_a_silent_dealer_is_given_up(keys):
+    """Without a heartbeat the wait is short, and the line says how long it was."""
     with (
-        dealer(keys, listen, shown="a namesake") as address,
-        pytest.raises(PeerLost, match=f"dealer did not answer at {address} in time, or with another key"),
+        joined(keys, silence_s=0.2) as (party, _),
+        pytest.raises(PeerLost, match="dealer kept silent for 0 s") as caught,
     ):
-        connect(keys, address, within_s=1)
-    assert heard == []
-
-
-def test_a_stranger_is_not_let_in(keys):
-    """A caller whose key no approval names gets no stream from the dealer."""
-    with dealer(keys) as address, pytest.raises(PeerLost, match="dealer did not answer"):
-        connect(keys, address, own="stranger", within_s=2)
-
-
-def test_nobody_at_the_address_is_said_so(keys):
-    """A dealer that is down is named when the deadline comes."""
-    with pytest.raises(PeerLost, match=r"dealer did not answer at 127\.0\.0\.1:1 in time") as caught:
-        connect(keys, "127.0.0.1:1", within_s=0.5)
+        party.receive()
     assert caught.value.who == "dealer"
 
 
-@contextmanager
-def other_process(keys: dict[str, TlsKey]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A dealer as a process of its own."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.parties.dealing"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        parts = keys["dealer"].key_pem.decode(), keys["dealer"].certificate, keys["clinic-a"].certificate
-        child.stdin.write("\n...\n".join(parts))
-        child.stdin.close()
-        try:
-            yield child, child.stdout.readline().strip()
-        finally:
-            child.kill()
+def test_an_answer_has_a_deadline(keys):
+    """Heartbeats alone do not keep a party waiting for ever."""
+    with (
+        joined(keys, timeout_s=0.5) as (party, dealer),
+        beating([dealer], every_s=0.02),
+        pytest.raises(PeerLost, match="dealer sent no message for 0 s"),
+    ):
+        party.receive()
+
+
+def test_a_dealer_that_takes_nothing_is_given_up(keys):
+    """Sending has a deadline too."""
+    with joined(keys, timeout_s=0.5) as (party, _), pytest.raises(PeerLost, match="dealer took nothing for 0 s"):
+        party.send(b"x" * (64 << 20))
 
 
 def test_a_killed_dealer_is_noticed_at_once(keys):
     """kill -9 of the dealer ends a wait long before its deadline, and whoever asks or sends afterwards is told too."""
-    with other_process(keys) as (child, address):
-        link = connect(keys, address, timeout_s=3600)
+    with other_process(keys) as (child, link):
         link.send(b"hello")
         assert link.receive() == b"hello"
         child.kill()
         for _ in range(2):
-            with pytest.raises(PeerLost, match="dealer ended the stream") as caught:
+            with pytest.raises(PeerLost, match="dealer closed its connection") as caught:
                 link.receive()
             assert caught.value.who == "dealer"
         with pytest.raises(PeerLost, match="dealer"):
-            link.send(b"anybody there?")
-        link.close()
+            [link.send(b"anybody there?") for _ in range(10_000)]
 
 
 def test_a_stopped_dealer_is_noticed(keys):
-    """A dealer that stands still answers no ping: its stream is given up within the heartbeat's time."""
-    with other_process(keys) as (child, address):
-        link = connect(keys, address, timeout_s=3600)
+    """A dealer that stands still sends no heartbeat: it is given up after eight seconds of silence."""
+    with other_process(keys) as (child, link):
         link.send(b"hello")
         assert link.receive() == b"hello"
         os.kill(child.pid, signal.SIGSTOP)
-        (found,) = at_once(link.receive)  # which gives up long before gRPC's own minute
+        (found,) = at_once(link.receive)
         assert isinstance(found, PeerLost)
         assert found.who == "dealer"
-        link.close()
+        assert f"kept silent for {SILENCE_S} s" in str(found)
 
 
-def test_a_dealer_that_ends_the_stream_is_noticed(keys):
-    """What it said before still arrives; after that it is gone."""
-    with linked(keys, lambda *_: iter([b"last"])) as link:
-        assert link.receive() == b"last"
-        for _ in range(2):
-            with pytest.raises(PeerLost, match="dealer closed its stream"):
-                link.receive()
-
-
-def test_a_refusal_says_why(keys):
-    """The dealer's reason for turning a party away reaches its operator."""
-
-    def refuse(_: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        context.abort(grpc.StatusCode.PERMISSION_DENIED, "no live session has a party with this key")
-        yield b""
-
-    with linked(keys, refuse) as link, pytest.raises(PeerLost, match="dealer ended the stream: no live session"):
-        link.receive()
-
-
-def test_a_silent_dealer_is_given_up(keys):
-    """A wait has a deadline, and the line says how long it was."""
-    over = threading.Event()
-
-    def keep_silent(*_: object) -> Iterator[bytes]:
-        over.wait(DEADLINE_S)
-        yield b""
-
-    with linked(keys, keep_silent, timeout_s=0.5) as link:
-        with pytest.raises(PeerLost, match="dealer kept silent for 0 s"):
-            link.receive()
-        over.set()
-
-
-def test_what_was_sent_before_the_end_arrives(keys):
-    """Closing sends all that was queued and waits for the dealer to have it."""
-    heard: list[bytes] = []
-    ended = threading.Event()
-
-    def listen(requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
-        heard.extend(requests)
-        ended.set()
-        yield b"goodbye"
-
-    sent = [bytes([number]) * 1000 for number in range(100)]
-    with linked(keys, listen) as link:
-        for message in sent:
-            link.send(message)
-        link.close()
-        assert ended.wait(DEADLINE_S)
-    assert heard == sent
-
-
-def test_a_party_can_not_fill_the_dealer_s_memory(keys):
-    """A message beyond what parties have to say ends the party's own stream."""
-    with linked(keys) as link:
-        link.send(b"x" * (MAX_REQUEST_BYTES + 1))
-        with pytest.raises(PeerLost, match="dealer ended the stream"):
-            link.receive()
-
-
-def test_a_wait_at_a_port_that_only_listens_has_a_deadline(keys):
-    """Something that accepts connections and says nothing is not waited for beyond the deadline."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(PeerLost, match="did not answer"),
-    ):
-        connect(keys, f"127.0.0.1:{silent.getsockname()[1]}", within_s=0.5)
+@pytest.mark.parametrize("cut", [b"", b"\x05\x00", b"\x05\x00\x00\x00he"])
+def test_half_a_message_is_none(ends, cut):
+    """The end of the connection, between messages or within one, is a lost dealer and not half a message."""
+    party, dealer = ends
+    if cut:
+        dealer._tls.send(cut)
+    dealer.close()
+    with pytest.raises(PeerLost, match="dealer closed its connection"):
+        party.receive()
