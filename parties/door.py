@@ -52,7 +52,8 @@ class Door:
                 end.close()
 
     def inbox(self, session: str) -> socket.socket:
-        """Where a session's process finds its callers; it is the caller's to close, once the process has it."""
+        """Where a session's new process finds who calls; whoever asked closes this end once the process has it."""
+        self.shut(session)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # a process that takes nobody in must not hold up the daemon
         self._inboxes[session] = ours

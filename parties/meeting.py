@@ -42,8 +42,7 @@ def connect_peers(job: Job, contract: Contract, own: TlsKey, deadline: float) ->
     Raises: PeerLost if one does not come, PartnerError if another key than its approval's came in its name.
     """
     names, rank = [party.name for party in contract.parties], contract.rank(job.name)
-    peers = {name: _call(job, name, own, deadline) for name in names[:rank]}
-    peers |= _let_in(job, names[rank + 1 :], own, deadline)
+    peers = _meet(job, names[:rank], names[rank + 1 :], own, deadline)
     ranked = {other: (name, peers[name]) for other, name in enumerate(names) if other != rank}
     return TlsChannel(rank, ranked, session=bytes.fromhex(contract.digest), epoch=job.epoch)
 
@@ -51,10 +50,26 @@ def connect_peers(job: Job, contract: Contract, own: TlsKey, deadline: float) ->
 def connect_parties(job: Job, contract: Contract, own: TlsKey, deadline: float) -> list[DealerLink]:
     """The dealer's links to every party, by rank. Raises: as connect_peers."""
     names = [party.name for party in contract.parties]
-    found = _let_in(job, names, own, deadline)
+    found = _meet(job, [], names, own, deadline)
     return [
         DealerLink(found[name], name, limit=MAX_REQUEST_BYTES, timeout_s=PARTY_S, silence_s=PARTY_S) for name in names
     ]
+
+
+def _meet(
+    job: Job, dialled: Collection[str], awaited: Collection[str], own: TlsKey, deadline: float
+) -> dict[str, ssl.SSLSocket]:
+    """Connections to all of these, or, with an error, to none."""
+    found: dict[str, ssl.SSLSocket] = {}
+    try:
+        for name in dialled:
+            found[name] = _call(job, name, own, deadline)
+        _let_in(found, job, awaited, own, deadline)
+    except BaseException:
+        for tls in found.values():
+            tls.close()
+        raise
+    return found
 
 
 def _call(job: Job, name: str, own: TlsKey, deadline: float) -> ssl.SSLSocket:
@@ -63,15 +78,14 @@ def _call(job: Job, name: str, own: TlsKey, deadline: float) -> ssl.SSLSocket:
     return secure(raw, own, approval, server=False)
 
 
-def _let_in(job: Job, names: Collection[str], own: TlsKey, deadline: float) -> dict[str, ssl.SSLSocket]:
-    """Connections of these participants. Whoever calls in one's name with another key is sent away; it may still come.
+def _let_in(found: dict[str, ssl.SSLSocket], job: Job, awaited: Collection[str], own: TlsKey, deadline: float) -> None:
+    """Add the awaited. Whoever calls in the name of one with another key is sent away, and that one may still come.
 
     Raises: PeerLost, PartnerError.
     """
-    found: dict[str, ssl.SSLSocket] = {}
     impostor: PartnerError | None = None
     with socket.socket(fileno=job.inbox_fd) as inbox:
-        while missing := [name for name in names if name not in found]:
+        while missing := [name for name in awaited if name not in found]:
             try:
                 name, raw = _accept(inbox, job, missing, deadline)
             except PeerLost as exc:
@@ -82,7 +96,6 @@ def _let_in(job: Job, names: Collection[str], own: TlsKey, deadline: float) -> d
                 impostor, deadline = exc, min(deadline, time.monotonic() + IMPOSTOR_S)
             except PeerLost:
                 continue  # a call that was given up before this process had started
-    return found
 
 
 def _accept(inbox: socket.socket, job: Job, missing: Collection[str], deadline: float) -> tuple[str, socket.socket]:

@@ -1,94 +1,134 @@
-"""The dealer's session process and its daemon: whole messages over a Unix stream, with limits and an end."""
+"""The dealer's process: started as the daemon starts it, it serves one session and says how that ended."""
 
 from __future__ import annotations
 
+import json
 import socket
-import threading
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
+from pydantic import SecretStr
 
-from mpc.errors import PeerLost, ProtocolError
-from parties.dealer_link import MAX_REQUEST_BYTES
-from parties.dealer_worker import LENGTH, RelayLink
+from mpc.channel import MemoryChannel
+from mpc.disclosure import ProgramLedger
+from mpc.errors import PeerLost
+from mpc.keys import agree
+from mpc.runtime import Runtime
+from mpc.training import train
+from parties.dealer import PROCESS
+from parties.dealer_link import DealerLink
+from parties.job import DealerJob, PartyJob, TlsMaterial, job_line
+from parties.meeting import connect_dealer
+from tests.parties.doors import Opened, opened
+from tests.parties.wires import DEADLINE_S, at_once
 
-DEADLINE_S = 30
+PARTIES = ("clinic-a", "clinic-b")
+
+
+def told(consortium, door: Opened, name: str, inbox_fd: int) -> dict:
+    """What every process of the session is told."""
+    tls = consortium.keys[name]
+    return {
+        "name": name,
+        "contract": consortium.contract.canonical().decode(),
+        "approvals": {each: consortium.approval(each, endpoint=door.endpoint) for each in consortium.keys},
+        "epoch": 1,
+        "tls": TlsMaterial(key_pem=SecretStr(tls.key_pem.decode()), certificate=tls.certificate),
+        "inbox_fd": inbox_fd,
+    }
+
+
+@contextmanager
+def process(line: bytes, *descriptors: int) -> Iterator[subprocess.Popen]:
+    """A dealer's process that was given this job."""
+    with subprocess.Popen(
+        PROCESS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=descriptors
+    ) as child:
+        child.stdin.write(line)
+        child.stdin.flush()
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def last_word(child: subprocess.Popen) -> tuple[int, dict]:
+    """How the process ended, and what it said last."""
+    out, errors = child.communicate(timeout=DEADLINE_S)
+    assert b"PRIVATE KEY" not in out + errors
+    return child.returncode, json.loads(out.splitlines()[-1])
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[RelayLink, socket.socket]]:
-    """The process's link, and the daemon's end of the stream."""
-    theirs, ours = socket.socketpair()
-    link = RelayLink(theirs, "clinic-a")
-    with ours:
-        yield link, ours
-        link.close()
+def serving(consortium) -> Iterator[tuple[subprocess.Popen, list[DealerLink]]]:
+    """A dealer's process, and the links of both clinics to it."""
+    with opened() as door, door.inbox(consortium.contract.digest) as inbox:
+        job = DealerJob(**told(consortium, door, "dealer", inbox.fileno()))
+        with process(job_line(job), inbox.fileno()) as child:
+            links = at_once(*(lambda name=name: link(consortium, door, name) for name in PARTIES))
+            yield child, links
+            for each in links:
+                each.close()
 
 
-def frame(message: bytes) -> bytes:
-    return LENGTH.pack(len(message)) + message
+def link(consortium, door: Opened, name: str) -> DealerLink:
+    with socket.socket() as unused:
+        job = PartyJob(
+            **told(consortium, door, name, unused.fileno()), data_key=SecretStr("00"), manifest="{}", data_path="/none"
+        )
+        return connect_dealer(job, consortium.contract, consortium.keys[name], time.monotonic() + DEADLINE_S)
 
 
-def test_messages_are_whole_however_they_are_cut(ends):
-    """Bytes that arrive one by one make the messages that were sent."""
-    link, ours = ends
-    sent = [b"", b"x", bytes(range(256))]
+def test_it_serves_a_session_to_its_end(serving, consortium):
+    """Two parties train with the correlations of a real process, which then says how much it sent and ends."""
+    child, links = serving
+    program, digest = consortium.contract.program, bytes.fromhex(consortium.contract.digest)
+    generator = np.random.default_rng(1)
+    blocks = [generator.normal(size=(program.rows, block.columns)).clip(-4, 4) for block in program.blocks]
+    y = (blocks[0][:, 0] > 0).astype(np.int64)
 
-    def drip() -> None:
-        for byte in b"".join(map(frame, sent)):
-            ours.sendall(bytes([byte]))
+    def party(channel: MemoryChannel):
+        rank = channel.rank
+        keys = agree(channel, links[rank], digest, 1)
+        with Runtime(channel, links[rank], keys, ProgramLedger(program), program, digest, lambda _: None) as runtime:
+            return train(program, blocks[rank], y if rank == program.label_owner else None, runtime)
 
-    thread = threading.Thread(target=drip)
-    thread.start()
-    assert [link.receive() for _ in sent] == sent
-    thread.join(DEADLINE_S)
-
-
-def test_what_is_sent_has_its_length(ends):
-    """The daemon finds the end of each message by the four bytes before it."""
-    link, ours = ends
-    link.send(b"hello")
-    link.send(b"")
-    assert ours.recv(13, socket.MSG_WAITALL) == frame(b"hello") + frame(b"")
-
-
-@pytest.mark.parametrize("cut", [b"", frame(b"hello")[:2], frame(b"hello")[:7]])
-def test_a_party_that_is_gone_is_named(ends, cut):
-    """The end of the stream, between messages or within one, is a lost party and not half a message."""
-    link, ours = ends
-    ours.sendall(cut)
-    ours.close()
-    with pytest.raises(PeerLost, match="clinic-a closed its stream"):
-        link.receive()
-    with pytest.raises(PeerLost, match="clinic-a closed its stream"):
-        link.send(b"x" * (1 << 20))
+    fits = at_once(*(lambda c=c: party(c) for c in MemoryChannel.mesh(2)))
+    assert fits[0].losses == fits[1].losses
+    assert 0 < fits[0].losses[-1] < np.log(2)
+    status, done = last_word(child)
+    assert status == 0
+    assert done["type"] == "done"
+    assert done["bytes_sent"] > 1000
 
 
-def test_a_message_has_a_limit(ends):
-    """A party can't make the process allocate what it never sends."""
-    link, ours = ends
-    ours.sendall(LENGTH.pack(MAX_REQUEST_BYTES + 1))
-    with pytest.raises(ProtocolError, match=f"clinic-a sent {MAX_REQUEST_BYTES + 1} bytes where {MAX_REQUEST_BYTES}"):
-        link.receive()
+def test_it_names_a_party_that_vanishes(serving, consortium):
+    """One party's end is the session's: the process says whose it was, and the other party is told at once."""
+    child, links = serving
+    channels, digest = MemoryChannel.mesh(2), bytes.fromhex(consortium.contract.digest)
+    at_once(*(lambda c=c: agree(c, links[c.rank], digest, 1) for c in channels))
+    links[1].close()
+    with pytest.raises(PeerLost, match="dealer closed its connection"):
+        [links[0].receive() for _ in range(10_000)]
+    status, broken = last_word(child)
+    assert status == 1
+    assert (broken["type"], broken["code"], broken["who"]) == ("broken", "engine.peer-lost", "clinic-b")
 
 
-def test_closing_wakes_whoever_waits(ends):
-    """A thread that waits for a party learns at once that the session is over."""
-    link, _ = ends
-    found: list[Exception] = []
-    waiting = threading.Event()
-
-    def wait() -> None:
-        waiting.set()
-        try:
-            link.receive()
-        except PeerLost as exc:
-            found.append(exc)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    assert waiting.wait(DEADLINE_S)
-    link.close()
-    thread.join(DEADLINE_S)
-    assert not thread.is_alive()
-    assert found
+def test_it_serves_no_party_s_job(consortium):
+    """A job of another kind is refused in words, and nothing is served."""
+    with opened() as door, socket.socket() as unused:
+        job = PartyJob(
+            **told(consortium, door, "clinic-a", unused.fileno()),
+            data_key=SecretStr("00"),
+            manifest="{}",
+            data_path="/",
+        )
+    with process(job_line(job)) as child:
+        status, broken = last_word(child)
+    assert status == 1
+    assert broken["what"] == "a party's job came to a dealer's process"

@@ -16,6 +16,7 @@ from parties.job import (
     DealerJob,
     Done,
     Intent,
+    Job,
     Matched,
     Outcome,
     PartyJob,
@@ -46,7 +47,7 @@ def job(consortium) -> PartyJob:
         data_key=SecretStr(DATA_KEY),
         manifest="{}",
         data_path="/vault/cohort.sealed",
-        sockets_fd=7,
+        inbox_fd=7,
     )
 
 
@@ -60,11 +61,14 @@ def test_a_job_is_one_line_that_survives(job):
     assert parse_job(line).tls.key_pem.get_secret_value() == KEY
 
 
-def test_a_dealer_s_job_survives():
-    """The dealer's process is told no more than contract, epoch and streams."""
-    job = DealerJob(name="dealer", contract="{}", epoch=1, link_fds=(5, 6))
-    assert parse_job(job_line(job)) == job
-    assert set(DealerJob.model_fields) == {"role", "name", "contract", "epoch", "link_fds"}
+def test_a_dealer_s_job_survives(job):
+    """The dealer's process is told what every process of a session is, and nothing of data."""
+    told = {name: getattr(job, name) for name in Job.model_fields}
+    dealer = DealerJob(**told | {"name": "dealer"})
+    assert parse_job(job_line(dealer)) == dealer
+    assert parse_job(job_line(dealer)).tls.key_pem.get_secret_value() == KEY
+    assert set(DealerJob.model_fields) == {"role", "name", "contract", "approvals", "epoch", "tls", "inbox_fd"}
+    assert "MIGHAgEAMBMG" not in repr(dealer)
 
 
 @pytest.mark.parametrize("show", [repr, str, lambda job: job.model_dump_json(), lambda job: str(job.model_dump())])

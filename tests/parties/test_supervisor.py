@@ -15,7 +15,8 @@ from parties.job import Answer, Broken, DealerJob, Intent, Matched, PartyJob, Re
 from parties.supervisor import LINE_LIMIT, Process
 
 DEADLINE_S = 60
-JOB = DealerJob(name="dealer", contract="{}", epoch=1, link_fds=())
+TLS = TlsMaterial(key_pem=SecretStr("-----BEGIN PRIVATE KEY-----"), certificate="")
+JOB = DealerJob(name="dealer", contract="{}", approvals={}, epoch=1, tls=TLS, inbox_fd=7)
 MATCHED = '{"type": "matched", "rows": 4, "training_rows": 3}'
 INTENT = '{"type": "intent", "name": "loss", "recipient": "session", "values": 1}'
 
@@ -185,7 +186,7 @@ def test_the_real_worker_names_what_it_could_not_do(consortium):
         data_key=SecretStr(""),
         manifest="{}",
         data_path="",
-        sockets_fd=0,
+        inbox_fd=0,
     )
 
     async def main() -> tuple[int, list[Report]]:
