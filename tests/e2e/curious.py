@@ -6,7 +6,6 @@ Run as `python -m tests.e2e.curious gateway|dealer serve --home DIR`; what was h
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,20 @@ from parties import dealer
 HEARD = "heard"
 
 
-def _write_down(content: bytes) -> None:
-    with (Path(sys.argv[-1]) / HEARD).open("ab") as file:  # the last argument is --home's
-        file.write(content + b"\n")
+def _heard() -> Path:
+    return Path(sys.argv[-1]) / HEARD  # the last argument is --home's
 
 
 _decode = control.decode_from_daemon
-_pump = dealer._pump
 
 
 def _heard_by_gateway(content: bytes) -> Any:
-    _write_down(content)
+    with _heard().open("ab") as file:
+        file.write(content + b"\n")
     return _decode(content)
-
-
-async def _heard_by_dealer(requests: AsyncIterator[bytes], writer: Any) -> None:
-    async def overheard() -> AsyncIterator[bytes]:
-        async for message in requests:
-            _write_down(message)
-            yield message
-
-    await _pump(overheard(), writer)
 
 
 if __name__ == "__main__":
     control.decode_from_daemon = _heard_by_gateway
-    dealer._pump = _heard_by_dealer
+    dealer.PROCESS = (sys.executable, "-P", str(Path(__file__).with_name("curious_dealer.py")), str(_heard()))
     main()

@@ -1,0 +1,28 @@
+"""A dealer's session process that keeps to the protocol and writes down every message that it is sent.
+
+Run as `python curious_dealer.py FILE`; the file takes what was heard.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from parties import meeting
+from parties.dealer_link import DealerLink
+from parties.dealer_worker import deal
+from parties.voice import live
+
+
+class Overheard(DealerLink):
+    def receive(self) -> bytes:
+        """As the original, with a copy into the file."""
+        message = super().receive()
+        with Path(sys.argv[1]).open("ab") as file:
+            file.write(message + b"\n")
+        return message
+
+
+if __name__ == "__main__":
+    meeting.DealerLink = Overheard
+    live(deal)
