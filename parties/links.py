@@ -29,6 +29,7 @@ GREETING = "privity1"
 MAX_GREETING_BYTES = 256
 SILENCE_S = 8  # the kernel gives a peer's machine up after this
 CHUNK_BYTES = 1 << 18
+LINGER_S, LINGER_READS = 1.0, 8  # for the other side to read an alert
 _PADDING = -HEADER_BYTES % 8  # before a header, so that the words after it stand on their boundaries
 _GREETING = re.compile(GREETING.encode() + rb" ([0-9a-f]{64}) ([0-9]{1,9}) ([a-z0-9][a-z0-9_-]{0,63})\n")
 
@@ -99,7 +100,7 @@ def secure(
         tls = _shake_hands(raw, worker_context(own, approval.certificate, server=server), approval)
     except (ssl.SSLEOFError, ConnectionError, TimeoutError) as exc:
         raw.close()
-        raise PeerLost(approval.name, "went away during the TLS handshake") from exc
+        raise PeerLost(approval.name, "went away during the TLS handshake, perhaps refusing this side's key") from exc
     except (ssl.SSLError, EOFError) as exc:
         raw.close()
         raise PartnerError(
@@ -112,8 +113,10 @@ def secure(
 
 def _shake_hands(raw: socket.socket, context: ssl.SSLContext, approval: Approval) -> ssl.SSLSocket:
     """A connection that both sides have confirmed: in TLS 1.3 a client learns of its refusal only when it reads."""
-    tls = context.wrap_socket(raw, server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER)
+    is_server = context.protocol is ssl.PROTOCOL_TLS_SERVER
+    tls = context.wrap_socket(raw, server_side=is_server, do_handshake_on_connect=False)
     try:
+        tls.do_handshake()
         shown = tls.getpeercert(binary_form=True)
         if not shown or certificate_sha256(ssl.DER_cert_to_PEM_cert(shown)) != certificate_sha256(approval.certificate):
             raise ssl.SSLError("another certificate")
@@ -121,9 +124,19 @@ def _shake_hands(raw: socket.socket, context: ssl.SSLContext, approval: Approval
         if tls.recv(1) != b"!":
             raise ssl.SSLError("refused")
     except BaseException:
-        tls.close()
+        _hang_up(tls)
         raise
     return tls
+
+
+def _hang_up(tls: ssl.SSLSocket) -> None:
+    """Close once the other side has read why: bytes left unread here would reset the connection and lose the alert."""
+    with tls, contextlib.suppress(OSError):
+        socket.socket.shutdown(tls, socket.SHUT_WR)
+        tls.settimeout(LINGER_S)
+        for _ in range(LINGER_READS):
+            if not socket.socket.recv(tls, CHUNK_BYTES):
+                return
 
 
 class _Peer:
