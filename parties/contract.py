@@ -157,7 +157,7 @@ class Contract(Frozen):
         Raises: ContractError if the program or the list of disclosures is not what follows; ProgramError if none does.
         """
         program = derive(spec_for(self.parties, self.label, self.model, self.preparation, self.split, self.loss_every))
-        if program != self.program:
+        if program != self.program or program.loss_every != self.loss_every:
             raise ContractError(
                 "the contract's program is not the one that follows from its plan",
                 action="refuse, and ask the gateway's operator who changed it",

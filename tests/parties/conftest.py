@@ -66,7 +66,7 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
         preparation=preparation,
         model=model,
         split=split,
-        loss_every=10,
+        loss_every=program.loss_every,
         program=program,
         disclosures=disclosures_for(program, [party.name for party in parties]),
     )

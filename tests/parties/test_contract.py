@@ -267,7 +267,7 @@ def test_every_contract_survives_its_bytes(
             "purpose": purpose,
             "parties": parties,
             "model": model,
-            "loss_every": loss_every,
+            "loss_every": program.loss_every,
             "created": created,
             "expires": created + timedelta(hours=hours),
             "program": program,
