@@ -72,10 +72,8 @@ class Disclosure(Frozen):
     """One opening that the parties allow, and the clause that says so."""
 
     clause: Annotated[str, StringConstraints(pattern=r"^disclosures\.[0-9]+$")]
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,79}$")]
-    recipient: Annotated[
-        str, StringConstraints(pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63})$")
-    ]  # "party:NAME", or "session" for every party and the gateway
+    name: Disclosed
+    recipient: Recipient  # "party:NAME", or "session" for every party and the gateway
     count: Annotated[int, Field(ge=1)]  # how often, at most
     values: Annotated[int, Field(ge=1)]  # how many numbers each time, at most
 

@@ -23,6 +23,7 @@ from parties.audit import events
 from parties.audit.log import AuditLog
 from parties.contract import Approval, Contract, check_approvals, parse_contract, sign_approval
 from parties.control import ControlStream
+from parties.desk import Desk
 from parties.door import Door
 from parties.errors import ContractError, LifecycleError, PartnerError, WorkerFailed
 from parties.home import Home
@@ -364,7 +365,24 @@ class Daemon(ABC):
 
     def local_handlers(self) -> dict[str, Any]:
         """What the operator may ask for through the local socket."""
-        return {}
+        desk = Desk(self.home, self.journal, None, self.partners)
+
+        async def partner_add(request: dict[str, Any]) -> Any:
+            desk.partner_add(**request)
+
+        async def partner_remove(request: dict[str, Any]) -> Any:
+            desk.partner_remove(**request)
+
+        async def status(_: dict[str, Any]) -> Any:
+            return {
+                "name": self.name,
+                "endpoint": self.door.endpoint,
+                "gateway": self.stream.connected.is_set(),
+                "sessions": {s.digest: s.state.value for s in self.store.all()},
+                "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
+            }
+
+        return {"partner-add": partner_add, "partner-remove": partner_remove, "status": status}
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT. Raises: PrivityError if the gateway rejects this daemon."""

@@ -6,11 +6,10 @@ It holds no data: it learns who trains with whom, sizes, and, in the process, it
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Literal
 
 from parties.contract import Contract
 from parties.daemon import Daemon, Live
-from parties.desk import Desk
 from parties.job import Answer, DealerJob, Done, Report
 from parties.supervisor import Process
 
@@ -38,23 +37,3 @@ class Dealer(Daemon):
 
     def finish(self, live: Live, done: Done) -> None:
         """Nothing stays here."""
-
-    def local_handlers(self) -> dict[str, Any]:
-        desk = Desk(self.home, self.journal, None, self.partners)
-
-        async def partner_add(request: dict[str, Any]) -> Any:
-            desk.partner_add(**request)
-
-        async def partner_remove(request: dict[str, Any]) -> Any:
-            desk.partner_remove(**request)
-
-        async def status(_: dict[str, Any]) -> Any:
-            return {
-                "name": self.name,
-                "endpoint": self.door.endpoint,
-                "gateway": self.stream.connected.is_set(),
-                "sessions": {s.digest: s.state.value for s in self.store.all()},
-                "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
-            }
-
-        return {"partner-add": partner_add, "partner-remove": partner_remove, "status": status}

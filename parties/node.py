@@ -187,28 +187,10 @@ class Node(Daemon):
             self.refuse(digest, error, by="operator")
             return digest
 
-        async def status(_: dict[str, Any]) -> Any:
-            return {
-                "name": self.name,
-                "endpoint": self.door.endpoint,
-                "gateway": self.stream.connected.is_set(),
-                "sessions": {s.digest: s.state.value for s in self.store.all()},
-                "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
-            }
-
-        async def partner_add(request: dict[str, Any]) -> Any:
-            desk.partner_add(**request)
-
-        async def partner_remove(request: dict[str, Any]) -> Any:
-            desk.partner_remove(**request)
-
-        return {
+        return super().local_handlers() | {
             "data-add": data_add,
             "data-remove": data_remove,
-            "partner-add": partner_add,
-            "partner-remove": partner_remove,
             "pending": pending,
             "approve": approve,
             "refuse": refuse,
-            "status": status,
         }
