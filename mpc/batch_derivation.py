@@ -18,6 +18,7 @@ from mpc.derivation import (
     rung,
     segments,
     shared_fields,
+    strip_rows,
 )
 from mpc.errors import ProgramError
 from mpc.program import DATA_BITS, ITERATE_BITS, MiniBatch, Segment, Spec, inverse_strength, learning_rate
@@ -52,6 +53,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(rejection(width, state_window)),
+        strip_rows=strip_rows(spec.rows),
         segments=_in_lots(max_iter, rejected, lot),
         ladder=tuple(rung(*shape) for shape in LADDER),
         batch_rows=rows,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
+from mpc.layouts import filled
 from mpc.openings import Masked, Truncated
 from mpc.program import DATA_BITS, Fused
 from mpc.ring import Words, encode, product
@@ -32,6 +33,10 @@ class Table:
     def batch(self, rows: slice | Words) -> Table:
         """The same of some rows, for products alone: what is shared of the labels' totals is of all rows."""
         return Table(self._own, self._X[rows], self._E[rows], None if self.labels is None else self.labels[rows], None)
+
+    def strip(self, rows: slice, count: int) -> Table:
+        """The same of some rows, and zeros up to a count."""
+        return Table(self._own, filled(self._X[rows], count), filled(self._E[rows], count), None, None)
 
     def product(self, w: Truncated, table_low: Words) -> ArithmeticSharedTensor:
         """X w. Shapes: w (d,) -> (m,), at the sum of the scales. No round. `table_low` is a share of A w.low."""

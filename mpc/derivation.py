@@ -35,6 +35,7 @@ RING_BITS = 64
 UNIT_BITS = 46  # of a residual of 1: what multiplies the dealer's tables then fits 32 bits
 WEIGHT_BITS = (6, 5, 4, 3)  # weights stay below 2**bits; the first for which enough precision is left is taken
 RESIDUAL_DIGITS = 8  # bits that a rounded residual has, and half of log2(rows) by which rounding averages out
+STRIP_ROWS = 1 << 15
 SHORTFALL_BITS = 40  # what must not happen, happens with less than 2**-this
 SPARES_BITS = 20  # too few slots cost an iteration, no more
 LADDER = ((128, 32), (256, 64), (512, 128))  # period and harmonics
@@ -123,6 +124,7 @@ def first_order(spec: Spec, max_iter: int) -> FirstOrder:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
+        strip_rows=strip_rows(spec.rows),
         segments=cut,
         ladder=tuple(rung(*shape) for shape in LADDER),
     )
@@ -161,6 +163,12 @@ def loss_window(rows: int) -> int:
 
 def loss_shift(rows: int) -> int:
     return LOSS_BITS - LOSS_DIGITS + rows.bit_length() - 1
+
+
+def strip_rows(rows: int) -> int:
+    """Strips of equal size but for the last one, which lacks fewer rows than there are strips."""
+    strips = -(-rows // STRIP_ROWS)
+    return -(-rows // strips)
 
 
 def rejection(entries: int, window: int) -> Fraction:

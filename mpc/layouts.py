@@ -24,6 +24,7 @@ from mpc.symmetric import packed_size, unpacked
 Kind = Literal[
     "labels",
     "slot",
+    "tables",
     "lot",
     "report",
     "checkpoint",
@@ -47,6 +48,10 @@ class Layout:
     parts: Mapping[str, Shape]  # random: each party's own
     values: Mapping[str, Shape]  # functions of the parts' sums: corrected at one party
 
+    def with_(self, other: Layout) -> Layout:
+        """Both in one tuple."""
+        return Layout({**self.parts, **other.parts}, {**self.values, **other.values})
+
     @property
     def words(self) -> int:
         """Words that the dealer sends for one tuple."""
@@ -54,7 +59,15 @@ class Layout:
 
     def expand(self, stream: Stream) -> tuple[Arrays, Words]:
         """One party's parts, and its shares of all values in a row."""
-        return {name: stream.words(shape) for name, shape in self.parts.items()}, stream.words((self.words,))
+        return self.expand_parts(stream), self.expand_values(stream)
+
+    def expand_parts(self, stream: Stream) -> Arrays:
+        """They come first in a stream."""
+        return {name: stream.words(shape) for name, shape in self.parts.items()}
+
+    def expand_values(self, stream: Stream) -> Words:
+        """What follows the parts."""
+        return stream.words((self.words,))
 
     def split(self, values: Words) -> Arrays:
         """The values in a row, by name."""
@@ -78,11 +91,13 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
         lots: list[Kind] = ["lot"] * (segment.slots // program.lot)
         return (*lots, "checkpoint")
     found: list[Kind] = []  # what a refresh consists of stands between a slot's gradient and its step
+    strip_tables: list[Kind] = ["tables"] * program.strips
+    densities: list[Kind] = ["density"] * program.strips
     for slot in range(1, segment.slots + 1):
-        found.append("slot")
+        found += ["slot", *strip_tables]
         if isinstance(program, Newton):
             if program.refreshes(slot):
-                found += ("density", *_inversion(program, program.refresh_steps))
+                found += [*densities, *_inversion(program, program.refresh_steps)]
             found.append("advance")
         iteration = slot - segment.spares
         if program.loss_every and iteration > 0 and iteration % program.loss_every == 0:
@@ -142,8 +157,12 @@ def rows_of(program: MiniBatch, number: int, slot: int) -> slice | Words:
 
 
 def corrected(number: int, world: int) -> int:
-    """The rank that receives a tuple's correction; the role rotates."""
-    return ((number >> PHASE_SHIFT) + number) % world
+    """The rank that receives a tuple's correction.
+
+    The role rotates, a step further with each turn, lest kinds that take turns go to the same parties.
+    """
+    here = place(number)
+    return ((number >> PHASE_SHIFT) + here + here // world) % world
 
 
 def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
@@ -154,21 +173,23 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
         return Layout({"mask": (copies, 1)}, {"low": (copies, 1)})
     if kind == "checkpoint":
         return Layout({"mask": (copies, d)}, {"low": (copies, d), "table_low": (copies, m)})
+    if kind == "tables":
+        return _tables_layout(rung, (program.strip_rows,))
     if kind in MATRIX_KINDS:
-        return _matrix_layout(kind, m, d)
+        return _matrix_layout(kind, program.strip_rows, d)
     many: Shape = (program.lot,) if isinstance(program, MiniBatch) else ()
     each = (*many, program.gradient_rows)
-    values = {
-        "low": (*many, d),
-        "table_low": each,
-        "cosines": (rung.harmonics, *each),
-        "sines": (rung.harmonics, *each),
-        "noise_low": each,
-        "table_noise": (*many, d),
-    }
+    values = {"low": (*many, d), "table_low": each, "noise_low": each, "table_noise": (*many, d)}
     if program.loss_every:
         values["labels_low"] = (1,)
-    return Layout({"mask": (*many, d), "turn": each, "noise": each}, values)
+    found = Layout({"mask": (*many, d), "noise": each}, values)
+    return found if kind == "slot" else found.with_(_tables_layout(rung, each))
+
+
+def _tables_layout(rung: Rung, rows: Shape) -> Layout:
+    """Masks of scores' angles, and what the period opening's functions are linear in."""
+    tables = (rung.harmonics, *rows)
+    return Layout({"turn": rows}, {"cosines": tables, "sines": tables})
 
 
 def unstacked(program: MiniBatch, parts: Arrays, values: Arrays) -> list[tuple[Arrays, Arrays]]:
@@ -217,10 +238,15 @@ def values(
     masks: Masks,
     used: Sequence[Words] = (),
     number: int = 0,
+    strip: int = 0,
 ) -> Arrays:
     """A tuple's values from the sums of its parts and of the matrix masks that it uses. The dealer alone does this."""
+    if kind == "tables":
+        return _turn_tables(parts["turn"], rung)
     if isinstance(program, Newton) and kind in MATRIX_KINDS:
-        return _matrix_values(program, kind, parts, masks.table, [unpacked(mask) for mask in used])
+        return _matrix_values(program, kind, parts, masks.table, [unpacked(mask) for mask in used], strip)
+    if kind in {"slot", "lot"}:
+        return _slot_values(program, rung, number, parts, masks)
     if kind == "labels":
         found = product(masks.table.T, masks.labels)
         found[program.own(program.label_owner)] = 0  # the labels' owner needs no help with its own columns
@@ -228,42 +254,44 @@ def values(
     if kind == "report":
         return {"low": shifted(parts["mask"], program.loss_shift)}
     low = shifted(parts["mask"], program.state_shift)
-    if kind == "checkpoint":
-        return {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
-    noise_low = shifted(parts["noise"], program.residual_shift)
-    cosines, sines = _turn_tables(parts["turn"], rung)
+    return {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
+
+
+def _slot_values(program: Fused, rung: Rung, number: int, parts: Arrays, masks: Masks) -> Arrays:
+    low, noise_low = shifted(parts["mask"], program.state_shift), shifted(parts["noise"], program.residual_shift)
     if isinstance(program, MiniBatch):
-        batches = [masks.table[rows_of(program, number, slot)] for slot in range(program.lot)]
-        products = [product(A, each) for A, each in zip(batches, low, strict=True)]
-        transposed = [product(A.T, each) for A, each in zip(batches, noise_low, strict=True)]
-        return {
-            "low": low,
-            "table_low": np.stack(products),
-            "cosines": cosines,
-            "sines": sines,
-            "noise_low": noise_low,
-            "table_noise": np.stack(transposed),
-        }
-    found_values = {
+        return _lot_values(program, number, low, noise_low, masks) | _turn_tables(parts["turn"], rung)
+    found = {
         "low": low,
         "table_low": product(masks.table, low),
-        "cosines": cosines,
-        "sines": sines,
         "noise_low": noise_low,
         "table_noise": product(masks.table.T, noise_low),
     }
     if program.loss_every:
-        found_values["labels_low"] = dot(masks.totals, low)
-    return found_values
+        found["labels_low"] = dot(masks.totals, low)
+    return found
 
 
-def _matrix_values(program: Newton, kind: Kind, parts: Arrays, table: Words, used: Sequence[Words]) -> Arrays:
+def _lot_values(program: MiniBatch, number: int, low: Words, noise_low: Words, masks: Masks) -> Arrays:
+    batches = [masks.table[rows_of(program, number, slot)] for slot in range(program.lot)]
+    return {
+        "low": low,
+        "table_low": np.stack([product(A, each) for A, each in zip(batches, low, strict=True)]),
+        "noise_low": noise_low,
+        "table_noise": np.stack([product(A.T, each) for A, each in zip(batches, noise_low, strict=True)]),
+    }
+
+
+def _matrix_values(
+    program: Newton, kind: Kind, parts: Arrays, table: Words, used: Sequence[Words], strip: int
+) -> Arrays:
     if kind == "gram":
         return {"table_table": _across_owners(program, product(np.ascontiguousarray(table.T), table))}
     if kind == "density":
         low = shifted(parts["mask"], program.density_shift)
-        scaled = product(np.ascontiguousarray(table.T), parts["scaled"])
-        return {"low": low, "low_table": low[:, None] * table, "table_scaled": scaled}
+        rows = filled(table[program.strip(strip)], program.strip_rows)
+        scaled = product(rows.T, parts["scaled"])
+        return {"low": low, "low_table": low[:, None] * rows, "table_scaled": scaled}
     if kind == "step":
         low = shifted(parts["inverse"], program.inverse_shift)
         return {"inverse_low": low} | _products(program, used[0], -unpacked(low), parts["product"])
@@ -293,7 +321,23 @@ def _across_owners(program: Fused, matrix: Words) -> Words:
     return matrix
 
 
-def _turn_tables(turn: Words, rung: Rung) -> tuple[Words, Words]:
+def filled(rows: Words, count: int) -> Words:
+    """The same with zeros after its rows, so that there are `count`."""
+    if len(rows) == count:
+        return rows
+    return np.concatenate([rows, np.zeros((count - len(rows), *rows.shape[1:]), dtype=np.int64)])
+
+
+def strip_of(kinds: Sequence[Kind], number: int) -> int:
+    """Which strip of a run of items of one kind a tuple is for."""
+    here = place(number)
+    before = here
+    while before and kinds[before - 1] == kinds[here]:
+        before -= 1
+    return here - before
+
+
+def _turn_tables(turn: Words, rung: Rung) -> Arrays:
     """Cosines and sines of the odd multiples of the masks' angles. Floating point does: one machine computes them."""
     fraction = top32(turn, rung.modulus_bits).view(np.uint32).astype(np.float64) + 0.5
     one = np.exp((2j * np.pi / 2.0**32) * fraction)
@@ -302,4 +346,5 @@ def _turn_tables(turn: Words, rung: Rung) -> tuple[Words, Words]:
     for row in range(rung.harmonics):
         found[row] = one
         one = one * double
-    return np.rint(found.real * scale).astype(np.int64), np.rint(found.imag * scale).astype(np.int64)
+    cosines, sines = (np.rint(part * scale).astype(np.int64) for part in (found.real, found.imag))
+    return {"cosines": cosines, "sines": sines}

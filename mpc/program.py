@@ -176,6 +176,7 @@ class Fused(Common):
     loss_window: int
     loss_shift: int
     copies: int  # of an opening whose rejection must not matter, sent at once
+    strip_rows: int  # rows whose tables are dealt and used at once, so that memory stays bounded
     segments: tuple[Segment, ...]
     ladder: tuple[Rung, ...]
 
@@ -188,6 +189,19 @@ class Fused(Common):
     def gradient_rows(self) -> int:
         """Rows that one gradient is taken of."""
         return self.rows
+
+    @property
+    def strips(self) -> int:
+        """How many strips the rows are; the last one is filled up with zeros."""
+        return -(-self.rows // self.strip_rows)
+
+    def strip(self, number: int) -> slice:
+        """A strip's rows."""
+        return slice(number * self.strip_rows, min((number + 1) * self.strip_rows, self.rows))
+
+    def may_report(self, slot: int) -> bool:
+        """Whether this slot of a segment can be of an iteration whose loss is reported. Slots count from 1."""
+        return self.loss_every > 0
 
     def reports(self, segment: Segment) -> int:
         """How often a pass through a segment discloses the loss."""
@@ -296,6 +310,9 @@ class Newton(Fused):
     def product_shift(self) -> int:
         """Surplus bits of H V."""
         return self.information_bits + self.inverse_bits - self.product_bits
+
+    def may_report(self, slot: int) -> bool:
+        return 0 < self.loss_every <= slot
 
     def refreshes(self, slot: int) -> bool:
         """Whether the inverse is made anew in this slot of a segment. Slots count from 1."""
