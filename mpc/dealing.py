@@ -180,12 +180,16 @@ class _Phases:
 
 
 def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
-    """Expand the masks of the table; the constant column, last, has none."""
-    blocks = [streams[block.owner].table.open(TABLE).words((program.rows, block.columns)) for block in program.blocks]
-    constant = np.zeros((program.rows, program.width - program.columns), dtype=np.int64)
-    labels = streams[program.label_owner].table.open(LABELS).words((program.rows,))
+    """Expand the masks of the table, block by block; the constant column, last, has none."""
+    table = np.zeros((program.rows, program.width), dtype=np.int64)
+    for number, block in enumerate(program.blocks):
+        table[block.place] = streams[block.owner].table.open(TABLE + number).words(block.shape)
+    labels = np.zeros(program.rows, dtype=np.int64)
+    of_labels = {owner: streams[owner].table.open(LABELS) for owner in program.label_owners}
+    for part in program.labels:
+        labels[part.place] = of_labels[part.owner].words((part.count,))
     totals = np.add.reduce([each.table.open(TOTALS).words((program.width,)) for each in streams])
-    return Masks(np.concatenate([*blocks, constant], axis=1), labels, totals)
+    return Masks(table, labels, totals)
 
 
 def serve(program: Program, links: Sequence[Link], digest: bytes, epoch: int) -> Dealing:

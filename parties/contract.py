@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Self
 import rfc8785
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from mpc.program import MAX_CELLS, Block, Program, Spec, derive
+from mpc.partition import labels_of, vertical
+from mpc.program import MAX_CELLS, Program, Spec, derive
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
@@ -183,10 +184,11 @@ def spec_for(
 ) -> Spec:
     """What the engine must know of the contract."""
     names = [party.name for party in parties]
+    rows = training_rows(parties[0].rows, split.held_out)
     return Spec(
-        rows=training_rows(parties[0].rows, split.held_out),
-        blocks=tuple(Block(owner=rank, columns=len(party.columns)) for rank, party in enumerate(parties)),
-        label_owner=names.index(label.party),
+        rows=rows,
+        blocks=vertical(rows, [len(party.columns) for party in parties]),
+        labels=labels_of(rows, names.index(label.party)),
         C=model.C,
         fit_intercept=model.fit_intercept,
         solver=None if model.solver == "auto" else model.solver,

@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "38000bde5af655e84f112a3a04782519df997ec02b363dc2518aadac5a5fdc90"
+VECTOR_SHA256 = "ff3102058dfbaf0313e99b35bd603748ba77554d3d2027e35541638220bc1131"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
