@@ -48,11 +48,14 @@ class Spec(Partition):
     clip_bits: int
 
 
+Recipients: TypeAlias = Literal["session"] | tuple[int, ...]
+
+
 class Opening(Frozen):
     """A value that the program discloses: to whom, how often and how many numbers each time, at most."""
 
     name: str
-    recipients: Literal["session"] | tuple[int, ...]
+    recipients: Recipients
     count: int
     values: int
 

@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "ff3102058dfbaf0313e99b35bd603748ba77554d3d2027e35541638220bc1131"
+VECTOR_SHA256 = "b7140f9a42b903e0f5971262a1cdb28ecbf5bca8aed89e2ddd31109e02f8aa3b"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -168,7 +168,10 @@ BAD = {
         lambda c: c["dealer"].update(public_key=c["parties"][0]["public_key"]),
         "a name or a key stands twice",
     ),
-    "label of nobody": (lambda c: c["label"].update(party="clinic-c"), "label.party is not a party"),
+    "label of nobody": (
+        lambda c: c["label"].update(party="clinic-c"),
+        "label.party: 'clinic-c' is not one of the parties",
+    ),
     "label as a feature": (lambda c: c["label"].update(column="age"), "'age' is the label and can't be a feature"),
     "a column twice": (lambda c: c["parties"][0].update(columns=["age", "age"]), "column of 'clinic-a' stands twice"),
     "a purpose that fakes a line": (lambda c: c.update(purpose="a\nopened nothing"), "one line of printable"),
