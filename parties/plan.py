@@ -199,8 +199,10 @@ def check_columns(parties: Sequence[HasFeatures], label: LabelPlan, partition: P
             raise ValueError(f"parties: a column of '{party.name}' stands twice")
         if label.held_by(party.name) and label.column in party.columns:
             raise ValueError(f"parties: '{label.column}' is the label and can't be a feature as well")
-        if party.name != label.party and not party.columns:
+        if not (label.held_by(party.name) or party.columns):
             raise ValueError(f"parties: '{party.name}' brings neither columns nor the label")
+        if partition == "rows" and not party.columns:
+            raise ValueError(f"parties: '{party.name}' names no columns")
         if partition == "rows" and party.columns != parties[0].columns:
             raise ValueError(
                 f"parties: the columns of '{party.name}' are not those of '{parties[0].name}', in the same order"
