@@ -13,7 +13,8 @@ import time
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from mpc.program import Block, Spec, derive
+from mpc.partition import labels_of, vertical
+from mpc.program import Spec, derive
 from mpc.simulation import Simulation
 from mpc.training import train
 
@@ -31,8 +32,8 @@ def main() -> None:
         Spec(
             solver="sgd",
             rows=ROWS,
-            blocks=tuple(Block(owner=rank, columns=count) for rank, count in enumerate(COLUMNS)),
-            label_owner=0,
+            blocks=vertical(ROWS, COLUMNS),
+            labels=labels_of(ROWS, 0),
             C="1.0",
             fit_intercept=True,
             max_iter=EPOCHS * ROWS // BATCH,

@@ -142,15 +142,21 @@ def _wait(consortium: Consortium) -> None:
 def plan_new(
     data: Data,
     id_column: IdColumn,
-    label: Annotated[str, typer.Option("--label", metavar="PARTY:COLUMN", help="Who holds what is predicted.")],
+    label: Annotated[
+        str, typer.Option("--label", metavar="PARTY:COLUMN", help="Who holds what is predicted; by rows, COLUMN alone.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PLAN.toml", help="Where to write it.")],
     positive: Annotated[str | None, typer.Option("--positive", metavar="CLASS", help="The class 1.")] = None,
+    partition: Annotated[
+        str, typer.Option("--partition", metavar="columns|rows", help="What each file holds of the joint table.")
+    ] = "columns",
 ) -> None:
     """Write a commented plan for these files, every default filled in."""
     from parties.errors import SettingsError
+    from parties.plan import partition_of
     from parties.planning import propose_plan
 
-    text = propose_plan(_files(data), id_column, label, positive)
+    text = propose_plan(_files(data), id_column, label, positive, partition_of(partition))
     if output.exists():
         raise SettingsError(f"{output} exists already", action="choose another -o, or remove it")
     output.write_text(text, encoding="utf-8")
@@ -163,7 +169,7 @@ def plan_check(plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")]) -> No
     from parties.plan import load_plan
 
     found = load_plan(plan)
-    typer.echo(f"{plan} holds: {len(found.parties)} parties, label {found.label.column} of {found.label.party}")
+    typer.echo(f"{plan} holds: {len(found.parties)} parties, label {found.label.column} of {found.label.holder}")
 
 
 @gateway_app.command("init")

@@ -19,7 +19,7 @@ from parties.contract import Contract
 from parties.job import Outcome
 from parties.preparation import split
 from parties.sources import read_csv
-from parties.tables import features, labels
+from parties.tables import Table, features, labels
 
 Values = NDArray[np.float64]
 
@@ -37,18 +37,17 @@ class Comparison:
 
 
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
-    """Score the held-out rows by the secure model, the pooled one, and each party's columns alone with the labels."""
+    """Score the held-out rows by the secure model, the pooled one, and each party's part alone, with labels."""
     tables = {party.name: read_csv(files[party.name], party.id_column) for party in contract.parties}
-    owner = contract.label.party
+    if contract.partition == "rows":
+        return _compare_by_rows(contract, tables, outcomes)
+    owner = contract.label.holder
     y = labels(tables[owner], contract.label.column, contract.label.positive)
     train, held_out = split(tables[owner].ids, contract.split_key, contract.split.held_out)
     columns = {party.name: features(tables[party.name], party.columns) for party in contract.parties if party.columns}
     pooled = _Model(contract, np.hstack(list(columns.values())), y, train)
     intercept = outcomes[owner].intercept or 0.0
-    secure = sum(
-        (values @ np.array(outcomes[name].original.coefficients) + outcomes[name].original.offset)
-        for name, values in columns.items()
-    )
+    secure = sum(_scores(outcomes[name], values) for name, values in columns.items())
     shared = np.concatenate([np.array(outcomes[name].standardised) for name in columns])
     return Comparison(
         training_rows=len(train),
@@ -58,6 +57,32 @@ def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str
         alone={name: _Model(contract, values, y, train).auc(values, y, held_out) for name, values in columns.items()},
         coefficient_difference=float(np.abs(shared - pooled.coefficients).max()),
     )
+
+
+def _compare_by_rows(contract: Contract, tables: Mapping[str, Table], outcomes: Mapping[str, Outcome]) -> Comparison:
+    """The pooled table is the parties' one below the other; alone, each trains on its own records."""
+    names = [party.name for party in contract.parties]
+    values = [features(tables[name], contract.party(name).columns, varied=False) for name in names]
+    y = np.concatenate([labels(tables[name], contract.label.column, contract.label.positive) for name in names])
+    starts = np.cumsum([0, *(len(each) for each in values)])
+    parts = [split(tables[name].ids, contract.split_key, contract.split.held_out) for name in names]
+    trains = {name: rows + start for name, (rows, _), start in zip(names, parts, starts, strict=False)}
+    held_out = np.concatenate([rows + start for (_, rows), start in zip(parts, starts, strict=False)])
+    X, train = np.vstack(values), np.concatenate(list(trains.values()))
+    pooled, outcome = _Model(contract, X, y, train), outcomes[names[0]]  # every party has the whole model
+    return Comparison(
+        training_rows=len(train),
+        held_out_rows=len(held_out),
+        secure=float(roc_auc_score(y[held_out], _scores(outcome, X)[held_out])),
+        pooled=pooled.auc(X, y, held_out),
+        alone={name: _Model(contract, X, y, rows).auc(X, y, held_out) for name, rows in trains.items()},
+        coefficient_difference=float(np.abs(np.array(outcome.standardised) - pooled.coefficients).max()),
+    )
+
+
+def _scores(outcome: Outcome, values: Values) -> Values:
+    """A party's part of the linear scores. Shapes: values (rows, columns) -> (rows,)."""
+    return np.asarray(values @ np.array(outcome.original.coefficients) + outcome.original.offset)
 
 
 class _Model:

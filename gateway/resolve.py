@@ -66,7 +66,8 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
     for what can't be computed.
     """
     parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
-    _check_rows(parties)
+    if plan.partition == "columns":
+        _check_rows(parties)
     dealer = _dealer(plan, directory)
     loss_every, program = _program(plan, parties)
     try:
@@ -77,9 +78,11 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             purpose=plan.purpose,
             legal_basis=plan.legal_basis,
             impact_assessment=plan.impact_assessment,
+            partition=plan.partition,
             parties=parties,
             dealer=dealer,
             label=plan.label,
+            matching="equal-ids" if plan.partition == "columns" else "equal-classes",
             preparation=plan.preparation,
             model=plan.model,
             split=plan.split,
@@ -94,11 +97,11 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
 def _program(plan: Plan, parties: tuple[Party, ...]) -> tuple[int, Program]:
     """What the engine runs, and the iterations from one report of the loss to the next."""
     facts = (parties, plan.label, plan.model, plan.preparation, plan.split)
-    silent = derive(spec_for(*facts, loss_every=0))
+    silent = derive(spec_for(*facts, loss_every=0, partition=plan.partition))
     reports = min(plan.disclosures.loss_reports, silent.max_iter)
     if not reports:
         return 0, silent
-    program = derive(spec_for(*facts, loss_every=silent.max_iter // reports))
+    program = derive(spec_for(*facts, loss_every=silent.max_iter // reports, partition=plan.partition))
     return program.loss_every, program
 
 
@@ -138,7 +141,7 @@ def _check_columns(plan: Plan, wanted: PartyPlan, published: PublishedData, wher
     try:
         if wanted.columns:
             check_features(published.table, wanted.columns)
-        if wanted.name == plan.label.party:
+        if plan.label.held_by(wanted.name):
             check_label(published.table, plan.label.column)
     except DataError as exc:
         raise DataError(f"{where}: '{wanted.name}': {exc.what}", action=exc.action) from exc

@@ -58,10 +58,10 @@ def show(report: Report, console: Console, place: Path | None) -> None:
     aucs = Table(box=None, pad_edge=False)
     aucs.add_column("model")
     aucs.add_column("AUC", justify="right")
-    aucs.add_row("secure: all parties' columns, nobody's data shown", f"{result.secure:.4f}", style="green")
+    aucs.add_row("secure: all parties' data, nobody's shown", f"{result.secure:.4f}", style="green")
     aucs.add_row("pooled: scikit-learn on the joined plaintext", f"{result.pooled:.4f}")
     for name, auc in result.alone.items():
-        aucs.add_row(f"{name}'s columns alone, with the labels", f"{auc:.4f}")
+        aucs.add_row(f"{name}'s data alone, with labels", f"{auc:.4f}")
     console.print(aucs)
     console.print(f"greatest coefficient difference from the pooled model: {result.coefficient_difference:.4f}")
 

@@ -33,7 +33,7 @@ LOT_WORDS = 1 << 16  # of tables, that a lot of several slots has at most
 def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     rows = spec.batch_rows or 0
-    width = sum(block.columns for block in spec.blocks) + spec.fit_intercept
+    width = spec.columns + spec.fit_intercept
     with localcontext(CONTEXT):
         per_row = learning_rate(spec) / rows
         state_bits, weight_bits = _state(spec, width, per_row)

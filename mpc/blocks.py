@@ -1,13 +1,16 @@
-"""The block-partitioned private table: masked once an epoch, multiplied by shared vectors ever after.
+"""The private table, of blocks with one owner each: masked once an epoch, multiplied by shared vectors ever after.
 
-Each owner k keeps X^(k) in the clear at home and holds a mask A^(k) with the dealer; the other parties hold
-E^(k) = X^(k) - A^(k). With w = delta - b, delta public, X w = X delta - E b - A b: the owners compute the first term,
-all the second, the dealer shares the third. The constant column is public: A = 0, E = X, its owner the lowest rank.
+The owner of an entry keeps X in the clear at home and holds a mask A with the dealer; the other parties hold E = X - A.
+With w = delta - b, delta public, X w = X delta - E b - A b: owners compute the first term of their entries, all the
+second, the dealer shares the third. A party's own columns are those of which it owns entries, zero where it does not,
+so that one formula serves every partition. The constant column is public: A = 0, E = X, its owner the lowest rank.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +19,34 @@ from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
 from mpc.layouts import filled
 from mpc.openings import Masked, Truncated
+from mpc.partition import Block
 from mpc.program import DATA_BITS, Fused
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor
 
+Place = tuple[slice, slice]
+ALL: Place = (slice(None), slice(None))
+GRAM_ROWS = 1 << 15  # at once
+
 
 class Table:
     """One party's view of the joint table. It prints nothing of it."""
 
-    def __init__(self, own: list[int], X: Words, E: Words, labels: Words | None, masked_labels: Words | None) -> None:
-        self._own, self._X, self._E = own, X, E
+    def __init__(
+        self,
+        own: list[int],
+        X: Words,
+        E: Words,
+        labels: Words | None,
+        masked_labels: Words | None,
+        places: Sequence[Place] = (ALL,),
+    ) -> None:
+        """`X` are own columns, `places` own entries in them; `labels` are own ones, `masked_labels` those of others.
+
+        All three are zero elsewhere.
+        """
+        self._own, self._X, self._E, self._places = own, X, E, places
         self._Xt, self._Et = X.T, E.T
         self.labels, self._masked_labels = labels, masked_labels
 
@@ -51,16 +71,21 @@ class Table:
     def gram(self, table_table: Words) -> ArithmeticSharedTensor:
         """X^T X. Shapes: -> (d, d), scale 2**(2 DATA_BITS). No round.
 
-        Between columns of two owners X_j^T X_k = X_j^T E_k + E_j^T A_k + A_j^T A_k: the first term at j's owner, the
-        second at k's. `table_table` is a share of the third, zero between columns of one owner.
+        Of a row's entries x, y of two owners, x y = x E_y + E_x A_y + A_x A_y: the first term at x's owner, the second
+        at y's. `table_table` is a share of the third, without products of two entries of one owner.
         """
-        own, share = np.array(self._own, dtype=np.int64), np.array(table_table)
-        theirs = np.setdiff1d(np.arange(self._E.shape[1]), own)
-        mask = self._X - self._E[:, own]
-        share[np.ix_(own, own)] += product(self._Xt, self._X)
-        share[np.ix_(own, theirs)] += product(self._Xt, np.ascontiguousarray(self._E[:, theirs]))
-        share[np.ix_(theirs, own)] += product(np.ascontiguousarray(self._Et[theirs]), mask)
+        share = np.array(table_table)
+        for start in range(0, len(self._X), GRAM_ROWS):
+            self._add_gram(share, slice(start, start + GRAM_ROWS))
         return shared(share)
+
+    def _add_gram(self, share: Words, rows: slice) -> None:
+        own, X, theirs = self._own, self._X[rows], self._E[rows].copy()
+        own_E = self._owned(theirs[:, own], rows)
+        theirs[:, own] -= own_E
+        share[np.ix_(own, own)] += product(X.T, X)
+        share[own] += product(X.T, theirs)
+        share[:, own] += product((X - own_E).T, theirs).T
 
     def scaled(self, s: Truncated, low_table: Words) -> ArithmeticSharedTensor:
         """Each row of X times a shared number. Shapes: s (m,) -> (m, d), at the sum of the scales. No round.
@@ -80,59 +105,103 @@ class Table:
     def label_totals(self, label_mask: Words | None, table_labels: Words) -> ArithmeticSharedTensor:
         """X^T y. Shapes: -> (d,), scale 2**DATA_BITS. No round.
 
-        The labels' owner passes A_y; the others hold E_y = y - A_y. `table_labels` is a share of A^T A_y, zero in
-        the columns of the labels' owner.
+        Owners of labels pass A_y, zero in others' rows; everybody holds E_y = y - A_y of the others. Products are split
+        as in `gram`: `table_labels` is a share of A^T A_y, without products of an entry and a label of one owner.
         """
-        share = np.array(table_labels)
-        if self.labels is not None and label_mask is not None:
-            theirs = product(self._Et, label_mask)
-            theirs[self._own] = product(self._Xt, self.labels)
-            share += theirs
-        elif self._masked_labels is not None:
-            share[self._own] += product(self._Xt, self._masked_labels)
+        share, own = np.array(table_labels), self._own
+        if self._masked_labels is not None:
+            known = self._masked_labels if self.labels is None else self._masked_labels + self.labels
+            share[own] += product(self._Xt, known)
+        if label_mask is not None:
+            share += product(self._Et, label_mask)
+            share[own] -= product(self._owned(self._E[:, own], slice(None)).T, label_mask)
         return shared(share)
+
+    def _owned(self, matrix: Words, rows: slice) -> Words:
+        """Zero where an entry is another party's. Shapes: (rows, own columns) -> the same."""
+        return np.where(self._mine[rows], matrix, 0)
+
+    @cached_property
+    def _mine(self) -> NDArray[np.bool_]:
+        """Which entries of own columns are own ones."""
+        found = np.zeros(self._X.shape, dtype=np.bool_)
+        for place in self._places:
+            found[place] = True
+        return found
 
 
 def mask_table(
     program: Fused, keys: SessionKeys, block: NDArray[np.float64], labels: NDArray[np.int64] | None
 ) -> tuple[Table, Words | None]:
-    """Encode this party's block, mask it and exchange masked blocks: once an epoch.
+    """Encode this party's entries, mask them and exchange masked ones: once an epoch.
 
-    Returns the table and, at their owner, the labels' mask.
-    Cost: 1 round, 8 bytes an entry of the own block (and of the labels, if the loss is disclosed) to each peer.
+    Shapes: block (m, own columns), labels (m,), both zero in rows of others.
+    Returns the table and, at owners of labels, their mask, zero likewise.
+    Cost: 1 round, 8 bytes an own entry (and an own label, if the loss is disclosed) to each peer.
     Reveals: nothing (masked). The dealer must never see what is exchanged here: it knows the masks.
     """
     communicator = ChannelCommunicator.get()
-    rank, m = communicator.get_rank(), program.rows
-    X = encode(block, DATA_BITS)
-    sent = X - keys.dealt.table.open(TABLE).words(X.shape)
+    rank = communicator.get_rank()
+    X, places = encode(block, DATA_BITS), program.places(rank)
+    sent = [
+        X[place] - keys.dealt.table.open(TABLE + number).words(part.shape)
+        for (number, part), place in zip(_numbered(program, rank), places, strict=True)
+    ]
     label_mask = None
     if labels is not None:
-        label_mask = keys.dealt.table.open(LABELS).words((m,))
+        label_mask = _label_mask(program, keys, rank)
         if program.loss_every:
-            sent = np.concatenate([sent, (labels - label_mask)[:, None]], axis=1)
-    everyone = _exchange_blocks(program, communicator, np.ascontiguousarray(sent))
-    masked_labels = None
-    if program.loss_every:
-        masked_labels = np.ascontiguousarray(everyone[program.label_owner][:, -1])
-        everyone[program.label_owner] = everyone[program.label_owner][:, :-1]
-    constant = np.full((m, program.width - program.columns), 1 << DATA_BITS, dtype=np.int64)
-    E = np.concatenate([*everyone, constant], axis=1)
-    if rank == 0:
-        X = np.concatenate([X, constant], axis=1)
+            sent += [(labels - label_mask)[part.place] for part in program.labels if part.owner == rank]
+    row = np.concatenate([np.zeros(0, dtype=np.int64), *(each.reshape(-1) for each in sent)])
+    E, masked_labels = _assembled(program, rank, _exchange_blocks(program, communicator, row))
+    if program.own(rank) != program.held(rank):
+        X = np.concatenate([X, E[:, program.columns :]], axis=1)
+        places.append((slice(None), slice(X.shape[1] - 1, None)))
     own_labels = None if labels is None else labels.astype(np.int64)
-    return Table(program.own(rank), np.ascontiguousarray(X), E, own_labels, masked_labels), label_mask
+    table = Table(program.own(rank), np.ascontiguousarray(X), E, own_labels, masked_labels, places)
+    return table, label_mask
+
+
+def _numbered(program: Fused, rank: int) -> list[tuple[int, Block]]:
+    """A party's blocks with their numbers in the program."""
+    return [(number, block) for number, block in enumerate(program.blocks) if block.owner == rank]
+
+
+def _label_mask(program: Fused, keys: SessionKeys, rank: int) -> Words:
+    mask, stream = np.zeros(program.rows, dtype=np.int64), keys.dealt.table.open(LABELS)
+    for part in program.labels:
+        if part.owner == rank:
+            mask[part.place] = stream.words((part.count,))
+    return mask
+
+
+def _assembled(program: Fused, rank: int, everyone: list[Words]) -> tuple[Words, Words | None]:
+    """E of all parties with the constant column, and E_y of the others if the loss is disclosed."""
+    E = np.full((program.rows, program.width), 1 << DATA_BITS, dtype=np.int64)
+    taken = [0] * program.world
+
+    def take(owner: int, count: int) -> Words:
+        taken[owner] += count
+        return everyone[owner][taken[owner] - count : taken[owner]]
+
+    for block in program.blocks:
+        E[block.place] = take(block.owner, block.cells).reshape(block.shape)
+    if not program.loss_every:
+        return E, None
+    masked_labels = np.zeros(program.rows, dtype=np.int64)
+    for part in program.labels:
+        words = take(part.owner, part.count)
+        masked_labels[part.place] = 0 if part.owner == rank else words
+    return E, masked_labels
 
 
 def _exchange_blocks(program: Fused, communicator: ChannelCommunicator, sent: Words) -> list[Words]:
-    """All parties' masked blocks by rank; their digests enter the transcript."""
+    """All parties' masked entries by rank, block by block, then labels; their digests enter the transcript."""
     rank = communicator.get_rank()
     peers = [peer for peer in range(program.world) if peer != rank]
-    width = {
-        peer: program.blocks[peer].columns + (peer == program.label_owner and program.loss_every > 0) for peer in peers
-    }
+    size = {peer: program.cells(peer) + (program.loss_every > 0) * program.labelled(peer) for peer in peers}
     received = communicator.channel.exchange(
-        "table", dict.fromkeys(peers, sent), {peer: ("i8", (program.rows, width[peer])) for peer in peers}
+        "table", dict.fromkeys(peers, sent), {peer: ("i8", (size[peer],)) for peer in peers}
     )
     everyone = [sent if peer == rank else np.asarray(received[peer], dtype=np.int64) for peer in range(program.world)]
     for each in everyone:

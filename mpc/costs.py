@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
-from mpc.ordering import COMMITMENT_BYTES
-from mpc.program import Fused, MiniBatch, Newton, Opening, Rung, Segment
+from mpc.ordering import SEED_BYTES
+from mpc.program import LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
 from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
@@ -85,14 +85,9 @@ def range_guard(program: Fused, rank: int) -> Cost:
 def start(program: Fused, rank: int) -> Cost:
     """Keys, masked blocks, and the labels' totals if the loss is disclosed."""
     n, discloses_loss = program.world, program.loss_every > 0
-    columns = program.blocks[rank].columns + (discloses_loss and rank == program.label_owner)
-    order = 2 * isinstance(program, MiniBatch)
-    cost = (
-        opening(n, COMMITMENT_BYTES) * order
-        + opening(n, KEYS)
-        + opening(n, WORD * program.rows * columns)
-        + Cost(0, 0, n * DEALER_KEYS_BYTES)
-    )
+    words = program.cells(rank) + discloses_loss * program.labelled(rank)
+    order = opening(n, SEED_BYTES) * (2 * isinstance(program, MiniBatch))
+    cost = order + opening(n, KEYS) + opening(n, WORD * words) + Cost(0, 0, n * DEALER_KEYS_BYTES)
     return cost + total(item(program, rank, program.ladder[0], kind) for kind in opening_items(program))
 
 
@@ -140,6 +135,13 @@ def results(program: Fused, rank: int) -> Cost:
     )
 
 
+def joint_moments(program: Fused, rank: int) -> Cost:
+    """The sums of columns that several parties hold rows of, in LIMBS words each."""
+    found = [each for each in program.disclosures() if each.name == "moments"]
+    words = (each.model_copy(update={"values": LIMBS * each.values}) for each in found)
+    return total(disclosure(program.world, rank, each) for each in words)
+
+
 def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
     """Of a run whose phases are on these rungs of the ladder; without them, of one that stays on the first."""
     taken = [program.ladder[rung] for rung in ([0] * len(program.segments) if rungs is None else rungs)]
@@ -159,7 +161,7 @@ def memory(program: Fused, rungs: Iterable[Rung]) -> int:
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:
-    segment, cost = -1, start(program, rank) + results(program, rank)
+    segment, cost = -1, joint_moments(program, rank) + start(program, rank) + results(program, rank)
     for number, rung in enumerate(rungs):
         segment += not number or rung == rungs[number - 1]  # a climb repeats the segment
         cost += phase(program, rank, program.segments[segment], rung)

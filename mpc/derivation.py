@@ -55,8 +55,7 @@ def log2(number: int) -> int:
 
 def _step_per_row(spec: Spec) -> Decimal:
     """1 / (curvature * rows): the mean loss of standardised columns bends by no more than the trace over four."""
-    columns = sum(block.columns for block in spec.blocks)
-    curvature = (Decimal(columns) * Decimal("1.05") + 1) / 4 + 1 / (inverse_strength(spec) * spec.rows)
+    curvature = (Decimal(spec.columns) * Decimal("1.05") + 1) / 4 + 1 / (inverse_strength(spec) * spec.rows)
     return 1 / (curvature * spec.rows)
 
 
@@ -90,7 +89,7 @@ def _multiplier(value: Decimal) -> tuple[int, int]:
 
 
 def first_order(spec: Spec, max_iter: int) -> FirstOrder:
-    width = sum(block.columns for block in spec.blocks) + spec.fit_intercept
+    width = spec.columns + spec.fit_intercept
     with localcontext(CONTEXT):
         per_row, weight_bits = _step_per_row(spec), 0
         for weight_bits in WEIGHT_BITS:

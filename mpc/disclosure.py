@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from mpc.channel import Channel
 from mpc.errors import DisclosureRefused
 from mpc.keys import SessionKeys
-from mpc.program import Program
+from mpc.program import Program, Recipients
 from mpc.randomness import Words
 from mpc.transcript import Transcript
-
-Recipients = Literal["session"] | tuple[int, ...]
 
 
 @dataclass(frozen=True)

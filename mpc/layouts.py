@@ -248,9 +248,7 @@ def values(
     if kind in {"slot", "lot"}:
         return _slot_values(program, rung, number, parts, masks)
     if kind == "labels":
-        found = product(masks.table.T, masks.labels)
-        found[program.own(program.label_owner)] = 0  # the labels' owner needs no help with its own columns
-        return {"table_labels": found}
+        return {"table_labels": _label_totals(program, masks)}
     if kind == "report":
         return {"low": shifted(parts["mask"], program.loss_shift)}
     low = shifted(parts["mask"], program.state_shift)
@@ -286,7 +284,7 @@ def _matrix_values(
     program: Newton, kind: Kind, parts: Arrays, table: Words, used: Sequence[Words], strip: int
 ) -> Arrays:
     if kind == "gram":
-        return {"table_table": _across_owners(program, product(np.ascontiguousarray(table.T), table))}
+        return {"table_table": _gram(program, table)}
     if kind == "density":
         low = shifted(parts["mask"], program.density_shift)
         rows = filled(table[program.strip(strip)], program.strip_rows)
@@ -314,11 +312,33 @@ def _products(program: Newton, information: Words, inverse: Words, mask: Words) 
     }
 
 
-def _across_owners(program: Fused, matrix: Words) -> Words:
-    """Zero between the columns of one owner, who needs no help there."""
+def _gram(program: Fused, table: Words) -> Words:
+    """A^T A without the products of two entries of one owner, who needs no help there."""
+    found = product(np.ascontiguousarray(table.T), table)
     for rank in range(program.world):
-        matrix[np.ix_(program.own(rank), program.own(rank))] = 0
-    return matrix
+        held, own = program.held(rank), _of(program, rank, table)
+        found[np.ix_(held, held)] -= product(np.ascontiguousarray(own.T), own)
+    return found
+
+
+def _label_totals(program: Fused, masks: Masks) -> Words:
+    """A^T A_y without the products of an entry and a label of one owner."""
+    found = product(masks.table.T, masks.labels)
+    for rank in program.label_owners:
+        labels = np.zeros_like(masks.labels)
+        for part in program.labels:
+            if part.owner == rank:
+                labels[part.place] = masks.labels[part.place]
+        found[program.held(rank)] -= product(_of(program, rank, masks.table).T, labels)
+    return found
+
+
+def _of(program: Fused, rank: int, table: Words) -> Words:
+    """The columns of which a party owns entries, zero in rows of others. Shapes: table (m, d) -> (m, held columns)."""
+    found = np.zeros_like(table)
+    for block in program.of(rank):
+        found[block.place] = table[block.place]
+    return found[:, program.held(rank)]
 
 
 def filled(rows: Words, count: int) -> Words:

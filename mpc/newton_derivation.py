@@ -74,7 +74,7 @@ def iterations(spec: Spec) -> int:
 
 def newton(spec: Spec, max_iter: int) -> Newton:
     """Raises: ProgramError if the bits of the ring do not suffice."""
-    columns = sum(block.columns for block in spec.blocks)
+    columns = spec.columns
     width, mean_bits = columns + spec.fit_intercept, log2(spec.rows)
     if max_iter > MOST_ITERATIONS:
         raise ProgramError(

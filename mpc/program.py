@@ -9,9 +9,10 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mpc.errors import ProgramError
+from mpc.partition import Frozen, Partition, check
 
 DESCENT_ITERATIONS = 300  # of first-order solvers, unless the plan says otherwise
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
@@ -31,28 +32,16 @@ LOSS_LIMIT_BITS = 4  # a mean loss of 16 and more would wrap: such a run is wort
 LOSS_DIGITS = 14  # fractional bits of a disclosed mean loss
 DENSITY_BITS = 34  # of p (1 - p) before it is truncated
 ROW_BITS = 14  # of p (1 - p) once truncated: what scales the rows of the table
+MOMENTS = 2  # figures that are disclosed of a column of several owners: the sums of its values and of their squares
+LIMBS = 6  # words that such a sum is opened in
 INFORMATION_BITS = 2 * DATA_BITS + ROW_BITS  # of X^T S X before it is rounded
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Block(_Frozen):
-    """A party's rectangle of the joint table: all rows, its own columns."""
-
-    owner: Annotated[int, Field(ge=0)]
-    columns: Annotated[int, Field(ge=0)]
-
-
-class Spec(_Frozen):
+class Spec(Partition):
     """What a program is derived from."""
 
     engine: Literal["fused", "reference"] = "fused"
     solver: Literal["newton", "nesterov", "sgd"] | None = None  # of the fused engine; None: newton where it fits
-    rows: int  # training rows
-    blocks: tuple[Block, ...]  # in order of rank, one a party
-    label_owner: int
     C: str
     fit_intercept: bool
     max_iter: int | None = None  # None: what the solver needs by its rule
@@ -62,44 +51,40 @@ class Spec(_Frozen):
     learning_rate: str | None = None  # of sgd alone: what the mean gradient of a batch is multiplied by
 
 
-class Opening(_Frozen):
+Recipients: TypeAlias = Literal["session"] | tuple[int, ...]
+
+
+class Opening(Frozen):
     """A value that the program discloses: to whom, how often and how many numbers each time, at most."""
 
     name: str
-    recipients: Literal["session"] | tuple[int, ...]
+    recipients: Recipients
     count: int
     values: int
 
 
-class Common(_Frozen):
+class Common(Partition):
     """What every program takes over from its specification."""
 
-    rows: int
-    blocks: tuple[Block, ...]
-    label_owner: int
     fit_intercept: bool
     max_iter: int
     loss_every: int
     clip_bits: int
 
-    @property
-    def columns(self) -> int:
-        """Feature columns of all parties, without the intercept's."""
-        return sum(block.columns for block in self.blocks)
-
-    @property
-    def world(self) -> int:
-        """How many parties there are."""
-        return len(self.blocks)
-
     def _results(self) -> list[Opening]:
+        """Moments of columns that several parties hold rows of; a column's coefficient goes to its owners."""
+        groups = self.groups
         found = [
-            Opening(name="coefficients", recipients=(block.owner,), count=1, values=block.columns)
-            for block in self.blocks
-            if block.columns
+            Opening(name="moments", recipients=group.owners, count=1, values=MOMENTS * len(group.columns))
+            for group in groups
+            if group.divided
+        ]
+        found += [
+            Opening(name="coefficients", recipients=group.owners, count=1, values=len(group.columns))
+            for group in groups
         ]
         if self.fit_intercept:
-            found.append(Opening(name="intercept", recipients=(self.label_owner,), count=1, values=1))
+            found.append(Opening(name="intercept", recipients=self.label_owners, count=1, values=1))
         return found
 
 
@@ -123,7 +108,7 @@ class Reference(Common):
         return tuple(found)
 
 
-class Rung(_Frozen):
+class Rung(Frozen):
     """One step of the range ladder: a period for the scores and the coefficients that go with it (see mpc.fourier)."""
 
     period: int
@@ -152,7 +137,7 @@ class CurvedRung(Rung):
     density_floor: int
 
 
-class Segment(_Frozen):
+class Segment(Frozen):
     """Iterations between two range guards, and the slots that they may take."""
 
     iterations: int
@@ -213,10 +198,9 @@ class Fused(Common):
         return self.state_bits - ITERATE_BITS
 
     def own(self, rank: int) -> list[int]:
-        """Places of a party's columns in the joint table; the constant one counts as the lowest rank's."""
-        start = sum(block.columns for block in self.blocks[:rank])
-        places = list(range(start, start + self.blocks[rank].columns))
-        return [*places, self.width - 1] if rank == 0 and self.fit_intercept else places
+        """Columns of which a party owns entries; the constant one counts as the lowest rank's."""
+        held = self.held(rank)
+        return [*held, self.width - 1] if rank == 0 and self.fit_intercept else held
 
     @property
     def phases(self) -> int:
@@ -337,17 +321,14 @@ def derive(spec: Spec) -> FirstOrder | MiniBatch | Newton | Reference:
 
 
 def _check(spec: Spec) -> None:
-    columns = sum(block.columns for block in spec.blocks)
-    if [block.owner for block in spec.blocks] != list(range(len(spec.blocks))) or len(spec.blocks) < 2:
-        raise ProgramError("blocks must be one a party, in order of rank, of two parties at least")
-    if not 0 <= spec.label_owner < len(spec.blocks):
-        raise ProgramError("the label's owner is none of the parties")
-    if columns < 1 or spec.rows < 2:
+    if spec.columns < 1 or spec.rows < 2:
         raise ProgramError("a table needs a feature column and two training rows at least")
-    if spec.rows * (columns + 1) > MAX_CELLS:
+    if spec.rows * (spec.columns + 1) > MAX_CELLS:
         raise ProgramError(
-            f"{spec.rows} rows x {columns} columns are more than {MAX_CELLS} cells", action="use fewer rows or columns"
+            f"{spec.rows} rows x {spec.columns} columns are more than {MAX_CELLS} cells",
+            action="use fewer rows or columns",
         )
+    check(spec)
     for name, least, most in LIMITS:
         if (found := getattr(spec, name)) is not None and not least <= found <= most:
             raise ProgramError(f"{name}={found} lies outside {least} to {most}", action=f"choose a {name} within")

@@ -32,20 +32,23 @@ class SharedTable:
         self, program: Reference, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
     ) -> None:
         self._bits = program.fraction_bits
-        blocks = [
-            self._share(block if part.owner == rank else None, (program.rows, part.columns), part.owner)
-            for part in program.blocks
-            if part.columns
-        ]
-        self.X = MPCTensor.cat(blocks, dim=1)  # (m, d)
+        whole = np.zeros((program.rows, program.columns))
+        whole[:, program.held(rank)] = block
+        X = torch.zeros(whole.shape, dtype=torch.int64)
+        for part in program.blocks:
+            X[part.place] = self._share(whole[part.place] if part.owner == rank else None, part.shape, part.owner)
+        self.X = _ring(X, self._bits)  # (m, d)
         self.Xt = self.X.t()
-        mine = labels if program.label_owner == rank else None
-        self.y = self._share(None if mine is None else mine.astype(np.float64), (program.rows,), program.label_owner)
+        y = torch.zeros(program.rows, dtype=torch.int64)
+        for strip in program.labels:
+            mine = None if labels is None or strip.owner != rank else labels[strip.place].astype(np.float64)
+            y[strip.place] = self._share(mine, (strip.count,), strip.owner)
+        self.y = _ring(y, self._bits)
 
-    def _share(self, values: NDArray[np.float64] | None, shape: tuple[int, ...], owner: int) -> Any:
+    def _share(self, values: NDArray[np.float64] | None, shape: tuple[int, ...], owner: int) -> torch.Tensor:
         tensor = None if values is None else torch.from_numpy(np.ascontiguousarray(values))
-        share = ArithmeticSharedTensor(tensor, size=shape, precision=self._bits, src=owner)
-        return _wrap(share)
+        share: torch.Tensor = ArithmeticSharedTensor(tensor, size=shape, precision=self._bits, src=owner).share
+        return share
 
 
 def _wrap(share: Any) -> Any:

@@ -34,7 +34,7 @@ class Simulation:
 
     def __init__(self, program: Program, ledgers: list[Ledger] | None = None, wire: Wire | None = None) -> None:
         self.program, self.wire = program, wire or Wire()
-        self.world = len(program.blocks)
+        self.world = program.world
         self.channels = MemoryChannel.mesh(self.world, session=DIGEST, tap=self.wire.between_parties)
         self.ledgers = ledgers or [ProgramLedger(program) for _ in range(self.world)]
         self.progress: list[Progress] = []

@@ -20,7 +20,7 @@ class Fit:
     """What this party was told, in standardised units, and what the run cost."""
 
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
-    intercept: float | None = field(repr=False)  # the label's owner's
+    intercept: float | None = field(repr=False)  # the labels' owners'
     losses: tuple[float, ...]
     iterations: int
     rounds: int
@@ -35,7 +35,8 @@ def train(
 ) -> Fit:
     """Run the program on this party's standardised columns.
 
-    Shapes: block (rows, own columns), labels (rows,) of 0 and 1 at the label's owner, None elsewhere.
+    Shapes: block (rows, own columns), labels (rows,) of 0 and 1 at owners of labels, None elsewhere. Own columns are
+    those of which the party owns entries; in both, rows of other parties are zeros.
     Reveals: the program's disclosures, to their recipients.
     Raises: ProgramError if the block is not what the program says; EngineError if the run can't go on.
     """
@@ -53,33 +54,48 @@ def train(
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
     """Raises: ProgramError, before anything is sent."""
-    expected = (program.rows, program.blocks[rank].columns)
+    expected = (program.rows, len(program.held(rank)))
     if block.shape != expected:
         raise ProgramError(f"this party's table is {block.shape}, the contract says {expected}")
     if block.size and not np.abs(block).max() <= 1 << program.clip_bits:
         raise ProgramError(f"a value exceeds the contract's bound of 2**{program.clip_bits}", action="clip it")
-    if (labels is not None) != (rank == program.label_owner):
-        raise ProgramError("labels are given by the label's owner and nobody else")
+    if (labels is not None) != (rank in program.label_owners):
+        raise ProgramError("labels are given by their owners and nobody else")
     if labels is not None and not (
         labels.dtype == np.int64 and labels.shape == (program.rows,) and np.isin(labels, (0, 1)).all()
     ):
         raise ProgramError("labels must be a 0 or 1 for each training row, as 64-bit integers")
+    _check_rows_of_others(program, block, labels, rank)
+
+
+def _check_rows_of_others(
+    program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+) -> None:
+    """Raises: ProgramError, lest a row be counted for two parties."""
+    theirs = np.ones(block.shape, dtype=np.bool_)
+    for place in program.places(rank):
+        theirs[place] = False
+    unlabelled = np.full(program.rows, fill_value=labels is not None)
+    for part in program.labels:
+        if part.owner == rank:
+            unlabelled[part.place] = False
+    if block[theirs].any() or (labels is not None and labels[unlabelled].any()):
+        raise ProgramError("values stand in rows that are another party's", action="leave zeros there")
 
 
 def _open_result(
     program: Program, share: Words, bits: int, runtime: Runtime
 ) -> tuple[NDArray[np.float64], float | None]:
-    """Each owner receives its own columns' weights, the label's owner the intercept."""
-    own: NDArray[np.float64] = np.zeros(0)
-    start = 0
-    for part in program.blocks:
-        if part.columns:
-            words = np.ascontiguousarray(share[start : start + part.columns])
-            opened = runtime.discloser.open(Disclosure("coefficients", (part.owner,), part.columns), words)
-            own = own if opened is None else decode(opened, bits)
-        start += part.columns
+    """A column's owners receive its weight, the labels' owners the intercept."""
+    found: NDArray[np.float64] = np.zeros(program.columns)
+    for group in program.groups:
+        places = list(group.columns)
+        opened = runtime.discloser.open(Disclosure("coefficients", group.owners, len(places)), share[places])
+        if opened is not None:
+            found[places] = decode(opened, bits)
+    own: NDArray[np.float64] = found[program.held(runtime.rank)]
     if not program.fit_intercept:
         return own, None
     last = np.ascontiguousarray(share[-1:])
-    opened = runtime.discloser.open(Disclosure("intercept", (program.label_owner,), 1), last)
+    opened = runtime.discloser.open(Disclosure("intercept", program.label_owners, 1), last)
     return own, None if opened is None else float(decode(opened, bits)[0])

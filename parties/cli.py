@@ -333,9 +333,9 @@ def leaves(contract: Contract) -> str:
         f"purpose  {contract.purpose}",
         f"basis    {contract.legal_basis}",
         f"parties  {parties}; dealer {contract.dealer.name}",
-        f"label    {contract.label.column} of {contract.label.party}, positive class '{contract.label.positive}'",
+        f"label    {contract.label.column} of {contract.label.holder}, positive class '{contract.label.positive}'",
         f"model    logistic regression, C={contract.model.C}, {contract.program.max_iter} iterations",
-        f"rows     {contract.program.rows} for training",
+        f"rows     {_rows(contract)}",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
         "opened   (all else stays masked)",
         *(
@@ -344,6 +344,13 @@ def leaves(contract: Contract) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _rows(contract: Contract) -> str:
+    if contract.partition == "columns":
+        return f"{contract.program.rows} for training, the same records everywhere"
+    counts = ", ".join(f"{party.name} {contract.training_rows(party.name)}" for party in contract.parties)
+    return f"{contract.program.rows} for training, of each party its own: {counts}"
 
 
 def approve(session: SessionId, home: Home) -> None:

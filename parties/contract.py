@@ -8,13 +8,15 @@ and the list of disclosures again from what the contract says, before they sign.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 import rfc8785
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from mpc.program import MAX_CELLS, Block, Program, Spec, derive
+from mpc.partition import horizontal, labels_of, labels_with, vertical
+from mpc.program import MAX_CELLS, Program, Recipients, Spec, derive
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
@@ -24,11 +26,13 @@ from parties.plan import (
     LabelPlan,
     ModelPlan,
     Name,
+    Partition,
     PreparationPlan,
     SplitPlan,
     Text,
     Title,
     check_columns,
+    check_label_holder,
     explain,
 )
 from parties.tls import one_certificate
@@ -38,7 +42,12 @@ MAX_CONTRACT_BYTES = 4 << 20
 
 Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")]  # HOST:PORT
 Disclosed = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,79}$")]
-Recipient = Annotated[str, StringConstraints(pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63})$")]
+Recipient = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63}|parties:[a-z0-9][a-z0-9_-]{0,63}(,[a-z0-9][a-z0-9_-]{0,63}){1,15})$"
+    ),
+]
 DataVersion = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -73,7 +82,7 @@ class Disclosure(Frozen):
 
     clause: Annotated[str, StringConstraints(pattern=r"^disclosures\.[0-9]+$")]
     name: Disclosed
-    recipient: Recipient  # "party:NAME", or "session" for every party and the gateway
+    recipient: Recipient  # "party:NAME", "parties:NAME,NAME", or "session" for every party and the gateway
     count: Annotated[int, Field(ge=1)]  # how often, at most
     values: Annotated[int, Field(ge=1)]  # how many numbers each time, at most
 
@@ -88,12 +97,13 @@ class Contract(Frozen):
     purpose: Text
     legal_basis: Text
     impact_assessment: Title
+    partition: Partition = "columns"
     parties: Annotated[tuple[Party, ...], Field(min_length=2, max_length=16)]
     dealer: Participant
     label: LabelPlan
-    matching: Literal["equal-ids"] = (
-        "equal-ids"  # reveals to the parties whether their id lists are equal, and the counts
-    )
+    # equal-ids reveals to the parties whether their id lists are equal, and the counts; equal-classes, of a table that
+    # is divided by rows, whether the label's two classes are the same everywhere.
+    matching: Literal["equal-ids", "equal-classes"] = "equal-ids"
     preparation: PreparationPlan
     model: ModelPlan
     split: SplitPlan  # in the order of HMAC-SHA256(contract digest, id), which no two contracts share
@@ -116,12 +126,14 @@ class Contract(Frozen):
             everybody
         ):
             raise ValueError("a name or a key stands twice among parties and dealer; the dealer must not be a party")
-        if len({party.rows for party in self.parties}) != 1:
+        by_rows = self.partition == "rows"
+        if by_rows != (self.matching == "equal-classes"):
+            raise ValueError("matching: a table divided by columns needs equal-ids, one divided by rows equal-classes")
+        if not by_rows and len({party.rows for party in self.parties}) != 1:
             counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
             raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
-        if self.label.party not in {party.name for party in self.parties}:
-            raise ValueError("label.party is not a party")
-        check_columns(self.parties, self.label)
+        check_label_holder(self.partition, self.label, [party.name for party in self.parties])
+        check_columns(self.parties, self.label, self.partition)
         if self.expires <= self.created:
             raise ValueError("expires before it was created")
         return self
@@ -149,12 +161,17 @@ class Contract(Frozen):
     def rank(self, name: str) -> int:
         return [party.name for party in self.parties].index(self.party(name).name)
 
+    def training_rows(self, name: str) -> int:
+        """How many of a party's records are trained on."""
+        return training_rows(self.party(name).rows, self.split.held_out)
+
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
 
         Raises: ContractError if the program or the list of disclosures is not what follows; ProgramError if none does.
         """
-        program = derive(spec_for(self.parties, self.label, self.model, self.preparation, self.split, self.loss_every))
+        facts = (self.parties, self.label, self.model, self.preparation, self.split, self.loss_every)
+        program = derive(spec_for(*facts, partition=self.partition))
         if program != self.program or program.loss_every != self.loss_every:
             raise ContractError(
                 "the contract's program is not the one that follows from its plan",
@@ -180,14 +197,22 @@ def spec_for(
     preparation: PreparationPlan,
     split: SplitPlan,
     loss_every: int,
+    *,
+    partition: Partition = "columns",
 ) -> Spec:
     """What the engine must know of the contract."""
-    names = [party.name for party in parties]
-    rows = training_rows(parties[0].rows, split.held_out)
+    counts = [training_rows(party.rows, split.held_out) for party in parties]
+    if partition == "rows":
+        rows, blocks = sum(counts), horizontal(counts, len(parties[0].columns))
+        labels = labels_with(blocks)
+    else:
+        rows = counts[0]
+        blocks = vertical(rows, [len(party.columns) for party in parties])
+        labels = labels_of(rows, [party.name for party in parties].index(label.holder))
     return Spec(
         rows=rows,
-        blocks=tuple(Block(owner=rank, columns=len(party.columns)) for rank, party in enumerate(parties)),
-        label_owner=names.index(label.party),
+        blocks=blocks,
+        labels=labels,
         C=model.C,
         fit_intercept=model.fit_intercept,
         solver=None if model.solver == "auto" else model.solver,
@@ -205,12 +230,20 @@ def disclosures_for(program: Program, names: list[str]) -> tuple[Disclosure, ...
         Disclosure(
             clause=f"disclosures.{number}",
             name=item.name,
-            recipient="session" if item.recipients == "session" else f"party:{names[item.recipients[0]]}",
+            recipient=recipient(item.recipients, names),
             count=item.count,
             values=item.values,
         )
         for number, item in enumerate(program.disclosures())
     )
+
+
+def recipient(ranks: Recipients, names: Sequence[str]) -> str:
+    """How a contract names those who are told."""
+    if ranks == "session":
+        return "session"
+    told = [names[rank] for rank in ranks]
+    return f"party:{told[0]}" if len(told) == 1 else f"parties:{','.join(told)}"
 
 
 def parse_contract(content: bytes) -> Contract:

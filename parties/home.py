@@ -182,9 +182,9 @@ POLICY = """\
 approve = "operator"
 # Purposes that may be signed, word for word; empty: any (the operator reads it).
 purposes = []
-# Disclosures that may be named in a contract.
-disclosures = ["coefficients", "intercept", "loss", "guard"]
-# Fewest training rows of a session.
+# Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows.
+disclosures = ["coefficients", "intercept", "loss", "guard", "moments"]
+# Fewest training rows of this organisation in a session.
 min_training_rows = 50
 # Fewest rows of a batch, if a session trains on mini-batches; whole passes through the table are asked for always.
 min_batch_rows = 20

@@ -48,7 +48,7 @@ class Node(Daemon):
             )
         if party.columns:
             check_features(manifest.table, party.columns)
-        if contract.label.party == self.name:
+        if contract.label.held_by(self.name):
             check_label(manifest.table, contract.label.column)
 
     def inspect(self, contract: Contract) -> None:
@@ -57,8 +57,8 @@ class Node(Daemon):
         manifest, table = self.vault.manifest(party.data), self.vault.open(party.data)
         self._record_reading(contract, manifest)
         if party.columns:
-            features(table, party.columns)
-        if contract.label.party == self.name:
+            features(table, party.columns, varied=contract.partition == "columns")
+        if contract.label.held_by(self.name):
             labels(table, contract.label.column, contract.label.positive)
 
     def _record_reading(self, contract: Contract, manifest: Manifest) -> None:

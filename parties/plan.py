@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, Self
@@ -58,6 +58,7 @@ def _fraction(text: str) -> str:
 
 
 Column = ColumnName
+Partition = Literal["columns", "rows"]  # what each party holds of the joint table: some columns, or some rows
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 _Line = StringConstraints(strip_whitespace=True, max_length=MAX_TEXT)
 Title = Annotated[str, _Line, AfterValidator(_printable)]
@@ -98,9 +99,18 @@ class HasFeatures(Protocol):
 class LabelPlan(Frozen):
     """Who holds what is to be predicted."""
 
-    party: Name
+    party: Name | None = None  # none where the table is divided by rows: every party has its records' labels
     column: Column
     positive: Text  # the class that counts as 1; any other is 0
+
+    def held_by(self, name: str) -> bool:
+        """Whether this party has labels."""
+        return self.party in {None, name}
+
+    @property
+    def holder(self) -> str:
+        """Who has it, in words."""
+        return self.party or "every party"
 
 
 class ModelPlan(Frozen):
@@ -161,6 +171,7 @@ class Plan(Frozen):
     impact_assessment: Title = ""  # title of the data-protection impact assessment, if one was made
     dealer: Name = "dealer"
     expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
+    partition: Partition = "columns"  # rows: each party has the same columns and the label, of its own records
     parties: Annotated[tuple[PartyPlan, ...], Field(min_length=2, max_length=16)]
     label: LabelPlan
     model: ModelPlan = ModelPlan()
@@ -175,23 +186,50 @@ class Plan(Frozen):
             raise ValueError("parties: a name stands twice")
         if self.dealer in names:
             raise ValueError(f"dealer: '{self.dealer}' is also a party; the dealer must hold no data of the session")
-        if self.label.party not in names:
-            raise ValueError(f"label.party: '{self.label.party}' is not one of the parties {', '.join(names)}")
-        check_columns(self.parties, self.label)
+        check_label_holder(self.partition, self.label, names)
+        check_columns(self.parties, self.label, self.partition)
         if not any(party.columns for party in self.parties):
             raise ValueError("parties: no party brings a column")
         return self
 
 
-def check_columns(parties: Iterable[HasFeatures], label: LabelPlan) -> None:
-    """Raises: ValueError for a column that stands twice, the label among the features, or a party with neither."""
+def partition_of(text: str) -> Partition:
+    """Raises: PlanError if it is none."""
+    known: dict[str, Partition] = {"columns": "columns", "rows": "rows"}
+    if text not in known:
+        raise PlanError(f"the partition '{text[:32]}' is not known", action="write columns or rows")
+    return known[text]
+
+
+def check_label_holder(partition: Partition, label: LabelPlan, names: Sequence[str]) -> None:
+    """Raises: ValueError unless one party holds the label, or, of a table that is divided by rows, all do."""
+    if partition == "rows":
+        if label.party is not None:
+            raise ValueError("label.party: leave it out; of a table that is divided by rows every party has labels")
+    elif label.party is None:
+        raise ValueError("label.party: is missing")
+    elif label.party not in names:
+        raise ValueError(f"label.party: '{label.party}' is not one of the parties {', '.join(names)}")
+
+
+def check_columns(parties: Sequence[HasFeatures], label: LabelPlan, partition: Partition) -> None:
+    """Raises: ValueError for a column that stands twice, the label among the features, or a party with neither.
+
+    Where the table is divided by rows, also for other columns than the first party's.
+    """
     for party in parties:
         if len(set(party.columns)) != len(party.columns):
             raise ValueError(f"parties: a column of '{party.name}' stands twice")
-        if party.name == label.party and label.column in party.columns:
+        if label.held_by(party.name) and label.column in party.columns:
             raise ValueError(f"parties: '{label.column}' is the label and can't be a feature as well")
-        if party.name != label.party and not party.columns:
+        if not (label.held_by(party.name) or party.columns):
             raise ValueError(f"parties: '{party.name}' brings neither columns nor the label")
+        if partition == "rows" and not party.columns:
+            raise ValueError(f"parties: '{party.name}' names no columns")
+        if partition == "rows" and party.columns != parties[0].columns:
+            raise ValueError(
+                f"parties: the columns of '{party.name}' are not those of '{parties[0].name}', in the same order"
+            )
 
 
 _PLAINER = {"extra_forbidden": "there is no such key", "missing": "is missing"}

@@ -12,29 +12,39 @@ from dataclasses import replace
 from pathlib import Path
 
 from parties.errors import DataError, PlanError
-from parties.plan import DisclosurePlan, ModelPlan, Plan, PreparationPlan, SplitPlan, parse_plan
+from parties.plan import DisclosurePlan, ModelPlan, Partition, Plan, PreparationPlan, SplitPlan, parse_plan
 from parties.sources import read_csv
 from parties.tables import Table, classes, features, labels
 
 OBVIOUS_POSITIVES = {("0", "1"): 1, ("no", "yes"): 1, ("false", "true"): 1}  # of two sorted classes, which
 
 
-def propose_plan(files: Mapping[str, Path], id_column: str, label: str, positive: str | None = None) -> str:
-    """The text of a plan that trains on all columns that can be trained on; `label` is "party:column".
+def propose_plan(
+    files: Mapping[str, Path],
+    id_column: str,
+    label: str,
+    positive: str | None = None,
+    partition: Partition = "columns",
+) -> str:
+    """The text of a plan that trains on all columns that can be trained on.
 
+    `label` is "party:column", or "column" where the table is divided by rows.
     Raises: DataError for a file that can't be used; PlanError for a label that names no party's column, whose
-    positive class is not obvious, or for a party that would bring nothing.
+    positive class is not obvious, for a party that would bring nothing, or, by rows, for files that differ.
     """
-    owner, column = _split_label(label, files)
+    owner, column = (None, label) if partition == "rows" else _split_label(label, files)
     tables = {party: replace(read_csv(path, id_column), name=party) for party, path in files.items()}
-    positive = _positive(tables[owner], column, positive)
-    sections = [
-        _heading(owner, column),
-        *(_party(table, column if party == owner else None) for party, table in tables.items()),
-        _label(owner, column, positive),
-        _settings(),
-    ]
-    text = "\n".join(sections)
+    positive = _positive(tables[owner or next(iter(tables))], column, positive)
+    if owner is None:
+        _check_alike(tables, column, positive)
+        common = _common(tables, column)
+        brought = [_party(table, *common) for table in tables.values()]
+    else:
+        brought = [
+            _party(table, *_usable(table, column if party == owner else None), is_owner=party == owner)
+            for party, table in tables.items()
+        ]
+    text = "\n".join([_heading(owner, column, partition), *brought, _label(owner, column, positive), _settings()])
     parse_plan(tomllib.loads(text))
     return text
 
@@ -64,14 +74,51 @@ def _positive(table: Table, column: str, wanted: str | None) -> str:
     return found[OBVIOUS_POSITIVES[folded]]
 
 
-def _usable(table: Table, label: str | None) -> tuple[list[str], list[str]]:
+def _check_alike(tables: Mapping[str, Table], column: str, positive: str) -> None:
+    """Raises: PlanError unless all files have the same columns and classes; DataError for a label that is none."""
+    (first, one), *others = tables.items()
+    wanted, found = {column.name for column in one.columns}, classes(one, column)
+    for party, table in others:
+        names = {column.name for column in table.columns}
+        if lacking := sorted(wanted - names):
+            raise PlanError(
+                f"'{party}' lacks column '{lacking[0]}' of '{first}'", action="give all files the same columns"
+            )
+        if lacking := sorted(names - wanted):
+            raise PlanError(
+                f"'{first}' lacks column '{lacking[0]}' of '{party}'", action="give all files the same columns"
+            )
+        labels(table, column, positive)
+        if classes(table, column) != found:
+            raise PlanError(
+                f"the label '{column}' has other classes at '{party}' than at '{first}'",
+                action="write the same two values in both files",
+            )
+
+
+def _common(tables: Mapping[str, Table], label: str) -> tuple[list[str], list[str]]:
+    """Columns that can be trained on at every party, in the first one's order, and why the others can't."""
+    each = [_usable(table, label, varied=False) for table in tables.values()]
+    usable = [name for name in each[0][0] if all(name in found for found, _ in each)]
+    reasons = [reason for _, found in each for reason in found]
+    constant = [name for name in usable if _is_constant(tables, name)]
+    reasons += [f"column '{name}' has the same value in every row of every party" for name in constant]
+    return [name for name in usable if name not in constant], list(dict.fromkeys(reasons))
+
+
+def _is_constant(tables: Mapping[str, Table], name: str) -> bool:
+    values = [features(table, [name], varied=False) for table in tables.values()]
+    return all(bool((each == values[0][0]).all()) for each in values)
+
+
+def _usable(table: Table, label: str | None, *, varied: bool = True) -> tuple[list[str], list[str]]:
     """Columns that can be trained on, and for each other one the reason why it can't."""
     usable, reasons = [], []
     for column in table.columns:
         if column.name == label:
             continue
         try:
-            features(table, [column.name])
+            features(table, [column.name], varied=varied)
         except DataError as exc:
             reasons.append(exc.what)
         else:
@@ -84,7 +131,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _heading(owner: str, column: str) -> str:
+def _heading(owner: str | None, column: str, partition: Partition) -> str:
     version, basis, assessment, dealer, hours = (
         Plan.model_fields[name].default
         for name in ("version", "legal_basis", "impact_assessment", "dealer", "expires_in_hours")
@@ -96,7 +143,7 @@ def _heading(owner: str, column: str) -> str:
 version = {version}
 
 # Why the data are used; all parties sign it. No default.
-purpose = {_quoted(f"predict {column} of {owner}")}
+purpose = {_quoted(f"predict {column} of {owner}" if owner else f"predict {column}")}
 
 # On which legal basis. Name the real one before partners are asked to sign. Default: {_quoted(basis)}.
 legal_basis = {_quoted(basis)}
@@ -109,12 +156,15 @@ dealer = {_quoted(dealer)}
 
 # How long approvals may take, in hours. Default: {hours}.
 expires_in_hours = {hours}
+
+# "columns": each party has some columns, of the same records. "rows": each has all of them, of its own records, and
+# their labels; records that two parties hold are not noticed, and means and deviations are told. Default: "columns".
+partition = {_quoted(partition)}
 """
 
 
-def _party(table: Table, label: str | None) -> str:
-    usable, reasons = _usable(table, label)
-    if not usable and label is None:
+def _party(table: Table, usable: list[str], reasons: list[str], *, is_owner: bool = False) -> str:
+    if not usable and not is_owner:
         raise PlanError(
             f"no column of '{table.name}' can be trained on: {'; '.join(reasons) or 'it has only ids'}",
             action="mend its file, or leave the party out",
@@ -133,15 +183,22 @@ columns = [
 {left_out}"""
 
 
-def _label(owner: str, column: str, positive: str) -> str:
+def _label(owner: str | None, column: str, positive: str) -> str:
     return f"""\
 [label]
-# The party that has what is to be predicted. No default.
-party = {_quoted(owner)}
-# Its column, of two values. No default.
+{_holder(owner)}# The column, of two values. No default.
 column = {_quoted(column)}
 # The value that counts as 1; the other counts as 0. No default.
 positive = {_quoted(positive)}
+"""
+
+
+def _holder(owner: str | None) -> str:
+    if owner is None:
+        return ""
+    return f"""\
+# The party that has what is to be predicted; left out by rows, where every party has it. No default.
+party = {_quoted(owner)}
 """
 
 
@@ -167,7 +224,7 @@ learning_rate = {_quoted(model.learning_rate)}
 epochs = {model.epochs}
 
 [preparation]
-# Each owner subtracts a column's mean and divides by its deviation, both of the training rows. Default: true.
+# A column's mean is subtracted and it is divided by its deviation, both of the training rows. Default: true.
 standardise = {str(preparation.standardise).lower()}
 # Standardised values are clipped to plus and minus 2 to this power, in deviations. Default: {preparation.clip_bits}.
 clip_bits = {preparation.clip_bits}

@@ -20,7 +20,7 @@ class Policy(Frozen):
 
     approve: Literal["operator", "automatic"] = "operator"
     purposes: tuple[str, ...] = ()
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard")
+    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments")
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
@@ -51,7 +51,7 @@ def load_policy(path: Path) -> Policy:
 
 def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
     """Every rule's verdict on a contract, at the party of this name."""
-    program = contract.program
+    program, rows = contract.program, contract.training_rows(name)
     named = {item.name for item in contract.disclosures}
     forbidden = sorted(named - set(policy.disclosures))
     losses = sum(item.count for item in contract.disclosures if item.name == "loss")
@@ -66,8 +66,8 @@ def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
         Finding("disclosures", not forbidden, f"the contract discloses {', '.join(forbidden)}"),
         Finding(
             "min_training_rows",
-            program.rows >= policy.min_training_rows,
-            f"{program.rows} training rows; the policy asks for {policy.min_training_rows}",
+            rows >= policy.min_training_rows,
+            f"{rows} training rows; the policy asks for {policy.min_training_rows}",
         ),
         *_of_batches(policy, program),
         Finding(
@@ -101,7 +101,7 @@ def _of_batches(policy: Policy, program: Program) -> list[Finding]:
 
 def _columns(contract: Contract, name: str) -> set[str]:
     """All columns of a party that take part: its features, and the label where it holds that."""
-    label = {contract.label.column} if contract.label.party == name else set()
+    label = {contract.label.column} if contract.label.held_by(name) else set()
     return label | set(contract.party(name).columns)
 
 

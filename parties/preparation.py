@@ -1,7 +1,8 @@
 """What each owner does to its own rows before training, as the contract says: split them, standardise, clip.
 
 All parties split alike without talking: the split depends on the record ids and the contract alone.
-Means and deviations come from the training rows only; they stay with their owner.
+Means and deviations come from the training rows only; they stay with their owner, unless several parties hold rows of
+a column: then they are computed jointly, and told to these.
 """
 
 from __future__ import annotations
@@ -95,7 +96,16 @@ class Standardiser(BaseModel):
                 f"column '{names[constant[0]]}' has the same value in every training row",
                 action="leave it out of the plan, or bring more rows",
             )
-        deviation = np.sqrt(variance)
+        return cls.joint(names, mean, np.sqrt(variance), clip)
+
+    @classmethod
+    def joint(cls, names: Sequence[str], mean: Values, deviation: Values, clip: float) -> Standardiser:
+        """Of moments that were computed elsewhere. Raises: DataError for a column without deviation."""
+        if not deviation.all():
+            raise DataError(
+                f"column '{names[int(np.argmin(deviation))]}' has the same value in every training row",
+                action="leave it out of the plan, or bring more rows",
+            )
         return cls(names=tuple(names), mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()), clip=clip)
 
     def apply(self, values: Values) -> Values:

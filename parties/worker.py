@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 
 from mpc.channel import Channel, Link
 from mpc.disclosure import Disclosure, ProgramLedger
-from mpc.keys import agree
+from mpc.keys import SessionKeys, agree
+from mpc.moments import joint_moments
 from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, train
 from parties import vault
-from parties.contract import Contract, parse_contract
+from parties.contract import Contract, parse_contract, recipient
 from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, Outcome, PartyJob
-from parties.matching import compare_ids
+from parties.matching import compare_classes, compare_ids
 from parties.meeting import connect_dealer, connect_peers
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
-from parties.tables import Table, features, labels
+from parties.tables import Table, classes, features, labels
 from parties.tls import TlsKey
 from parties.voice import Voice, live
 
@@ -47,9 +48,8 @@ class NodeLedger:
         self._inner.permit(disclosure)
 
     def _record(self, disclosure: Disclosure) -> None:
-        recipients = disclosure.recipients
-        recipient = "session" if recipients == "session" else f"party:{self._names[recipients[0]]}"
-        self._voice.ask(Intent(name=disclosure.name, recipient=recipient, values=disclosure.values))
+        told = recipient(disclosure.recipients, self._names)
+        self._voice.ask(Intent(name=disclosure.name, recipient=told, values=disclosure.values))
 
 
 def load(job: PartyJob, contract: Contract) -> Table:
@@ -69,23 +69,29 @@ class Prepared:
     """What this party trains on; hidden in print."""
 
     ids: tuple[str, ...] = field(repr=False)
-    block: NDArray[np.float64] = field(repr=False)  # (training rows, own columns), standardised
-    labels: NDArray[np.int64] | None = field(repr=False)  # of the training rows, at the label's owner
-    standardiser: Standardiser = field(repr=False)
+    values: NDArray[np.float64] = field(repr=False)  # (own training rows, own columns)
+    labels: NDArray[np.int64] | None = field(repr=False)  # of own training rows, where the party holds them
+    classes: tuple[str, str] | None = field(repr=False)  # of the label, likewise
+    standardiser: Standardiser | None = field(repr=False)  # none where it takes the others' rows as well
 
 
 def prepare(job: PartyJob, contract: Contract) -> Prepared:
     """Raises: VaultError, DataError; ContractError if the rows are not as many as the contract says."""
     table, party = load(job, contract), contract.party(job.name)
+    by_columns = contract.partition == "columns"
     rows, _ = split(table.ids, contract.split_key, contract.split.held_out)
-    if len(rows) != contract.program.rows:
-        raise ContractError(f"{len(rows)} training rows are here, {contract.program.rows} in the contract")
-    values = features(table, party.columns) if party.columns else np.zeros((table.rows, 0))
-    standardiser = Standardiser.fit(values[rows], party.columns, float(1 << contract.preparation.clip_bits))
-    label, y = contract.label, None
-    if label.party == job.name:
-        y = labels(table, label.column, label.positive)[rows]
-    return Prepared(tuple(table.ids), standardiser.apply(values[rows]), y, standardiser)
+    if len(rows) != (expected := contract.training_rows(job.name)):
+        raise ContractError(f"{len(rows)} training rows are here, {expected} in the contract")
+    values = features(table, party.columns, varied=by_columns) if party.columns else np.zeros((table.rows, 0))
+    standardiser = Standardiser.fit(values[rows], party.columns, _clip(contract)) if by_columns else None
+    label, y, names = contract.label, None, None
+    if label.held_by(job.name):
+        y, names = labels(table, label.column, label.positive)[rows], classes(table, label.column)
+    return Prepared(tuple(table.ids), values[rows], y, names, standardiser)
+
+
+def _clip(contract: Contract) -> float:
+    return float(1 << contract.preparation.clip_bits)
 
 
 def run(job: PartyJob | DealerJob, voice: Voice) -> None:
@@ -99,9 +105,9 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     link = connect_dealer(job, contract, own, deadline)
     channel = connect_peers(job, contract, own, deadline)
     try:
-        fit, done = _train(contract, job.epoch, channel, link, prepared, voice)
+        fit, standardiser, done = _train(contract, job.epoch, channel, link, prepared, voice)
         channel.finish()
-        outcome = _outcome(contract.party(job.name).columns, fit, prepared.standardiser)
+        outcome = _outcome(contract.party(job.name).columns, fit, standardiser)
         voice.say(done.model_copy(update={"outcome": outcome}))
     finally:
         channel.close()
@@ -110,16 +116,17 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
 
 def _train(
     contract: Contract, epoch: int, channel: Channel, link: Link, prepared: Prepared, voice: Voice
-) -> tuple[Fit, Done]:
+) -> tuple[Fit, Standardiser, Done]:
     started, digest = time.monotonic(), bytes.fromhex(contract.digest)
     keys = agree(channel, link, digest, epoch)
-    compare_ids(channel, keys, prepared.ids, contract)
-    voice.say(Matched(rows=len(prepared.ids), training_rows=contract.program.rows))
+    _match(contract, channel, keys, prepared, voice)
     ledger = NodeLedger(contract, voice)
     with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice)) as runtime:
-        fit = train(contract.program, prepared.block, prepared.labels, runtime)
+        standardiser = prepared.standardiser or _joint_standardiser(contract, prepared, runtime)
+        block = _placed(contract, runtime.rank, standardiser.apply(prepared.values))
+        fit = train(contract.program, block, _placed_labels(contract, runtime.rank, prepared.labels), runtime)
         transcript = runtime.transcript
-    return fit, Done(
+    done = Done(
         transcript=transcript.digest().hex(),
         openings=transcript.openings,
         words=transcript.words,
@@ -127,6 +134,41 @@ def _train(
         bytes_sent=channel.counters.bytes_sent,
         seconds=time.monotonic() - started,
     )
+    return fit, standardiser, done
+
+
+def _match(contract: Contract, channel: Channel, keys: SessionKeys, prepared: Prepared, voice: Voice) -> None:
+    """Raises: DataError if the parties' records, or the classes of their labels, are not the same."""
+    if contract.matching == "equal-classes" and prepared.classes is not None:
+        compare_classes(channel, keys, prepared.classes, contract)
+        return
+    compare_ids(channel, keys, prepared.ids, contract)
+    voice.say(Matched(rows=len(prepared.ids), training_rows=contract.program.rows))
+
+
+def _joint_standardiser(contract: Contract, prepared: Prepared, runtime: Runtime) -> Standardiser:
+    """Of the training rows of all parties. Reveals: their moments, as the contract says."""
+    columns = contract.parties[runtime.rank].columns
+    moments = joint_moments(contract.program, _placed(contract, runtime.rank, prepared.values), runtime)
+    return Standardiser.joint(columns, moments.means, moments.deviations, _clip(contract))
+
+
+def _placed(contract: Contract, rank: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Own rows at their places among all training rows, zeros elsewhere. Shapes: (own rows, d) -> (rows, d)."""
+    found = np.zeros((contract.program.rows, values.shape[1]))
+    for place in contract.program.places(rank):
+        found[place] = values
+    return found
+
+
+def _placed_labels(contract: Contract, rank: int, labels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    if labels is None:
+        return None
+    found = np.zeros(contract.program.rows, dtype=np.int64)
+    for part in contract.program.labels:
+        if part.owner == rank:
+            found[part.place] = labels
+    return found
 
 
 def _reporter(voice: Voice) -> Callable[[Progress], None]:

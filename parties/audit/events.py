@@ -41,7 +41,11 @@ Sqlite = Annotated[
 Clause = Annotated[str, Field(pattern=r"^[a-z]+\.[0-9]{1,9}$", description="the contract's clause")]
 Disclosed = Annotated[str, Field(pattern=DISCLOSURE_PATTERN, description="a disclosure's name in the contract")]
 Recipient = Annotated[
-    str, Field(pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63})$", description="`session` or `party:NAME`")
+    str,
+    Field(
+        pattern=r"^(session|party:[a-z0-9][a-z0-9_-]{0,63}|parties:[a-z0-9][a-z0-9_-]{0,63}(,[a-z0-9][a-z0-9_-]{0,63}){1,15})$",
+        description="`session`, `party:NAME` or `parties:NAME,NAME`",
+    ),
 ]
 Role = Annotated[Literal["node", "dealer", "gateway"], Field(description="`node`, `dealer` or `gateway`")]
 Decider = Annotated[Literal["operator", "policy"], Field(description="`operator` or `policy`")]

@@ -3,7 +3,8 @@
 import numpy as np
 
 from mpc.communicator import ChannelCommunicator
-from mpc.program import Block, Program, Spec, derive
+from mpc.partition import labels_of, vertical
+from mpc.program import Program, Spec, derive
 
 
 def words(generator, shape):
@@ -26,14 +27,14 @@ def opened(share):
 
 def quiet_program(world) -> Program:
     """One whose dealer only answers: kernels are tested beside it with tuples that the test deals."""
-    return derive(make_spec(engine="reference", blocks=even_blocks(2 * world, world)))
+    return derive(make_spec(engine="reference", columns=[2] * world))
 
 
-def make_spec(**changes) -> Spec:
+def make_spec(rows=120, columns=(3, 2), label_owner=0, **changes) -> Spec:
     fields = {
-        "rows": 120,
-        "blocks": even_blocks(5, 2),
-        "label_owner": 0,
+        "rows": rows,
+        "blocks": vertical(rows, columns),
+        "labels": labels_of(rows, label_owner),
         "C": "1.0",
         "fit_intercept": True,
         "loss_every": 0,
@@ -42,6 +43,6 @@ def make_spec(**changes) -> Spec:
     return Spec(**(fields | changes))
 
 
-def even_blocks(columns, world):
+def evenly(columns, world):
     """Columns dealt out as evenly as they go."""
-    return tuple(Block(owner=rank, columns=columns // world + (rank < columns % world)) for rank in range(world))
+    return [columns // world + (rank < columns % world) for rank in range(world)]

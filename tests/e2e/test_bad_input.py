@@ -169,6 +169,23 @@ def test_unequal_ids_end_the_session_with_both_counts(spoilt):
         assert spoilt.state(party, session) == State.FAILED
 
 
+def test_classes_that_differ_end_a_session_by_rows(spoilt):
+    """Parties with records of their own, one of which writes its labels otherwise: all hear which, and no class."""
+    for party in spoilt.parties:
+        negative = "LESS" if party == "org-1" else "less"
+        labels = [negative if label == "low" else label for label in Y]
+        spoilt.add(party, "own-rows", {ID: IDS, "good": column(X[:, 0]), LABEL: labels})
+    parties = tuple(PartyPlan(name=party, data="own-rows", columns=("good",)) for party in spoilt.parties)
+    label = LabelPlan(column=LABEL, positive="high")
+    changes = {"partition": "rows", "parties": parties, "label": label}
+    view = spoilt.ended(spoilt.begin(spoilt.plan.model_copy(update=changes)))
+    assert view.state is State.FAILED
+    assert view.fault is not None
+    assert "classes at org-" in view.fault.what
+    assert "org-1" in view.fault.what
+    assert "less" not in view.fault.line().lower()
+
+
 def test_operator_refuses(world):
     """An operator's no ends the session for everybody, with the name of who said it."""
     session = world.client.propose(world.plan).id

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.sandbox import run
-from tests.e2e.world import ID, plan_for, privity, split_columns
+from tests.e2e.world import ID, plan_by_rows, plan_for, privity, split_columns, split_rows
 
 COEFFICIENT_TOLERANCE = 5e-3  # in standardised units, after the default number of iterations
 
@@ -17,6 +17,39 @@ def test_secure_equals_pooled(tmp_path, table, parties):
     assert not report.failures
     assert report.comparison.coefficient_difference < COEFFICIENT_TOLERANCE
     assert len(report.logs) == parties + 2
+
+
+@pytest.mark.parametrize(("table", "positive"), [("breast cancer", "malignant"), ("diabetes", "high")])
+def test_a_table_divided_by_rows_equals_the_pooled_one(tmp_path, table, positive):
+    """Three organisations with records of their own get, each of them, the model of all records together."""
+    files = split_rows(tmp_path, table, 3)
+    report = run(plan_by_rows(files, positive), files, ID, tmp_path / "run", lambda _: None, lambda _: None)
+    assert not report.failures
+    assert report.comparison.coefficient_difference < COEFFICIENT_TOLERANCE
+    everybody = "parties:org-0,org-1,org-2"
+    told = {(item.name, item.recipient): item.count for item in report.disclosures}
+    assert {name: told[name, everybody] for name in ("moments", "coefficients", "intercept")} == {
+        "moments": 1,
+        "coefficients": 1,
+        "intercept": 1,
+    }
+    assert {recipient for _, recipient in told} == {everybody, "session"}
+    results = {path.read_bytes() for path in (tmp_path / "run").glob("org-*/results/*.json")}
+    assert len(results) == 1  # the same model everywhere, bit by bit
+
+
+def test_plan_new_and_sandbox_by_rows(tmp_path):
+    """The command line writes the plan of a table that is divided by rows, and runs it."""
+    files = split_rows(tmp_path, "diabetes", 2)
+    data = [part for party, file in files.items() for part in ("--data", f"{party}={file}")]
+    plan = tmp_path / "my.toml"
+    options = ("--id", ID, "--label", "outcome", "--positive", "high", "--partition", "rows")
+    wrote = privity("plan", "new", *data, *options, "-o", plan)
+    assert wrote.status == 0, wrote.err
+    assert "label outcome of every party" in privity("plan", "check", plan).out
+    ran = privity("sandbox", plan, *data, "--id", ID)
+    assert ran.status == 0, ran.err
+    assert "parties:org-0,org-1" in ran.out
 
 
 def test_sandbox_runs_what_plan_new_wrote(tmp_path):

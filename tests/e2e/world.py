@@ -88,6 +88,26 @@ def split_columns(directory: Path, name: str, parties: int) -> dict[str, Path]:
     return files
 
 
+def split_rows(directory: Path, name: str, parties: int) -> dict[str, Path]:
+    """A real table's rows dealt out to parties, unevenly, with ids of their own; each has all columns and the label."""
+    X, y = tables(name)
+    order = np.random.default_rng(7).permutation(len(X))
+    files = {}
+    for number, rows in enumerate(np.split(order, np.cumsum([len(X) // (part + 2) for part in range(parties - 1)]))):
+        held = {ID: [f"{number}-{row}" for row in range(len(rows))]}
+        held |= {f"x{column}": [repr(float(X[row, column])) for row in rows] for column in range(X.shape[1])}
+        held[LABEL] = [y[row] for row in rows]
+        files[f"org-{number}"] = write_csv(directory / f"org-{number}.csv", held)
+    return files
+
+
+def plan_by_rows(files: Mapping[str, Path], positive: str) -> Plan:
+    """What `plan new --partition rows` writes for these files."""
+    path = next(iter(files.values())).parent / "plan.toml"
+    path.write_text(propose_plan(dict(files), ID, LABEL, positive, "rows"), encoding="utf-8")
+    return load_plan(path)
+
+
 def plan_for(files: Mapping[str, Path], **model: object) -> Plan:
     """What `plan new` writes for these files, with changes to the model."""
     owner = list(files)[-1]

@@ -129,6 +129,34 @@ def test_bad_plans(case: str, make_plan: Callable[..., Plan], directory):
     assert "\n" not in str(caught.value)
 
 
+ROWS = {"partition": "rows", "label": {"column": "outcome", "positive": "yes"}}
+
+
+def by_rows(**second: Any) -> dict[str, Any]:
+    first = {"name": "clinic-a", "data": "cohort", "columns": ["age", "dose"]}
+    return ROWS | {"parties": [first, first | {"name": "clinic-b", "data": "small"} | second]}
+
+
+def test_parties_with_records_of_their_own(make_plan: Callable[..., Plan], directory):
+    """By rows, data sets may differ in rows; the contract compares classes, no ids, and discloses joint moments."""
+    contract = run(make_plan(**by_rows()), directory)
+    assert parse_contract(contract.canonical()) == contract
+    contract.check_derived()
+    assert [party.rows for party in contract.parties] == [100, 99]
+    assert contract.program.rows == 75 + 75
+    assert contract.matching == "equal-classes"
+    assert (contract.disclosures[0].name, contract.disclosures[0].recipient) == ("moments", "parties:clinic-a,clinic-b")
+
+
+def test_a_party_that_lacks_a_column_or_the_label(make_plan: Callable[..., Plan], directory):
+    """Every party must publish all columns and the label; the one that does not is named."""
+    for lacking in ("dose", "outcome"):
+        rest = {name: kind for name, kind in CLINIC.items() if name != lacking}
+        directory["clinic-b"] = listed("clinic-b", small=published(rows=99, **rest))
+        with pytest.raises(DataError, match=f"parties.1: 'clinic-b': cohort has no column '{lacking}'"):
+            run(make_plan(**by_rows()), directory)
+
+
 def test_joined_party_is_no_dealer(make_plan: Callable[..., Plan], directory):
     """A data party can't be asked to deal for others either: it joined as what it is."""
     directory["clinic-d"] = listed("clinic-d")

@@ -10,7 +10,8 @@ from mpc.blocks import mask_table
 from mpc.channel import MemoryChannel
 from mpc.communicator import ChannelCommunicator
 from mpc.layouts import items, layout, opening_items, tuple_number
-from mpc.program import Block, Fused, Spec, derive
+from mpc.partition import labels_of, vertical
+from mpc.program import Fused, Spec, derive
 from mpc.simulation import Simulation
 from mpc.training import train
 from mpc.transcript import Transcript
@@ -25,7 +26,9 @@ few = settings(max_examples=15, deadline=None)  # of whole sessions
 worlds = st.integers(2, 5)
 seeds = st.integers(0, (1 << 32) - 1)
 edge_words = st.one_of(st.sampled_from(EDGES), st.integers(0, RING - 1))
-partitions = st.lists(st.integers(0, 3), min_size=2, max_size=5).filter(any)  # columns of each party
+partitions = st.lists(st.integers(0, 3), min_size=2, max_size=5).filter(  # columns of each party
+    lambda columns: any(columns) and columns.count(0) < 2  # the labels are all that one may have
+)
 
 
 def ring(values):
@@ -62,13 +65,19 @@ def joined(shares):
     return np.add.reduce([np.asarray(share) for share in shares])
 
 
-def program(columns, rows=12, **changes) -> Fused:
+def labels_owner(columns):
+    """Who brings the labels, unless told otherwise: a party without columns, or the last one."""
+    return columns.index(0) if 0 in columns else len(columns) - 1
+
+
+def program(columns, rows=12, label_owner=None, **changes) -> Fused:
     """A small program; `columns` are those of each party."""
+    owner = labels_owner(columns) if label_owner is None else label_owner
     spec = {
         "solver": "nesterov",
         "rows": rows,
-        "blocks": tuple(Block(owner=rank, columns=count) for rank, count in enumerate(columns)),
-        "label_owner": len(columns) - 1,
+        "blocks": vertical(rows, columns),
+        "labels": labels_of(rows, owner),
         "C": "1.0",
         "fit_intercept": True,
         "max_iter": 1,
@@ -87,9 +96,14 @@ def table(agreed, seed):
 
 
 def own(agreed, rank, X, y):
-    """What one party brings."""
-    start = sum(block.columns for block in agreed.blocks[:rank])
-    return X[:, start : start + agreed.blocks[rank].columns], y if rank == agreed.label_owner else None
+    """What one party brings: its columns and its labels, zero in rows of others."""
+    brought, labels = np.zeros_like(X), np.zeros_like(y)
+    for block in agreed.of(rank):
+        brought[block.place] = X[block.place]
+    for part in agreed.labels:
+        if part.owner == rank:
+            labels[part.place] = y[part.place]
+    return brought[:, agreed.held(rank)], labels if rank in agreed.label_owners else None
 
 
 def kernel(world, act):

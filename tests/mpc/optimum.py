@@ -12,7 +12,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, mak
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mpc.program import Block, Spec, derive
+from mpc.partition import labels_of, vertical
+from mpc.program import Spec, derive
 from mpc.simulation import Simulation
 from mpc.training import train
 
@@ -90,22 +91,20 @@ def measure(X: Floats, y: Labels, C: float, solver: str, parties: int) -> Outcom
     """One secure run on the standardised table, its columns dealt out evenly; "reference" is stock CrypTen's."""
     X, y = StandardScaler().fit_transform(X).clip(-(1 << CLIP_BITS), 1 << CLIP_BITS), y.astype(np.int64)
     columns = X.shape[1]
+    counts = [columns // parties + (rank < columns % parties) for rank in range(parties)]
     spec = Spec(
         engine="reference" if solver == "reference" else "fused",
         solver=None if solver == "reference" else solver,
         rows=len(X),
-        blocks=tuple(
-            Block(owner=rank, columns=columns // parties + (rank < columns % parties)) for rank in range(parties)
-        ),
-        label_owner=0,
+        blocks=vertical(len(X), counts),
+        labels=labels_of(len(X), 0),
         C=str(C),
         fit_intercept=True,
         loss_every=0,
         clip_bits=CLIP_BITS,
     )
     program = derive(spec)
-    cuts = np.cumsum([block.columns for block in program.blocks])[:-1]
-    parts = [np.ascontiguousarray(part) for part in np.split(X, cuts, axis=1)]
+    parts = [np.ascontiguousarray(X[:, program.held(rank)]) for rank in range(parties)]
     simulation = Simulation(program)
     start = time.perf_counter()
     fits = simulation.run(lambda runtime: train(program, parts[runtime.rank], None if runtime.rank else y, runtime))

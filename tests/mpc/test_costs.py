@@ -19,7 +19,7 @@ from mpc.simulation import Simulation, Wire
 from mpc.training import train
 from tests.mpc.engine import own, program, session, table, taken
 
-PARTITIONS = ([2, 1], [0, 2, 1], [1, 2, 0, 1], [1, 1, 1, 0, 2])
+PARTITIONS = ([2, 1], [2, 0, 1], [1, 0, 2, 1], [1, 0, 1, 1, 2])
 
 
 def counted(agreed, X, y, *, fails=False):

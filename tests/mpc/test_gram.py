@@ -14,7 +14,7 @@ from mpc.shares import shared
 from mpc.shares import words as share_words
 from mpc.simulation import Simulation
 from mpc.symmetric import packed_size, unpacked
-from tests.contracts.played import even_blocks, make_spec, opened, quiet_program, share_of, words
+from tests.contracts.played import evenly, make_spec, opened, quiet_program, share_of, words
 
 ROWS = 60
 
@@ -23,7 +23,7 @@ class Dealt:
     """A table of all parties and the tuples for it, the same at every party but for the shares."""
 
     def __init__(self, world, rank, columns=5, **changes):
-        self.program = derive(make_spec(rows=ROWS, blocks=even_blocks(columns, world), solver="newton", **changes))
+        self.program = derive(make_spec(rows=ROWS, columns=evenly(columns, world), solver="newton", **changes))
         self.world, self.rank, self._generator = world, rank, np.random.default_rng(11)
         plain = self._generator.normal(size=(ROWS, columns))
         plain = (plain - plain.mean(axis=0)) / plain.std(axis=0)

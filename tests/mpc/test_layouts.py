@@ -83,10 +83,11 @@ def test_tables_are_of_the_angle_without_its_lowest_bits(rung):
 @given(partitions, st.data())
 def test_the_labels_owner_gets_no_help_with_its_own_columns(columns, data):
     """The dealer's part of X^T y is A^T A_y elsewhere and zero there, or the owner's totals would be counted twice."""
-    agreed = program(columns, rows=5, label_owner=data.draw(st.integers(0, len(columns) - 1)))
+    owner = None if 0 in columns else data.draw(st.integers(0, len(columns) - 1))
+    agreed = program(columns, rows=5, label_owner=owner)
     _, masks, found = dealt(agreed, agreed.ladder[0], "labels", 1)
     expected = product(masks.table.T, masks.labels)
-    expected[agreed.own(agreed.label_owner)] = 0
+    expected[agreed.held(agreed.label_owners[0])] = 0
     assert (found["table_labels"] == expected).all()
 
 

@@ -44,7 +44,7 @@ def test_residuals_are_sigmoids_less_labels(slot, seed):
     agreed, rung, scores, angles, _ = slot
     y = np.random.default_rng(seed).integers(0, 2, agreed.rows)
     shares = [
-        words(each.residuals(agreed, rank, y if rank == agreed.label_owner else None))
+        words(each.residuals(agreed, rank, y if rank == agreed.label_owners[0] else None))
         for rank, each in enumerate(angles)
     ]
     found = joined(shares) / agreed.residual_unit

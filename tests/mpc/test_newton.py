@@ -16,31 +16,25 @@ from mpc.frames import HEADER_BYTES, decode_header
 from mpc.layouts import items, opening_items, tuple_number, used
 from mpc.newton_derivation import MOST_ITERATIONS
 from mpc.openings import HALF_BITS
-from mpc.program import Block, FirstOrder, Newton, derive
+from mpc.program import FirstOrder, Newton, derive
 from mpc.simulation import Simulation, Wire
 from mpc.training import train
-from tests.contracts.played import even_blocks, make_spec
+from tests.contracts.played import evenly, make_spec
+from tests.mpc.engine import labels_owner, own
 from tests.mpc.optimum import TABLES, measure
 
 RING_BITS = 64
 
 
 def newton_spec(X, world=2, **changes):
-    return make_spec(rows=len(X), blocks=even_blocks(X.shape[1], world), solver="newton", **changes)
+    return make_spec(rows=len(X), columns=evenly(X.shape[1], world), solver="newton", **changes)
 
 
 def run(program, X, y, wire=None):
     """Train in a simulation. Returns the weights, the intercept last, each party's fit and the simulation."""
-    cuts = np.cumsum([block.columns for block in program.blocks])[:-1]
-    parts = [np.ascontiguousarray(part) for part in np.split(X, cuts, axis=1)]
     simulation = Simulation(program, wire=wire)
-
-    def party(runtime):
-        labels = y if runtime.rank == program.label_owner else None
-        return train(program, parts[runtime.rank], labels, runtime)
-
-    fits = simulation.run(party)
-    intercept = fits[program.label_owner].intercept
+    fits = simulation.run(lambda runtime: train(program, *own(program, runtime.rank, X, y), runtime))
+    intercept = fits[program.label_owners[0]].intercept
     weights = np.concatenate([fit.coefficients for fit in fits])
     return np.append(weights, 0.0 if intercept is None else intercept), fits, simulation
 
@@ -97,16 +91,16 @@ def test_rounded_steps_lead_to_the_same_model_at_their_own_cost(world):
 
 def test_wide_tables_have_rounded_steps_and_narrow_ones_not():
     """The round is spent only where the bits of the ring ask for it."""
-    assert not derive(make_spec(rows=5000, blocks=even_blocks(100, 2))).rounded_steps
-    assert derive(make_spec(rows=5000, blocks=even_blocks(256, 2))).rounded_steps
+    assert not derive(make_spec(rows=5000, columns=evenly(100, 2))).rounded_steps
+    assert derive(make_spec(rows=5000, columns=evenly(256, 2))).rounded_steps
 
 
 @pytest.mark.parametrize("columns", [(5, 0), (0, 5), (1, 3, 1)])
 def test_a_party_may_bring_no_column(columns):
     """Blocks of any width, empty ones included, make the same model."""
     X, y = small()
-    blocks = tuple(Block(owner=rank, columns=count) for rank, count in enumerate(columns))
-    weights, _, _ = run(derive(make_spec(rows=len(X), blocks=blocks, solver="newton")), X, y)
+    program = derive(make_spec(rows=len(X), columns=columns, label_owner=labels_owner(columns), solver="newton"))
+    weights, _, _ = run(program, X, y)
     assert_close(weights, X, y)
 
 
@@ -216,7 +210,7 @@ def test_derived_windows_hold_their_headroom(shape):
     """Whatever is derived keeps every opening below the ring and its rejections rare, or is refused with a reason."""
     rows, columns, C = shape
     try:
-        program = derive(make_spec(rows=rows, blocks=even_blocks(columns, 2), C=C, solver="newton"))
+        program = derive(make_spec(rows=rows, columns=evenly(columns, 2), C=C, solver="newton"))
     except ProgramError as refusal:
         assert refusal.action  # noqa: PT017 - a refusal is right as well
         return
@@ -234,7 +228,7 @@ def test_derived_windows_hold_their_headroom(shape):
 
 def test_the_solver_follows_from_the_facts():
     """Newton unless it is too large, too many iterations are asked for, or the plan says otherwise."""
-    wide = {"rows": 5000, "blocks": even_blocks(400, 2)}
+    wide = {"rows": 5000, "columns": evenly(400, 2)}
     assert isinstance(derive(make_spec()), Newton)
     assert derive(make_spec()).max_iter == 15
     assert derive(make_spec(C="100")).max_iter == 41

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Disclosure, ProgramLedger
 from mpc.errors import DisclosureRefused, EngineError, ProgramError
-from mpc.program import Block, Program, Spec, derive
+from mpc.partition import labels_of, vertical
+from mpc.program import Program, Spec, derive
 from mpc.shim import ArithmeticSharedTensor, crypten
 from mpc.simulation import Simulation
 from mpc.training import train
@@ -20,8 +21,8 @@ def program(world, rows=40, columns=2, max_iter=1, **changes) -> Program:
     spec = {
         "engine": "reference",
         "rows": rows,
-        "blocks": tuple(Block(owner=rank, columns=columns) for rank in range(world)),
-        "label_owner": world - 1,
+        "blocks": vertical(rows, [columns] * world),
+        "labels": labels_of(rows, world - 1),
         "C": "1.0",
         "fit_intercept": True,
         "max_iter": max_iter,

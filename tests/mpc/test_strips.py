@@ -1,5 +1,7 @@
 """Tables that are dealt and used strip by strip: the same model at declared costs, and the memory of a strip."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,6 @@ def test_strips_tile_the_rows(rows):
     strips = [agreed.strip(number) for number in range(agreed.strips)]
     assert strips[0].start == 0
     assert strips[-1].stop == rows
-    assert all(one.stop == other.start for one, other in zip(strips, strips[1:], strict=False))
+    assert all(one.stop == other.start for one, other in pairwise(strips))
     assert agreed.strip_rows <= 1 << 15
     assert 0 <= agreed.strips * agreed.strip_rows - rows < agreed.strips

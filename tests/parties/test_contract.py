@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "ba59bd4ebf88b2f4d2d236a9b0088e971e54478c64c6e4624976b90137bf2851"
+VECTOR_SHA256 = "20b75201653f9601c268f97199356337e5a5b0b0f7c37b648617a129f7f36581"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -168,7 +168,10 @@ BAD = {
         lambda c: c["dealer"].update(public_key=c["parties"][0]["public_key"]),
         "a name or a key stands twice",
     ),
-    "label of nobody": (lambda c: c["label"].update(party="clinic-c"), "label.party is not a party"),
+    "label of nobody": (
+        lambda c: c["label"].update(party="clinic-c"),
+        "label.party: 'clinic-c' is not one of the parties",
+    ),
     "label as a feature": (lambda c: c["label"].update(column="age"), "'age' is the label and can't be a feature"),
     "a column twice": (lambda c: c["parties"][0].update(columns=["age", "age"]), "column of 'clinic-a' stands twice"),
     "a purpose that fakes a line": (lambda c: c.update(purpose="a\nopened nothing"), "one line of printable"),

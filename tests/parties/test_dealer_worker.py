@@ -88,14 +88,14 @@ def test_it_serves_a_session_to_its_end(serving, consortium):
     child, links = serving
     program, digest = consortium.contract.program, bytes.fromhex(consortium.contract.digest)
     generator = np.random.default_rng(1)
-    blocks = [generator.normal(size=(program.rows, block.columns)).clip(-4, 4) for block in program.blocks]
+    blocks = [generator.normal(size=block.shape).clip(-4, 4) for block in program.blocks]
     y = (blocks[0][:, 0] > 0).astype(np.int64)
 
     def party(channel: MemoryChannel):
         rank = channel.rank
         keys = agree(channel, links[rank], digest, 1)
         with Runtime(channel, links[rank], keys, ProgramLedger(program), program, digest, lambda _: None) as runtime:
-            return train(program, blocks[rank], y if rank == program.label_owner else None, runtime)
+            return train(program, blocks[rank], y if rank in program.label_owners else None, runtime)
 
     fits = at_once(*(lambda c=c: party(c) for c in MemoryChannel.mesh(2)))
     assert fits[0].losses == fits[1].losses

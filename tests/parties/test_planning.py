@@ -116,6 +116,51 @@ def test_an_unfit_label_is_refused(tmp_path, label, error, says):
         proposed(tmp_path, label=label)
 
 
+ONE = "patient,age,dose,note,diagnosis\np1,50,1,u,M\np2,60,1,v,B\np3,70,1,w,M\n"
+TWO = "patient,dose,age,diagnosis,note\nq1,1,40,B,x\nq2,1,41,B,y\nq3,1,42,M,z\nq4,1,42,M,z\n"
+
+
+def by_rows(directory: Path, two: str = TWO, positive: str | None = "M") -> str:
+    return propose_plan(files(directory, clinic_a=ONE, clinic_b=two), "patient", "diagnosis", positive, "rows")
+
+
+def test_files_of_the_same_columns_are_a_table_by_rows(tmp_path):
+    """Both parties list the same columns in the first one's order; the label is everybody's."""
+    text = by_rows(tmp_path)
+    plan = parse_plan(tomllib.loads(text))
+    assert plan.partition == "rows"
+    assert [party.columns for party in plan.parties] == [("age",), ("age",)]
+    assert plan.label == LabelPlan(column="diagnosis", positive="M")
+    assert "# Left out: column 'note' of clinic-a holds text" in text
+    assert "# Left out: column 'dose' has the same value in every row of every party." in text
+
+
+def test_a_column_may_be_constant_in_one_file(tmp_path):
+    """By rows it is kept if it varies over all files."""
+    plan = parse_plan(tomllib.loads(by_rows(tmp_path, TWO.replace("q1,1,", "q1,2,"))))
+    assert plan.parties[0].columns == ("age", "dose")
+
+
+@pytest.mark.parametrize(
+    ("two", "error", "says"),
+    [
+        ("patient,age,note,diagnosis\nq1,1,u,M\nq2,2,v,B\n", PlanError, "'clinic-b' lacks column 'dose' of 'clinic-a'"),
+        (
+            "patient,age,dose,extra,note,diagnosis\nq1,1,1,1,u,M\nq2,2,2,2,v,B\n",
+            PlanError,
+            "'clinic-a' lacks column 'extra' of 'clinic-b'",
+        ),
+        (TWO.replace(",B,", ",benign,"), PlanError, "'diagnosis' has other classes at 'clinic-b' than at 'clinic-a'"),
+        (TWO.replace(",M,", ",m,"), DataError, "the positive class 'M' does not occur"),
+        (TWO.replace(",B,", ",M,"), DataError, "clinic-b is text that does not have two values"),
+    ],
+)
+def test_files_that_are_no_one_table_are_refused(tmp_path, two, error, says):
+    """A party that lacks a column, or writes other classes, is named before a plan is written."""
+    with pytest.raises(error, match=says):
+        by_rows(tmp_path, two)
+
+
 def test_a_party_without_a_usable_column_is_refused(tmp_path):
     """A party that could contribute nothing is named, with the reasons."""
     with pytest.raises(PlanError, match="no column of 'clinic-a' can be trained on: column 'x' of clinic-a holds text"):
