@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
+from mpc.layouts import filled
 from mpc.openings import Masked, Truncated
-from mpc.partition import Block
+from mpc.partition import Block, within
 from mpc.program import DATA_BITS, Fused
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
@@ -25,6 +26,7 @@ from mpc.shim import ArithmeticSharedTensor
 
 Place = tuple[slice, slice]
 ALL: Place = (slice(None), slice(None))
+STRIP_ROWS = 1 << 15  # of the Gram matrix at once, so that memory stays bounded
 
 
 class Table:
@@ -44,8 +46,16 @@ class Table:
         All three are zero elsewhere.
         """
         self._own, self._X, self._E, self._places = own, X, E, places
-        self._Xt, self._Et = np.ascontiguousarray(X.T), np.ascontiguousarray(E.T)
+        self._Xt, self._Et = X.T, E.T
         self.labels, self._masked_labels = labels, masked_labels
+
+    def batch(self, rows: slice | Words) -> Table:
+        """The same of some rows, for products alone: what is shared of the labels' totals is of all rows."""
+        return Table(self._own, self._X[rows], self._E[rows], None if self.labels is None else self.labels[rows], None)
+
+    def strip(self, rows: slice, count: int) -> Table:
+        """The same of some rows, and zeros up to a count."""
+        return Table(self._own, filled(self._X[rows], count), filled(self._E[rows], count), None, None)
 
     def product(self, w: Truncated, table_low: Words) -> ArithmeticSharedTensor:
         """X w. Shapes: w (d,) -> (m,), at the sum of the scales. No round. `table_low` is a share of A w.low."""
@@ -63,14 +73,19 @@ class Table:
         Of a row's entries x, y of two owners, x y = x E_y + E_x A_y + A_x A_y: the first term at x's owner, the second
         at y's. `table_table` is a share of the third, without products of two entries of one owner.
         """
-        own, share = self._own, np.array(table_table)
-        own_E = self._owned(self._E[:, own])
-        theirs = self._E.copy()
-        theirs[:, own] -= own_E
-        share[np.ix_(own, own)] += product(self._Xt, self._X)
-        share[own] += product(self._Xt, theirs)
-        share[:, own] += product(np.ascontiguousarray((self._X - own_E).T), theirs).T
+        share = np.array(table_table)
+        for start in range(0, len(self._X), STRIP_ROWS):
+            self._add_gram(share, slice(start, min(start + STRIP_ROWS, len(self._X))))
         return shared(share)
+
+    def _add_gram(self, share: Words, rows: slice) -> None:
+        """Some rows' part of this party's share."""
+        own, own_E, theirs = self._own, self._own_masked(rows), self._E[rows].copy()
+        theirs[:, own] -= own_E
+        X = np.ascontiguousarray(self._X[rows].T)
+        share[np.ix_(own, own)] += product(X, self._X[rows])
+        share[own] += product(X, theirs)
+        share[:, own] += product(X - own_E.T, theirs).T
 
     def scaled(self, s: Truncated, low_table: Words) -> ArithmeticSharedTensor:
         """Each row of X times a shared number. Shapes: s (m,) -> (m, d), at the sum of the scales. No round.
@@ -99,14 +114,17 @@ class Table:
             share[own] += product(self._Xt, known)
         if label_mask is not None:
             share += product(self._Et, label_mask)
-            share[own] -= product(self._owned(self._E[:, own]).T, label_mask)
+            share[own] -= product(self._own_masked(slice(0, len(self._X))).T, label_mask)
         return shared(share)
 
-    def _owned(self, matrix: Words) -> Words:
-        """Zero where an entry is another party's. Shapes: (m, own columns) -> the same."""
-        found = np.zeros_like(matrix)
-        for place in self._places:
-            found[place] = matrix[place]
+    def _own_masked(self, rows: slice) -> Words:
+        """E of own entries in some rows, zero where an entry is another party's. Shapes: -> (rows, own columns)."""
+        masked = self._E[rows][:, self._own]
+        found = np.zeros_like(masked)
+        for of_rows, columns in self._places:
+            first, last, _ = of_rows.indices(len(self._X))
+            here = within((first, last), rows)
+            found[here, columns] = masked[here, columns]
         return found
 
 

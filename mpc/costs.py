@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
-from mpc.program import LIMBS, Fused, Newton, Opening, Rung, Segment
+from mpc.ordering import COMMITMENT_BYTES
+from mpc.program import LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
 from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
@@ -20,6 +21,7 @@ from mpc.transcript import DIGEST_BYTES
 KEYS = 2 * KEY_BYTES  # to each peer at the start
 WORD = 8
 ANGLE = 4
+VECTORS = 24  # words a row: openings, residuals, and what a comparison makes of scores
 TUPLE_NUMBER = 8  # before each answer of the on-demand lane
 
 
@@ -84,7 +86,13 @@ def start(program: Fused, rank: int) -> Cost:
     """Keys, masked blocks, and the labels' totals if the loss is disclosed."""
     n, discloses_loss = program.world, program.loss_every > 0
     words = program.cells(rank) + discloses_loss * program.labelled(rank)
-    cost = opening(n, KEYS) + opening(n, WORD * words) + Cost(0, 0, n * DEALER_KEYS_BYTES)
+    order = 2 * isinstance(program, MiniBatch)
+    cost = (
+        opening(n, COMMITMENT_BYTES) * order
+        + opening(n, KEYS)
+        + opening(n, WORD * words)
+        + Cost(0, 0, n * DEALER_KEYS_BYTES)
+    )
     return cost + total(item(program, rank, program.ladder[0], kind) for kind in opening_items(program))
 
 
@@ -99,14 +107,17 @@ def item(program: Fused, rank: int, rung: Rung, kind: Kind) -> Cost:
 
 def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
     """Bytes that an item opens to each peer, round by round, beside disclosures and guards."""
-    m, d, half = program.rows, program.width, packed_size(program.width)
+    d, half = program.width, packed_size(program.width)
+    slot = (WORD * d, ANGLE * program.gradient_rows, WORD * program.gradient_rows)
     by_kind: dict[Kind, tuple[int, ...]] = {
         "labels": (WORD * d,),
-        "slot": (WORD * d, ANGLE * m, WORD * m),
+        "slot": slot,
+        "tables": (),
+        "lot": slot * (program.lot if isinstance(program, MiniBatch) else 0),
         "report": (WORD * program.copies,),
         "checkpoint": (WORD * program.copies * d,),
         "gram": (),
-        "density": (WORD * m, WORD * m * d),
+        "density": (WORD * program.strip_rows, WORD * program.strip_rows * d),
         "information": (WORD * half, WORD * half),
         "step": (WORD * half, WORD * d * d),
         "product": (WORD * d * d,),
@@ -146,15 +157,12 @@ def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
 
 
 def memory(program: Fused, rungs: Iterable[Rung]) -> int:
-    """Of a party: its block and all masked ones, each twice; of the dealer: all masks; of each a tuple in the making.
-
-    A refresh opens rows of the whole table, while the angles of its slot are still there.
-    """
+    """Of a party: its block, all masked ones and vectors; of the dealer: all masks; of each a strip in the making."""
     m, d = program.rows, program.width
     tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
-    party = 4 * d + max(4 * tables, 2 * tables + 9 * refreshed)
-    dealer = d + max((program.world + 3) * tables, (program.world + 5) * refreshed)
-    return WORD * m * max(party, dealer)
+    party = m * (2 * d + VECTORS) + program.strip_rows * max(4 * tables, 9 * refreshed)
+    dealer = m * (d + VECTORS) + program.strip_rows * max((program.world + 3) * tables, (program.world + 5) * refreshed)
+    return WORD * max(party, dealer)
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:

@@ -17,7 +17,19 @@ from mpc.correlations import correction, decode_request, expand
 from mpc.errors import EngineError, MaskReuse, PrivityError, ProtocolError
 from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
 from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, WINDOW, send_words
-from mpc.layouts import Kind, Masks, corrected, items, layout, opening_items, place, tuple_number, used, values
+from mpc.layouts import (
+    Kind,
+    Masks,
+    corrected,
+    items,
+    layout,
+    opening_items,
+    place,
+    strip_of,
+    tuple_number,
+    used,
+    values,
+)
 from mpc.program import Fused, Program, Rung
 from mpc.ring import Words
 from mpc.symmetric import packed_size
@@ -112,7 +124,8 @@ class Dealing:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
         sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrices))
+        strip = strip_of(kinds, number) if kind == "density" else 0
+        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrices, number, strip))
         for other, (_, share) in enumerate(expanded):
             if other != rank:
                 row -= share

@@ -20,6 +20,7 @@ from mpc.program import (
     LOSS_DIGITS,
     LOSS_LIMIT_BITS,
     MOMENTUM_BITS,
+    Common,
     FirstOrder,
     Reference,
     Rung,
@@ -34,6 +35,7 @@ RING_BITS = 64
 UNIT_BITS = 46  # of a residual of 1: what multiplies the dealer's tables then fits 32 bits
 WEIGHT_BITS = (6, 5, 4, 3)  # weights stay below 2**bits; the first for which enough precision is left is taken
 RESIDUAL_DIGITS = 8  # bits that a rounded residual has, and half of log2(rows) by which rounding averages out
+STRIP_ROWS = 1 << 15
 SHORTFALL_BITS = 40  # what must not happen, happens with less than 2**-this
 SPARES_BITS = 20  # too few slots cost an iteration, no more
 LADDER = ((128, 32), (256, 64), (512, 128))  # period and harmonics
@@ -75,7 +77,7 @@ def reference(spec: Spec, max_iter: int) -> Reference:
 
 def shared_fields(spec: Spec, max_iter: int) -> dict[str, Any]:
     """What a program takes over from its specification."""
-    return spec.model_dump(exclude={"engine", "solver", "C", "max_iter"}) | {"max_iter": max_iter}
+    return spec.model_dump(include=set(Common.model_fields)) | {"max_iter": max_iter}
 
 
 def _multiplier(value: Decimal) -> tuple[int, int]:
@@ -102,13 +104,13 @@ def first_order(spec: Spec, max_iter: int) -> FirstOrder:
         ridge, ridge_every = _ridge(spec, max_iter, per_row, state_bits)
         # The penalty is an exact integer; the step follows from it, so that C is met to the residual's precision.
         exact = inverse_strength(spec) * ridge / ridge_every / (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
-        unit, shift = _residual(exact, state_bits, spec.rows)
+        unit, shift = residual(exact * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS)), spec.rows)
     state_window = 1 + state_bits + weight_bits
     residual_window = unit.bit_length() + 2
     rejected = rejection(width, state_window) + rejection(spec.rows, residual_window)
     alone = max(rejection(width, state_window), rejection(1, loss_window(spec.rows)))
     with localcontext(CONTEXT):
-        segments = _segments(max_iter, spec.loss_every, rejected)
+        cut = segments(max_iter, spec.loss_every, rejected)
     return FirstOrder(
         **shared_fields(spec, max_iter),
         state_bits=state_bits,
@@ -121,7 +123,8 @@ def first_order(spec: Spec, max_iter: int) -> FirstOrder:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        segments=segments,
+        strip_rows=strip_rows(spec.rows),
+        segments=cut,
         ladder=tuple(rung(*shape) for shape in LADDER),
     )
 
@@ -144,9 +147,8 @@ def _ridge(spec: Spec, max_iter: int, per_row: Decimal, state_bits: int) -> tupl
     return int(each * every), every
 
 
-def _residual(per_row: Decimal, state_bits: int, rows: int) -> tuple[int, int]:
-    """What a residual of 1 is before truncation, and the bits that truncation then drops."""
-    truncated = per_row * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS))
+def residual(truncated: Decimal, rows: int) -> tuple[int, int]:
+    """What a residual of 1 is before truncation, and the bits that truncation then drops to leave `truncated`."""
     shift = 1
     most = min(RESIDUAL_HEADROOM - 2 - log2(rows), UNIT_BITS)
     while int(truncated * (1 << (shift + 1))).bit_length() <= most:
@@ -162,6 +164,12 @@ def loss_shift(rows: int) -> int:
     return LOSS_BITS - LOSS_DIGITS + rows.bit_length() - 1
 
 
+def strip_rows(rows: int) -> int:
+    """Strips of equal size but for the last one, which lacks fewer rows than there are strips."""
+    strips = -(-rows // STRIP_ROWS)
+    return -(-rows // strips)
+
+
 def rejection(entries: int, window: int) -> Fraction:
     """How probably a truncating opening is rejected, at most."""
     return Fraction(entries << window, 1 << RING_BITS)
@@ -175,7 +183,7 @@ def copies(rejected: Fraction) -> int:
     return count
 
 
-def _segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Segment, ...]:
+def segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Segment, ...]:
     """A segment is made of whole intervals between loss reports, so that these fall on multiples from the beginning."""
     parts = GUARDS if iterations >= GUARDED_ITERATIONS else 1
     unit = loss_every if 0 < loss_every <= iterations else 1

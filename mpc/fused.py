@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,34 +16,37 @@ from mpc.blocks import Table, mask_table
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, RangeExceeded
 from mpc.keys import TOTALS
-from mpc.layouts import Arrays, Kind, items, layout, opening_items, tuple_number
+from mpc.layouts import Arrays, Kind, filled, items, layout, opening_items, rows_of, tuple_number, unstacked
 from mpc.models.logistic import Angles, LabelTotals, total_loss
 from mpc.newton import Refresh
 from mpc.openings import Slot, Truncated, first_accepted
-from mpc.program import LOSS_BITS, FirstOrder, Fused, Newton, Rung, Segment
+from mpc.ordering import agreed_order
+from mpc.program import LOSS_BITS, FirstOrder, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
-from mpc.shares import words
+from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
-from mpc.solvers import LaggedNewton, Nesterov
+from mpc.solvers import LaggedNewton, Nesterov, Stochastic
 from mpc.symmetric import packed_size
+
+Solver: TypeAlias = Nesterov | Stochastic | LaggedNewton
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a slot computes beside residuals."""
+
+    curved: bool = False  # p (1 - p), for a refresh
+    softplus: bool = False  # for a loss
 
 
 @dataclass(frozen=True, repr=False)
-class Scores:
-    """What is left of a slot whose loss is to be reported. The work is done then, so that it shows no rejection."""
+class Tables:
+    """The masks of a slot's angles, and the dealer's tables for them, strip by strip."""
 
-    w: Truncated
-    z: ArithmeticSharedTensor
-    angles: Angles
-    labels_low: Words | None
-
-    def loss(self, rank: int, totals: LabelTotals) -> ArithmeticSharedTensor:
-        """The summed loss, scale 2**LOSS_BITS. No round."""
-        if self.labels_low is None:
-            raise EngineError("this program discloses no loss")
-        label_scores = totals.dot(rank, self.w.delta, self.w.low, self.labels_low)
-        return total_loss(self.angles.loss(rank, self.z), label_scores)
+    turn: Words
+    strips: Iterable[tuple[slice, Callable[[], Arrays]]]
+    wanted: Wanted
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,8 +54,22 @@ class Step:
     """A slot whose gradient is there."""
 
     slot: Slot
-    scores: Scores
+    w: Truncated
     gradient: ArithmeticSharedTensor
+    scores: Scores
+    loss: ArithmeticSharedTensor | None = None  # summed, scale 2**LOSS_BITS
+
+
+@dataclass(frozen=True, repr=False)
+class Scores:
+    """What follows from a slot's opened angles, strip by strip, without a round.
+
+    What is asked for depends on the schedule alone, and is computed in void slots too: no time tells of a rejection.
+    """
+
+    residuals: Words  # (m,)
+    density: Words | None  # (m,), in slots with a refresh
+    softplus: Words | None  # (1,), in slots that may report the loss
 
 
 @dataclass
@@ -60,14 +80,15 @@ class Run:
     runtime: Runtime
     table: Table
     totals: LabelTotals | None
-    solver: Nesterov | LaggedNewton
+    solver: Solver
     rung: Rung
     step: Step | None = field(default=None, repr=False)
     refresh: Refresh | None = field(default=None, repr=False)
-    due: deque[Scores] = field(default_factory=deque, repr=False)  # whose losses are still to be reported
+    due: deque[ArithmeticSharedTensor] = field(default_factory=deque, repr=False)  # losses still to be reported
     losses: list[float] = field(default_factory=list)  # of the passes that count
     phase: int = 0
     place: int = 0
+    strip: int = 0  # of a refresh, that comes next
     passed: int = 0  # iterations of the segments before
 
     def take(self, kind: Kind) -> tuple[Arrays, Arrays]:
@@ -75,6 +96,17 @@ class Run:
         number = tuple_number(self.phase, self.place)
         self.place += 1
         return self.runtime.provider.ahead(number, layout(self.program, self.rung, kind))
+
+    def begin(self, kind: Kind, count: int) -> list[tuple[Arrays, Callable[[], Arrays]]]:
+        """The next tuples of one kind: parts, and what gives the values when their turn comes."""
+        shape, provider = layout(self.program, self.rung, kind), self.runtime.provider
+        found: list[tuple[Arrays, Callable[[], Arrays]]] = []
+        for _ in range(count):
+            number = tuple_number(self.phase, self.place)
+            parts, stream = provider.begun(number, shape)
+            found.append((parts, partial(provider.values, number, shape, stream)))
+            self.place += 1
+        return found
 
     def matrix_mask(self) -> Words:
         """This party's share of the mask that goes with the tuple taken last, of a symmetric matrix."""
@@ -89,6 +121,9 @@ def run(
 
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
+    if isinstance(program, MiniBatch):
+        order = agreed_order(runtime.channel, program.rows)
+        block, labels = block[order], None if labels is None else labels[order]
     table, label_mask = mask_table(program, runtime.keys, block, labels)
     state = Run(program, runtime, table, None, _solver(program), program.ladder[0])
     for kind in opening_items(program):
@@ -120,7 +155,9 @@ def run(
     return weights, state.losses
 
 
-def _solver(program: Fused) -> Nesterov | LaggedNewton:
+def _solver(program: Fused) -> Solver:
+    if isinstance(program, MiniBatch):
+        return Stochastic.start(program)
     if isinstance(program, Newton):
         return LaggedNewton.start(program)
     if isinstance(program, FirstOrder):
@@ -141,39 +178,96 @@ def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
     begin = state.solver.iteration
     slot = 0
     for kind in items(state.program, segment):
-        if kind == "slot":
-            state.step = _slot(state, begin + segment.iterations)
+        if kind == "lot":
+            slot += _lot(state, begin, segment, slot)
+        elif kind == "slot":
             slot += 1
+            state.step = _full_slot(state, slot, begin + segment.iterations)
             if isinstance(state.solver, Nesterov):
-                _moved(state, begin, state.solver.stepped(state.step.gradient, state.step.scores.w.tensor()))
+                _moved(state, begin, state.solver.stepped(state.step.gradient, state.step.w.tensor()))
             _tell(state, segment, slot, None)
         elif kind == "advance":
             _moved(state, begin, _advanced(state))
         elif kind == "report":
             state.losses.append(_report(state))
             _tell(state, segment, slot, state.losses[-1])
-        elif kind != "checkpoint":
+        elif kind not in {"tables", "checkpoint"}:  # a slot takes its tables itself
             _refresh(state, kind)
     return _checkpoint(state)
 
 
-def _slot(state: Run, target: int) -> Step:
+def _lot(state: Run, begin: int, segment: Segment, before: int) -> int:
+    """Slots dealt at once, each a step on its own rows. Returns how many."""
+    program, number = state.program, tuple_number(state.phase, state.place)
+    if not isinstance(program, MiniBatch):
+        raise EngineError("only mini-batches are dealt in lots")
+    for slot, taken in enumerate(unstacked(program, *state.take("lot"))):
+        table = state.table.batch(rows_of(program, number, slot))
+        state.step = _slot(state, table, taken, begin + segment.iterations, _of_lot(taken))
+        if isinstance(state.solver, Stochastic):
+            _moved(state, begin, state.solver.stepped(state.step.gradient, state.step.w.tensor()))
+        _tell(state, segment, before + slot + 1, None)
+    return program.lot
+
+
+def _full_slot(state: Run, number: int, target: int) -> Step:
+    """A slot on all rows. Cost: 3 rounds, 8 d + 12 m bytes to each peer."""
+    program, taken = state.program, state.take("slot")
+    begun = state.begin("tables", program.strips)
+    turn = np.concatenate([parts["turn"] for parts, _ in begun])[: program.rows]
+    curved = isinstance(program, Newton) and program.refreshes(number)
+    wanted = Wanted(curved=curved, softplus=program.may_report(number))
+    strips = ((program.strip(place), values) for place, (_, values) in enumerate(begun))
+    step = _slot(state, state.table, taken, target, Tables(turn, strips, wanted))
+    if not wanted.softplus or state.totals is None or step.scores.softplus is None:
+        return step
+    label_scores = state.totals.dot(state.runtime.rank, step.w.delta, step.w.low, taken[1]["labels_low"])
+    return replace(step, loss=total_loss(step.scores.softplus, label_scores))
+
+
+def _of_lot(taken: tuple[Arrays, Arrays]) -> Tables:
+    """The tables of one slot of a lot: one strip, which is there already."""
+    parts, values = taken
+    return Tables(parts["turn"], [(slice(None), lambda: values)], Wanted())
+
+
+def _slot(state: Run, table: Table, taken: tuple[Arrays, Arrays], target: int, tables: Tables) -> Step:
     """A gradient in three rounds. Spare slots are drained as void ones."""
-    program, rank = state.program, state.runtime.rank
-    parts, values = state.take("slot")
+    program = state.program
+    parts, values = taken
     slot = Slot(void=state.solver.iteration == target)
     w = slot.truncating(
         "weights", state.solver.iterate(), parts["mask"], values["low"], program.state_window, program.state_shift
     )
-    z = state.table.product(w, values["table_low"])
-    theta = slot.period("scores", z, parts["turn"], state.rung.modulus_bits)
-    angles = Angles(state.rung, theta, values)
-    residuals = angles.residuals(program, rank, state.table.labels)
+    z = table.product(w, values["table_low"])
+    theta = slot.period("scores", z, tables.turn, state.rung.modulus_bits)
+    scores = _scores(state, table, z, theta, tables)
     r = slot.truncating(
-        "residuals", residuals, parts["noise"], values["noise_low"], program.residual_window, program.residual_shift
+        "residuals",
+        shared(scores.residuals),
+        parts["noise"],
+        values["noise_low"],
+        program.residual_window,
+        program.residual_shift,
     )
-    scores = Scores(w, z, angles, values["labels_low"] if program.loss_every else None)
-    return Step(slot, scores, state.table.transposed_product(r, values["table_noise"]))
+    return Step(slot, w, table.transposed_product(r, values["table_noise"]), scores)
+
+
+def _scores(state: Run, table: Table, z: ArithmeticSharedTensor, theta: Words, tables: Tables) -> Scores:
+    """No round."""
+    program, rank, m = state.program, state.runtime.rank, theta.size
+    residuals = np.empty(m, dtype=np.int64)
+    density = np.empty(m, dtype=np.int64) if tables.wanted.curved else None
+    softplus = np.zeros(1, dtype=np.int64) if tables.wanted.softplus else None
+    for rows, values in tables.strips:
+        angles = Angles(state.rung, theta[rows], values())
+        labels = None if table.labels is None else table.labels[rows]
+        residuals[rows] = words(angles.residuals(program, rank, labels))
+        if density is not None:
+            density[rows] = words(angles.density(rank))
+        if softplus is not None:
+            softplus += angles.loss(rank, shared(words(z)[rows]))
+    return Scores(residuals, density, softplus)
 
 
 def _advanced(state: Run) -> LaggedNewton:
@@ -182,7 +276,7 @@ def _advanced(state: Run) -> LaggedNewton:
     if step is None or not isinstance(program, Newton) or not isinstance(solver, LaggedNewton):
         raise EngineError("a Newton step came without a gradient")
     parts, values = state.take("advance")
-    w = step.scores.w.tensor()
+    w = step.w.tensor()
     g = step.slot.truncating(
         "gradient",
         solver.gradient(step.gradient, w),
@@ -194,14 +288,14 @@ def _advanced(state: Run) -> LaggedNewton:
     return solver.stepped(g, values["inverse_gradient"], w)
 
 
-def _moved(state: Run, begin: int, following: Nesterov | LaggedNewton) -> None:
+def _moved(state: Run, begin: int, following: Solver) -> None:
     """The state moves only if no opening of the slot was rejected."""
     every = state.program.loss_every
     if state.step is None or state.step.slot.void:
         return
     state.solver = following
-    if every and (following.iteration - begin) % every == 0:
-        state.due.append(state.step.scores)
+    if every and (following.iteration - begin) % every == 0 and state.step.loss is not None:
+        state.due.append(state.step.loss)
 
 
 def _refresh(state: Run, kind: Kind) -> None:
@@ -209,12 +303,12 @@ def _refresh(state: Run, kind: Kind) -> None:
     program, solver = state.program, state.solver
     if not isinstance(program, Newton) or not isinstance(solver, LaggedNewton):
         raise EngineError(f"only Newton's method has items of kind '{kind}'")
+    if kind == "density":
+        _density(state, program, solver)
+        return
     taken = state.take(kind)
     if kind == "gram":
         state.refresh = Refresh.from_gram(program, state.table, taken[1])
-    elif kind == "density" and state.step is not None:
-        density, void = state.step.scores.angles.density(state.runtime.rank), state.step.slot.void
-        state.refresh = Refresh.from_density(program, state.table, density, taken, solver.inverse, void=void)
     elif state.refresh is None:
         raise EngineError(f"an item of kind '{kind}' came before any refresh")
     elif kind == "information":
@@ -227,14 +321,30 @@ def _refresh(state: Run, kind: Kind) -> None:
         state.solver = solver.refreshed(state.refresh.inverse(state.matrix_mask(), *taken))
 
 
+def _density(state: Run, program: Newton, solver: LaggedNewton) -> None:
+    """A strip's part of the information matrix; the first one begins a refresh."""
+    step, strip = state.step, state.strip
+    if step is None or step.scores.density is None:
+        raise EngineError("a refresh came in a slot without p (1 - p)")
+    if strip == 0:
+        state.refresh = Refresh.of_strips(program, solver.inverse, void=step.slot.void)
+    if state.refresh is None:
+        raise EngineError("a refresh does not begin with its first strip")
+    rows, count = program.strip(strip), program.strip_rows
+    density = shared(filled(step.scores.density[rows], count))
+    state.refresh.density(state.table.strip(rows, count), density, *state.take("density"))
+    state.strip = (strip + 1) % program.strips
+
+
 def _report(state: Run) -> float:
     """Disclose the mean loss that is due: one word, rounded under a mask first."""
     program = state.program
     parts, values = state.take("report")
-    if not state.due or state.totals is None:
+    if not state.due:
         raise EngineError("more openings were rejected than a session ever sees", action="propose the session again")
-    loss = state.due.popleft().loss(state.runtime.rank, state.totals)
-    _, truncated = first_accepted("loss", loss, parts["mask"], values["low"], program.loss_window, program.loss_shift)
+    _, truncated = first_accepted(
+        "loss", state.due.popleft(), parts["mask"], values["low"], program.loss_window, program.loss_shift
+    )
     opened = state.runtime.discloser.open(Disclosure("loss", "session", 1), words(truncated.tensor()))
     total = 0.0 if opened is None else float(opened[0])
     return total * 2.0 ** (program.loss_shift - LOSS_BITS) / program.rows

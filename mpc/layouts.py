@@ -16,13 +16,26 @@ from typing import Literal
 import numpy as np
 
 from mpc.errors import EngineError
-from mpc.program import TABLE_BITS, Fused, Newton, Rung, Segment
+from mpc.partition import within
+from mpc.program import TABLE_BITS, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.randomness import Stream
 from mpc.ring import WORD_BITS, Words, dot, product, shifted, top32
 from mpc.symmetric import packed_size, unpacked
 
 Kind = Literal[
-    "labels", "slot", "report", "checkpoint", "gram", "density", "information", "step", "product", "inverse", "advance"
+    "labels",
+    "slot",
+    "tables",
+    "lot",
+    "report",
+    "checkpoint",
+    "gram",
+    "density",
+    "information",
+    "step",
+    "product",
+    "inverse",
+    "advance",
 ]
 Shape = tuple[int, ...]
 Arrays = dict[str, Words]
@@ -36,6 +49,10 @@ class Layout:
     parts: Mapping[str, Shape]  # random: each party's own
     values: Mapping[str, Shape]  # functions of the parts' sums: corrected at one party
 
+    def with_(self, other: Layout) -> Layout:
+        """Both in one tuple."""
+        return Layout({**self.parts, **other.parts}, {**self.values, **other.values})
+
     @property
     def words(self) -> int:
         """Words that the dealer sends for one tuple."""
@@ -43,7 +60,15 @@ class Layout:
 
     def expand(self, stream: Stream) -> tuple[Arrays, Words]:
         """One party's parts, and its shares of all values in a row."""
-        return {name: stream.words(shape) for name, shape in self.parts.items()}, stream.words((self.words,))
+        return self.expand_parts(stream), self.expand_values(stream)
+
+    def expand_parts(self, stream: Stream) -> Arrays:
+        """They come first in a stream."""
+        return {name: stream.words(shape) for name, shape in self.parts.items()}
+
+    def expand_values(self, stream: Stream) -> Words:
+        """What follows the parts."""
+        return stream.words((self.words,))
 
     def split(self, values: Words) -> Arrays:
         """The values in a row, by name."""
@@ -63,12 +88,17 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
     The loss of an iteration is reported as many slots later as there are spare ones: by then it is there however many
     openings were rejected, and no report tells of one.
     """
+    if isinstance(program, MiniBatch):
+        lots: list[Kind] = ["lot"] * (segment.slots // program.lot)
+        return (*lots, "checkpoint")
     found: list[Kind] = []  # what a refresh consists of stands between a slot's gradient and its step
+    strip_tables: list[Kind] = ["tables"] * program.strips
+    densities: list[Kind] = ["density"] * program.strips
     for slot in range(1, segment.slots + 1):
-        found.append("slot")
+        found += ["slot", *strip_tables]
         if isinstance(program, Newton):
             if program.refreshes(slot):
-                found += ("density", *_inversion(program, program.refresh_steps))
+                found += [*densities, *_inversion(program, program.refresh_steps)]
             found.append("advance")
         iteration = slot - segment.spares
         if program.loss_every and iteration > 0 and iteration % program.loss_every == 0:
@@ -119,9 +149,21 @@ def place(number: int) -> int:
     return number & ((1 << PHASE_SHIFT) - 1)
 
 
+def rows_of(program: MiniBatch, number: int, slot: int) -> slice | Words:
+    """The rows that a slot of a lot works on: a view's where they don't go round at the table's end."""
+    start = program.batch_start(number >> PHASE_SHIFT, place(number) * program.lot + slot)
+    if start + program.batch_rows <= program.rows:
+        return slice(start, start + program.batch_rows)
+    return np.arange(start, start + program.batch_rows, dtype=np.int64) % program.rows
+
+
 def corrected(number: int, world: int) -> int:
-    """The rank that receives a tuple's correction; the role rotates."""
-    return ((number >> PHASE_SHIFT) + number) % world
+    """The rank that receives a tuple's correction.
+
+    The role rotates, a step further with each turn, lest kinds that take turns go to the same parties.
+    """
+    here = place(number)
+    return ((number >> PHASE_SHIFT) + here + here // world) % world
 
 
 def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
@@ -132,19 +174,34 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
         return Layout({"mask": (copies, 1)}, {"low": (copies, 1)})
     if kind == "checkpoint":
         return Layout({"mask": (copies, d)}, {"low": (copies, d), "table_low": (copies, m)})
+    if kind == "tables":
+        return _tables_layout(rung, (program.strip_rows,))
     if kind in MATRIX_KINDS:
-        return _matrix_layout(kind, m, d)
-    values = {
-        "low": (d,),
-        "table_low": (m,),
-        "cosines": (rung.harmonics, m),
-        "sines": (rung.harmonics, m),
-        "noise_low": (m,),
-        "table_noise": (d,),
-    }
+        return _matrix_layout(kind, program.strip_rows, d)
+    many: Shape = (program.lot,) if isinstance(program, MiniBatch) else ()
+    each = (*many, program.gradient_rows)
+    values = {"low": (*many, d), "table_low": each, "noise_low": each, "table_noise": (*many, d)}
     if program.loss_every:
         values["labels_low"] = (1,)
-    return Layout({"mask": (d,), "turn": (m,), "noise": (m,)}, values)
+    found = Layout({"mask": (*many, d), "noise": each}, values)
+    return found if kind == "slot" else found.with_(_tables_layout(rung, each))
+
+
+def _tables_layout(rung: Rung, rows: Shape) -> Layout:
+    """Masks of scores' angles, and what the period opening's functions are linear in."""
+    tables = (rung.harmonics, *rows)
+    return Layout({"turn": rows}, {"cosines": tables, "sines": tables})
+
+
+def unstacked(program: MiniBatch, parts: Arrays, values: Arrays) -> list[tuple[Arrays, Arrays]]:
+    """The slots of a lot, each as a tuple of its own."""
+    return [
+        (
+            {name: part[slot] for name, part in parts.items()},
+            {name: value[:, slot] if value.ndim == 3 else value[slot] for name, value in values.items()},
+        )
+        for slot in range(program.lot)
+    ]
 
 
 MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "product", "inverse", "advance")
@@ -174,39 +231,66 @@ class Masks:
     totals: Words = field(repr=False)  # b_P, the mask of X^T y, (width,)
 
 
-def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks, used: Sequence[Words] = ()) -> Arrays:
+def values(
+    program: Fused,
+    rung: Rung,
+    kind: Kind,
+    parts: Arrays,
+    masks: Masks,
+    used: Sequence[Words] = (),
+    number: int = 0,
+    strip: int = 0,
+) -> Arrays:
     """A tuple's values from the sums of its parts and of the matrix masks that it uses. The dealer alone does this."""
+    if kind == "tables":
+        return _turn_tables(parts["turn"], rung)
     if isinstance(program, Newton) and kind in MATRIX_KINDS:
-        return _matrix_values(program, kind, parts, masks.table, [unpacked(mask) for mask in used])
+        return _matrix_values(program, kind, parts, masks.table, [unpacked(mask) for mask in used], strip)
+    if kind in {"slot", "lot"}:
+        return _slot_values(program, rung, number, parts, masks)
     if kind == "labels":
         return {"table_labels": _label_totals(program, masks)}
     if kind == "report":
         return {"low": shifted(parts["mask"], program.loss_shift)}
     low = shifted(parts["mask"], program.state_shift)
-    if kind == "checkpoint":
-        return {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
-    noise_low = shifted(parts["noise"], program.residual_shift)
-    cosines, sines = _turn_tables(parts["turn"], rung)
-    found_values = {
+    return {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
+
+
+def _slot_values(program: Fused, rung: Rung, number: int, parts: Arrays, masks: Masks) -> Arrays:
+    low, noise_low = shifted(parts["mask"], program.state_shift), shifted(parts["noise"], program.residual_shift)
+    if isinstance(program, MiniBatch):
+        return _lot_values(program, number, low, noise_low, masks) | _turn_tables(parts["turn"], rung)
+    found = {
         "low": low,
         "table_low": product(masks.table, low),
-        "cosines": cosines,
-        "sines": sines,
         "noise_low": noise_low,
         "table_noise": product(masks.table.T, noise_low),
     }
     if program.loss_every:
-        found_values["labels_low"] = dot(masks.totals, low)
-    return found_values
+        found["labels_low"] = dot(masks.totals, low)
+    return found
 
 
-def _matrix_values(program: Newton, kind: Kind, parts: Arrays, table: Words, used: Sequence[Words]) -> Arrays:
+def _lot_values(program: MiniBatch, number: int, low: Words, noise_low: Words, masks: Masks) -> Arrays:
+    batches = [masks.table[rows_of(program, number, slot)] for slot in range(program.lot)]
+    return {
+        "low": low,
+        "table_low": np.stack([product(A, each) for A, each in zip(batches, low, strict=True)]),
+        "noise_low": noise_low,
+        "table_noise": np.stack([product(A.T, each) for A, each in zip(batches, noise_low, strict=True)]),
+    }
+
+
+def _matrix_values(
+    program: Newton, kind: Kind, parts: Arrays, table: Words, used: Sequence[Words], strip: int
+) -> Arrays:
     if kind == "gram":
         return {"table_table": _gram(program, table)}
     if kind == "density":
         low = shifted(parts["mask"], program.density_shift)
-        scaled = product(np.ascontiguousarray(table.T), parts["scaled"])
-        return {"low": low, "low_table": low[:, None] * table, "table_scaled": scaled}
+        rows = filled(table[program.strip(strip)], program.strip_rows)
+        scaled = product(rows.T, parts["scaled"])
+        return {"low": low, "low_table": low[:, None] * rows, "table_scaled": scaled}
     if kind == "step":
         low = shifted(parts["inverse"], program.inverse_shift)
         return {"inverse_low": low} | _products(program, used[0], -unpacked(low), parts["product"])
@@ -231,40 +315,57 @@ def _products(program: Newton, information: Words, inverse: Words, mask: Words) 
 
 def _gram(program: Fused, table: Words) -> Words:
     """A^T A without the products of two entries of one owner, who needs no help there."""
-    found = product(np.ascontiguousarray(table.T), table)
-    for rank in range(program.world):
-        held, own = program.held(rank), _of(program, rank, table)
-        found[np.ix_(held, held)] -= product(np.ascontiguousarray(own.T), own)
+    found = np.zeros((program.width, program.width), dtype=np.int64)
+    for rows in map(program.strip, range(program.strips)):
+        found += product(table[rows].T, table[rows])
+        for rank in range(program.world):
+            held, own = program.held(rank), _of(program, rank, table, rows)
+            found[np.ix_(held, held)] -= product(own.T, own)
     return found
 
 
 def _label_totals(program: Fused, masks: Masks) -> Words:
     """A^T A_y without the products of an entry and a label of one owner."""
     found = product(masks.table.T, masks.labels)
-    for rank in program.label_owners:
-        labels = np.zeros_like(masks.labels)
-        for part in program.labels:
-            if part.owner == rank:
-                labels[part.place] = masks.labels[part.place]
-        found[program.held(rank)] -= product(_of(program, rank, masks.table).T, labels)
+    for part in program.labels:
+        own = _of(program, part.owner, masks.table, part.place)
+        found[program.held(part.owner)] -= product(own.T, masks.labels[part.place])
     return found
 
 
-def _of(program: Fused, rank: int, table: Words) -> Words:
-    """The columns of which a party owns entries, zero in rows of others. Shapes: table (m, d) -> (m, held columns)."""
-    found = np.zeros_like(table)
+def _of(program: Fused, rank: int, table: Words, rows: slice) -> Words:
+    """Some rows of a party's columns, zero where an entry is another's. Shapes: -> (rows, held columns)."""
+    found = np.zeros_like(table[rows])
     for block in program.of(rank):
-        found[block.place] = table[block.place]
+        here, columns = within(block.rows, rows), block.place[1]
+        found[here, columns] = table[rows][here, columns]
     return found[:, program.held(rank)]
 
 
-def _turn_tables(turn: Words, rung: Rung) -> tuple[Words, Words]:
+def filled(rows: Words, count: int) -> Words:
+    """The same with zeros after its rows, so that there are `count`."""
+    if len(rows) == count:
+        return rows
+    return np.concatenate([rows, np.zeros((count - len(rows), *rows.shape[1:]), dtype=np.int64)])
+
+
+def strip_of(kinds: Sequence[Kind], number: int) -> int:
+    """Which strip of a run of items of one kind a tuple is for."""
+    here = place(number)
+    before = here
+    while before and kinds[before - 1] == kinds[here]:
+        before -= 1
+    return here - before
+
+
+def _turn_tables(turn: Words, rung: Rung) -> Arrays:
     """Cosines and sines of the odd multiples of the masks' angles. Floating point does: one machine computes them."""
     fraction = top32(turn, rung.modulus_bits).view(np.uint32).astype(np.float64) + 0.5
     one = np.exp((2j * np.pi / 2.0**32) * fraction)
     double, scale = one * one, float(1 << TABLE_BITS)
-    found = np.empty((rung.harmonics, turn.size), dtype=np.complex128)
+    found = np.empty((rung.harmonics, *turn.shape), dtype=np.complex128)
     for row in range(rung.harmonics):
         found[row] = one
         one = one * double
-    return np.rint(found.real * scale).astype(np.int64), np.rint(found.imag * scale).astype(np.int64)
+    cosines, sines = (np.rint(part * scale).astype(np.int64) for part in (found.real, found.imag))
+    return {"cosines": cosines, "sines": sines}

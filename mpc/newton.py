@@ -41,23 +41,22 @@ class Refresh:
         return cls(program, shared(gram << (ROW_BITS - 2)), Slot(), None)
 
     @classmethod
-    def from_density(
-        cls,
-        program: Newton,
-        table: Table,
-        density: ArithmeticSharedTensor,
-        tuple_: tuple[Arrays, Arrays],
-        before: Inverse | None,
-        *,
-        void: bool,
-    ) -> Refresh:
-        """At p (1 - p) = density. Cost: 2 rounds, 8 m and 8 m d bytes to each peer."""
-        (parts, values), slot = tuple_, Slot(void=void)
+    def of_strips(cls, program: Newton, before: Inverse | None, *, void: bool) -> Refresh:
+        """At weights whose p (1 - p) comes strip by strip. No round."""
+        nothing = np.zeros((program.width, program.width), dtype=np.int64)
+        return cls(program, shared(nothing), Slot(void=void), before)
+
+    def density(self, strip: Table, density: ArithmeticSharedTensor, parts: Arrays, values: Arrays) -> None:
+        """Add a strip's X^T S X, at p (1 - p) = density.
+
+        Shapes: strip (m, d), density (m,).  Cost: 2 rounds, 8 m and 8 m d bytes to each peer.
+        """
+        program, slot = self._program, self._slot
         s = slot.truncating(
             "density", density, parts["mask"], values["low"], program.density_window, program.density_shift
         )
-        rows = slot.whole("rows", table.scaled(s, values["low_table"]), parts["scaled"])
-        return cls(program, table.transposed_matrix(rows, values["table_scaled"]), slot, before)
+        rows = slot.whole("rows", strip.scaled(s, values["low_table"]), parts["scaled"])
+        self._total = shared(words(self._total) + words(strip.transposed_matrix(rows, values["table_scaled"])))
 
     def information(self, mask: Words, parts: Arrays, values: Arrays) -> None:
         """Damp, round and open H. Cost: 2 rounds, 4 d (d + 1) bytes to each peer in each."""

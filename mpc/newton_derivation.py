@@ -20,6 +20,7 @@ from mpc.derivation import (
     rung,
     shared_fields,
     spares,
+    strip_rows,
 )
 from mpc.errors import ProgramError
 from mpc.matrix_scales import Scales, scales
@@ -110,6 +111,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
+        strip_rows=strip_rows(spec.rows),
         segments=(Segment(iterations=max_iter, slots=slots),),
         ladder=tuple(_rung(*shape) for shape in LADDER),
         mean_bits=mean_bits,

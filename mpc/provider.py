@@ -13,7 +13,7 @@ from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
 from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, receive_words
 from mpc.layouts import Arrays, Layout, corrected
-from mpc.randomness import Words
+from mpc.randomness import Stream, Words
 from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
 
 NAME = "DEALER"
@@ -67,11 +67,21 @@ class DealerProvider(TupleProvider):
 
     def ahead(self, number: int, layout: Layout) -> tuple[Arrays, Arrays]:
         """Parts and shared values of a tuple of the lane that the dealer fills ahead of time."""
-        parts, row = layout.expand(self._keys.dealt.slots.open(number))
-        if corrected(number, self._world) == self._rank:
-            row = receive_words(self._dealer, layout.words)
-            self._dealer.send(CREDIT)  # sent whatever becomes of the tuple: the dealer learns nothing from it
-        return parts, layout.split(row)
+        parts, stream = self.begun(number, layout)
+        return parts, self.values(number, layout, stream)
+
+    def begun(self, number: int, layout: Layout) -> tuple[Arrays, Stream]:
+        """The parts of a tuple whose values are taken later, in the order of numbers, from what is left of a stream."""
+        stream = self._keys.dealt.slots.open(number)
+        return layout.expand_parts(stream), stream
+
+    def values(self, number: int, layout: Layout, stream: Stream) -> Arrays:
+        """This party's shares of a tuple's values."""
+        if corrected(number, self._world) != self._rank:
+            return layout.split(layout.expand_values(stream))
+        row = receive_words(self._dealer, layout.words)
+        self._dealer.send(CREDIT)  # sent whatever becomes of the tuple: the dealer learns nothing from it
+        return layout.split(row)
 
     def announce(self, rung: int) -> None:
         """Tell the dealer that another phase begins, and on which rung of the ladder."""

@@ -216,9 +216,11 @@ def spec_for(
         C=model.C,
         fit_intercept=model.fit_intercept,
         solver=None if model.solver == "auto" else model.solver,
-        max_iter=model.max_iter or None,
+        max_iter=model.iterations(rows),
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
+        batch_rows=model.batch_size or None,
+        learning_rate=model.learning_rate if model.solver == "sgd" else None,
     )
 
 

@@ -25,7 +25,8 @@ class Angles:
     def __init__(self, rung: Rung, theta: Words, tables: Arrays) -> None:
         self._rung = rung
         self._cosines, self._sines = turns(theta, rung.harmonics)  # (K, m) each
-        self._mask_cosines, self._mask_sines = tables["cosines"], tables["sines"]
+        rows = theta.size  # a last strip's tables have more
+        self._mask_cosines, self._mask_sines = tables["cosines"][:, :rows], tables["sines"][:, :rows]
 
     def residuals(self, program: Fused, rank: int, labels: Words | None) -> ArithmeticSharedTensor:
         """sigmoid(z) - y. Shapes: -> (m,), scale `program.residual_unit`. No round.

@@ -211,9 +211,10 @@ def test_the_dealer_is_a_window_ahead_and_no_more():
     """Without credits a party gets no more than a window's tuples: what the dealer holds for it is bounded."""
     dealt = Dealt(program([1, 1], max_iter=29, loss_every=0))
     agreed = dealt.agreed
-    words = layout(agreed, agreed.ladder[0], "slot").words
-    for _ in range(WINDOW):
-        receive_words(dealt.links[0], words)
+    kinds = items(agreed, agreed.segments[0])
+    mine = [kind for place, kind in enumerate(kinds) if corrected(tuple_number(1, place), agreed.world) == 0]
+    for kind in mine[:WINDOW]:
+        receive_words(dealt.links[0], layout(agreed, agreed.ladder[0], kind).words)
     dealt.links[0].send(b"no credit")
     error = dealt.ended()
     assert isinstance(error, ProtocolError)

@@ -141,7 +141,8 @@ def test_a_void_refresh_keeps_the_inverse_that_was_there(void):
         before = first.inverse(dealt.matrix_mask()[1], *dealt.take("inverse"))
         sent = runtime.channel.counters.bytes_sent
         density = shared(dealt.share(np.full(ROWS, 1 << 30, dtype=np.int64)))
-        again = Refresh.from_density(program, dealt.table, density, dealt.take("density"), before, void=void)
+        again = Refresh.of_strips(program, before, void=void)
+        again.density(dealt.table, density, *dealt.take("density"))
         mask, share = dealt.matrix_mask()
         again.information(share, *dealt.take("information"))
         for _ in range(program.refresh_steps):

@@ -11,7 +11,7 @@ from mpc.randomness import Secret, Stream
 from mpc.ring import product, shifted, top32
 from tests.mpc.engine import joined, partitions, program, seeds, session, some, table, uniform, unsigned
 
-KINDS = ("labels", "slot", "report", "checkpoint")
+KINDS = ("labels", "slot", "tables", "report", "checkpoint")
 layouts = st.builds(
     Layout,
     st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(0, 3), max_size=2).map(tuple)),
@@ -70,7 +70,7 @@ def test_tables_are_of_the_angle_without_its_lowest_bits(rung):
     """Sines and cosines of all odd multiples, within half a unit of the table and floating point's error."""
     agreed = program([2, 1], rows=40)
     chosen = agreed.ladder[rung]
-    parts, _, found = dealt(agreed, chosen, "slot", rung)
+    parts, _, found = dealt(agreed, chosen, "tables", rung)
     fraction = top32(parts["turn"], chosen.modulus_bits).view(np.uint32).astype(object)
     for row, k in enumerate(range(1, 2 * chosen.harmonics, 2)):
         # In halves of a unit, reduced as integers, so that the oracle has no error of its own.
@@ -130,7 +130,11 @@ def test_tuples_have_numbers_of_their_own(phase, place, world):
     number = tuple_number(phase, place)
     assert number != tuple_number(phase + 1, place)
     assert number >> 32 == phase
-    assert {corrected(number + step, world) for step in range(world)} == set(range(world))
+    assert {corrected(number + step, world) for step in range(2 * world)} == set(range(world))
+    for kinds in range(1, world + 1):  # that take turns
+        assert {corrected(tuple_number(phase, kinds * step), world) for step in range(world * world)} == set(
+            range(world)
+        )
 
 
 @pytest.mark.parametrize("columns", [[2, 1], [0, 3, 1], [1, 1, 1, 1, 1]])
@@ -143,15 +147,11 @@ def test_parties_hold_shares_of_what_the_dealer_computed(columns):
 
     everyone, _ = session(agreed, *table(agreed, 1), party)
     for place in range(agreed.segments[0].slots):
-        parts = {
-            name: joined([each["slot"][place][0][name] for each in everyone]) for name in ("mask", "noise", "turn")
-        }
-        found = {
-            name: joined([each["slot"][place][1][name] for each in everyone]) for name in ("low", "noise_low", "sines")
-        }
+        parts = {name: joined([each["slot"][place][0][name] for each in everyone]) for name in ("mask", "noise")}
+        found = {name: joined([each["slot"][place][1][name] for each in everyone]) for name in ("low", "noise_low")}
         assert (found["low"] == shifted(parts["mask"], agreed.state_shift)).all()
         assert (found["noise_low"] == shifted(parts["noise"], agreed.residual_shift)).all()
-        assert np.abs(found["sines"]).max() <= 1 << TABLE_BITS
+        assert np.abs(joined([each["tables"][place][1]["sines"] for each in everyone])).max() <= 1 << TABLE_BITS
 
 
 def test_scores_matter_modulo_the_period():

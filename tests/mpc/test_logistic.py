@@ -25,12 +25,12 @@ def slots(draw):
     edges = np.array([0.0, rung.bound, -rung.bound])
     scores = np.concatenate([edges, generator.uniform(-rung.bound, rung.bound, rows)])[:rows]
     z = encode(scores, SCORE_BITS)
-    shape = layout(agreed, rung, "slot")
+    shape = layout(agreed, rung, "tables")
     parts = {name: uniform(generator, size) for name, size in shape.parts.items()}
     masks = type(
         "Unused", (), {"table": np.zeros((rows, agreed.width), np.int64), "totals": np.zeros(agreed.width, np.int64)}
     )
-    tables = values(agreed, rung, "slot", parts, masks)
+    tables = values(agreed, rung, "tables", parts, masks)
     theta = top32(z - parts["turn"], rung.modulus_bits).view(np.uint32).astype(np.int64)
     dealt = {name: split(generator, world, tables[name]) for name in ("cosines", "sines")}
     angles = [Angles(rung, theta, {name: shares[rank] for name, shares in dealt.items()}) for rank in range(world)]

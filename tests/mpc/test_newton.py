@@ -270,7 +270,7 @@ def test_refreshes_follow_the_plan():
     assert kinds.count("step") == len(refreshed) * program.refresh_steps
     for place, kind in enumerate(kinds):
         if kind == "density":
-            assert kinds[place - 1] == "slot"
+            assert kinds[place - 2 : place] == ("slot", "tables")
 
 
 @pytest.mark.parametrize(("period", "harmonics"), [(128, 32), (256, 64), (512, 128)])

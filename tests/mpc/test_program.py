@@ -64,6 +64,7 @@ SPECS = {
     "many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", max_iter=50),
     "one step": spec(rows=2, columns=(1, 0), max_iter=1),
     "reference": spec(engine="reference"),
+    "sgd": spec(solver="sgd", max_iter=3125, batch_rows=32, learning_rate="0.01"),
     "newton": spec(solver="newton", max_iter=None),
     "newton, many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", solver="newton", max_iter=None),
     "by rows": spec(blocks=horizontal((200, 169, 200), 30), labels=labels_with(horizontal((200, 169, 200), 30))),

@@ -59,7 +59,10 @@ def test_formulas_are_the_costs():
     """A slot's bytes, the dealer's for it, and the sigmoid's error are what the text's formulas give."""
     m, d, peers, rung = AGREED.rows, AGREED.width, AGREED.world - 1, AGREED.ladder[0]
     assert item(AGREED, 0, rung, "slot").bytes_sent == peers * (8 * d + 12 * m + 3 * HEADER_BYTES)
-    assert 8 * layout(AGREED, rung, "slot").words == 8 * (2 * d + 2 * m + 2 * rung.harmonics * m) + 8
+    assert (
+        8 * sum(layout(AGREED, rung, kind).words for kind in ("slot", "tables"))
+        == 8 * (2 * d + 2 * m + 2 * rung.harmonics * m) + 8
+    )
     assert "within 1.3e-4" in PROSE
     assert float(sigmoid_error(rung.period, rung.harmonics)) <= 1.3e-4
 

@@ -24,15 +24,17 @@ CASES = {
     "three parties": {"columns": [1, 0, 2]},
     "four parties": {"columns": [1, 1, 1, 0]},
     "newton": {"columns": [2, 0, 1], "solver": "newton", "max_iter": 20},
+    "newton in strips": {"columns": [1, 1], "solver": "newton", "max_iter": 20, "strip_rows": 5},
 }
 RUNS = 3
 
 
-def often_rejected(columns, *, spares=110, **changes):
+def often_rejected(columns, *, spares=110, strip_rows=12, **changes):
     """A program that rejects more than half of its slots, and has enough of them."""
     agreed = program(columns, **{"rows": 12, "max_iter": 33, "loss_every": 4, **changes})
     segments = tuple(Segment(iterations=each.iterations, slots=each.iterations + spares) for each in agreed.segments)
     wide = {"state_window": 61, "residual_window": 59, "loss_window": 62, "copies": 120, "segments": segments}
+    wide["strip_rows"] = strip_rows
     if isinstance(agreed, Newton):
         wide |= {"gradient_window": 60, "density_window": 58, "inverse_window": 56, "product_window": 56}
     return agreed.model_copy(update=wide)

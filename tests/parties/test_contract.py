@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "b7140f9a42b903e0f5971262a1cdb28ecbf5bca8aed89e2ddd31109e02f8aa3b"
+VECTOR_SHA256 = "6c7cd456c62dbec848bf60ed5d75377c84da1dc26796a1a715f78e4c5c182d92"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
