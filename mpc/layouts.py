@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from mpc.errors import EngineError
+from mpc.partition import within
 from mpc.program import TABLE_BITS, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.randomness import Stream
 from mpc.ring import WORD_BITS, Words, dot, product, shifted, top32
@@ -314,30 +315,30 @@ def _products(program: Newton, information: Words, inverse: Words, mask: Words) 
 
 def _gram(program: Fused, table: Words) -> Words:
     """A^T A without the products of two entries of one owner, who needs no help there."""
-    found = product(np.ascontiguousarray(table.T), table)
-    for rank in range(program.world):
-        held, own = program.held(rank), _of(program, rank, table)
-        found[np.ix_(held, held)] -= product(np.ascontiguousarray(own.T), own)
+    found = np.zeros((program.width, program.width), dtype=np.int64)
+    for rows in map(program.strip, range(program.strips)):
+        found += product(table[rows].T, table[rows])
+        for rank in range(program.world):
+            held, own = program.held(rank), _of(program, rank, table, rows)
+            found[np.ix_(held, held)] -= product(own.T, own)
     return found
 
 
 def _label_totals(program: Fused, masks: Masks) -> Words:
     """A^T A_y without the products of an entry and a label of one owner."""
     found = product(masks.table.T, masks.labels)
-    for rank in program.label_owners:
-        labels = np.zeros_like(masks.labels)
-        for part in program.labels:
-            if part.owner == rank:
-                labels[part.place] = masks.labels[part.place]
-        found[program.held(rank)] -= product(_of(program, rank, masks.table).T, labels)
+    for part in program.labels:
+        own = _of(program, part.owner, masks.table, part.place)
+        found[program.held(part.owner)] -= product(own.T, masks.labels[part.place])
     return found
 
 
-def _of(program: Fused, rank: int, table: Words) -> Words:
-    """The columns of which a party owns entries, zero in rows of others. Shapes: table (m, d) -> (m, held columns)."""
-    found = np.zeros_like(table)
+def _of(program: Fused, rank: int, table: Words, rows: slice) -> Words:
+    """Some rows of a party's columns, zero where an entry is another's. Shapes: -> (rows, held columns)."""
+    found = np.zeros_like(table[rows])
     for block in program.of(rank):
-        found[block.place] = table[block.place]
+        here, columns = within(block.rows, rows), block.place[1]
+        found[here, columns] = table[rows][here, columns]
     return found[:, program.held(rank)]
 
 

@@ -97,6 +97,12 @@ class Partition(Frozen):
         return {block.owner for block in self.blocks} | {part.owner for part in self.labels}
 
     @property
+    def whole_columns(self) -> bool:
+        """Whether each column, and the labels, have one owner."""
+        everything = (0, self.rows)
+        return all(block.rows == everything for block in self.blocks) and len(self.labels) == 1
+
+    @property
     def label_owners(self) -> tuple[int, ...]:
         """Who owns labels, in order of rank."""
         return tuple(sorted({part.owner for part in self.labels}))
@@ -161,6 +167,12 @@ def labels_of(rows: int, owner: int) -> tuple[LabelRows, ...]:
 def labels_with(blocks: Iterable[Block]) -> tuple[LabelRows, ...]:
     """Each label belongs to the owner of a block of its row; of blocks that don't share rows."""
     return tuple(LabelRows(owner=block.owner, rows=block.rows) for block in blocks)
+
+
+def within(span: Span, rows: slice) -> slice:
+    """The part of a span that lies among some rows, counted from the first of these; it may be empty."""
+    begin = max(span[0], rows.start)
+    return slice(begin - rows.start, max(begin, min(span[1], rows.stop)) - rows.start)
 
 
 def check(partition: Partition) -> None:
