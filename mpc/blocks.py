@@ -19,7 +19,7 @@ from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
 from mpc.layouts import filled
 from mpc.openings import Masked, Truncated
-from mpc.partition import Block, within
+from mpc.partition import Block
 from mpc.program import DATA_BITS, Fused
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
