@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mpc import evaluation_layouts
+from mpc.evaluation_derivation import COARSE, DIGITS
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
@@ -20,6 +22,7 @@ from mpc.transcript import DIGEST_BYTES
 KEYS = 2 * KEY_BYTES  # to each peer at the start
 WORD = 8
 ANGLE = 4
+COMPARED = 64  # words in memory for each that CrypTen compares, about
 TUPLE_NUMBER = 8  # before each answer of the on-demand lane
 
 
@@ -84,7 +87,12 @@ def start(program: Fused, rank: int) -> Cost:
     """Keys, masked blocks, and the labels' totals if the loss is disclosed."""
     n, discloses_loss = program.world, program.loss_every > 0
     columns = program.blocks[rank].columns + (discloses_loss and rank == program.label_owner)
-    cost = opening(n, KEYS) + opening(n, WORD * program.rows * columns) + Cost(0, 0, n * DEALER_KEYS_BYTES)
+    cost = (
+        opening(n, KEYS)
+        + masked_held_out(program, rank)
+        + opening(n, WORD * program.rows * columns)
+        + Cost(0, 0, n * DEALER_KEYS_BYTES)
+    )
     return cost + total(item(program, rank, program.ladder[0], kind) for kind in opening_items(program))
 
 
@@ -129,6 +137,37 @@ def results(program: Fused, rank: int) -> Cost:
     )
 
 
+def product(parties: int, words: int) -> Cost:
+    """Of two shared words each, by a triple of the on-demand lane."""
+    return opening(parties, 2 * WORD * words) + Cost(0, 0, TUPLE_NUMBER + WORD * words)
+
+
+def masked_held_out(program: Fused, rank: int) -> Cost:
+    """Masked blocks and labels of the held-out rows, at the start."""
+    if program.evaluation is None:
+        return Cost()
+    columns = program.blocks[rank].columns + (rank == program.label_owner)
+    return opening(program.world, WORD * program.evaluation.rows * columns)
+
+
+def evaluation(program: Fused, rank: int) -> Cost:
+    """Scores, histograms and figures of the held-out rows, and the figures' disclosures."""
+    if (found := program.evaluation) is None:
+        return Cost()
+    n, m = program.world, found.rows
+    kinds = [kind for part in evaluation_layouts.parts(program) for kind in part]
+    dealt = sum(WORD * evaluation_layouts.layout(program, kind).words for kind in kinds)
+    cost = opening(n, WORD * program.width) + comparison(n, 2 * m) + product(n, m) + Cost(0, 0, dealt)
+    for start_row in range(0, m, found.chunk_rows):
+        cost += opening(n, ANGLE * min(found.chunk_rows, m - start_row))
+    if found.sums:
+        cost += opening(n, WORD * len(found.sums))
+    if "auc" in found.figures:
+        cost += opening(n, 2 * WORD * found.bins) + comparison(n, COARSE) + product(n, 1)
+        cost += comparison(n, (1 << DIGITS) // COARSE - 1)
+    return cost + total(disclosure(n, rank, each) for each in found.disclosures())
+
+
 def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
     """Of a run whose phases are on these rungs of the ladder; without them, of one that stays on the first."""
     taken = [program.ladder[rung] for rung in ([0] * len(program.segments) if rungs is None else rungs)]
@@ -141,17 +180,26 @@ def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
 def memory(program: Fused, rungs: Iterable[Rung]) -> int:
     """Of a party: its block and all masked ones, each twice; of the dealer: all masks; of each a tuple in the making.
 
-    A refresh opens rows of the whole table, while the angles of its slot are still there.
+    A refresh opens rows of the whole table, while the angles of its slot are still there. Held-out rows are there from
+    the beginning, and their comparisons and histograms come when training is over.
     """
     m, d = program.rows, program.width
     tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
     party = 4 * d + max(4 * tables, 2 * tables + 9 * refreshed)
     dealer = d + max((program.world + 3) * tables, (program.world + 5) * refreshed)
-    return WORD * m * max(party, dealer)
+    return WORD * (m * max(party, dealer) + _memory_of_evaluation(program))
+
+
+def _memory_of_evaluation(program: Fused) -> int:
+    """In words: blocks twice, and a comparison's bits or a chunk's tables, at a party or the dealer."""
+    if (found := program.evaluation) is None:
+        return 0
+    tables = 2 * found.chunk_rows * found.bins
+    return 2 * found.rows * program.width + max(COMPARED * found.rows, (program.world + 3) * tables)
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:
-    segment, cost = -1, start(program, rank) + results(program, rank)
+    segment, cost = -1, start(program, rank) + evaluation(program, rank) + results(program, rank)
     for number, rung in enumerate(rungs):
         segment += not number or rung == rungs[number - 1]  # a climb repeats the segment
         cost += phase(program, rank, program.segments[segment], rung)

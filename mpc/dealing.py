@@ -12,12 +12,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mpc import evaluation_layouts
 from mpc.channel import Link
 from mpc.correlations import correction, decode_request, expand
 from mpc.errors import EngineError, MaskReuse, PrivityError, ProtocolError
-from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
-from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, WINDOW, send_words
-from mpc.layouts import Kind, Masks, corrected, items, layout, opening_items, place, tuple_number, used, values
+from mpc.evaluation_derivation import COARSE
+from mpc.evaluation_layouts import HeldOutMasks
+from mpc.keys import (
+    DEALER_KEYS_BYTES,
+    HELD_OUT,
+    HELD_OUT_LABELS,
+    LABELS,
+    TABLE,
+    TOTALS,
+    DealtStreams,
+    agree_as_dealer,
+)
+from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, WINDOW, send_words
+from mpc.layouts import (
+    Arrays,
+    Kind,
+    Layout,
+    Masks,
+    corrected,
+    items,
+    layout,
+    opening_items,
+    place,
+    tuple_number,
+    used,
+    values,
+)
 from mpc.program import Fused, Program, Rung
 from mpc.ring import Words
 from mpc.symmetric import packed_size
@@ -30,6 +55,7 @@ class Dealing:
         self._program, self._links, self._world = program, links, len(links)
         self._streams = agree_as_dealer(links, digest, epoch)
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
+        self._held_out = _held_out_masks(program, self._streams) if isinstance(program, Fused) else None
         self._matrices: dict[int, Words] = {}  # masks that tuples build on, by number
         self._served: set[int] = set()
         self._rungs: list[int] = []  # announced, by phase
@@ -70,12 +96,23 @@ class Dealing:
         if phases is not None:
             self._run_ahead(rank, 0, opening_items(phases.program), phases.rung)
             self._run_ahead(rank, 1, phases.items, phases.rung)
+        evaluated = 0
         while (message := self._links[rank].receive()) != GOODBYE:
-            if phases is not None and message[:-1] == ANNOUNCEMENT:
+            if phases is not None and message == EVALUATION:
+                self._evaluate(rank, phases, evaluated)
+                evaluated += 1
+            elif phases is not None and message[:-1] == ANNOUNCEMENT:
                 phases.advance(self._agreed(phases.number, message[len(ANNOUNCEMENT) :]))
                 self._run_ahead(rank, phases.number, phases.items, phases.rung)
             else:
                 self._answer(rank, message)
+
+    def _evaluate(self, rank: int, phases: _Phases, part: int) -> None:
+        """One part of the evaluation, ahead of the party. Raises: ProtocolError if there is no such part left."""
+        kinds = evaluation_layouts.parts(phases.program)
+        if part >= len(kinds):
+            raise ProtocolError(f"party {rank} announced an evaluation that the program does not have")
+        self._run_ahead(rank, evaluation_layouts.phase_of(phases.program, part), kinds[part], phases.rung)
 
     def _agreed(self, phase: int, announced: bytes) -> int:
         """The next phase's rung. Raises: ProtocolError if parties announce different ones."""
@@ -106,17 +143,32 @@ class Dealing:
         if not isinstance(self._program, Fused) or self._masks is None:
             raise ProtocolError("this program has no phases")
         kind = kinds[place(number)]
-        shape = layout(self._program, rung, kind)
+        shape = self._layout(self._program, rung, kind)
         matrices = [self._matrix(each, self._program.width) for each in used(self._program, kinds, number)]
         with self._lock:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
         sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrices))
+        if kind in evaluation_layouts.KINDS:
+            found = self._evaluation_values(self._program, kind, place(number), sums)
+        else:
+            found = values(self._program, rung, kind, sums, self._masks, matrices)
+        row = shape.join(found)
         for other, (_, share) in enumerate(expanded):
             if other != rank:
                 row -= share
         return row
+
+    @staticmethod
+    def _layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
+        if kind in evaluation_layouts.KINDS:
+            return evaluation_layouts.layout(program, kind)
+        return layout(program, rung, kind)
+
+    def _evaluation_values(self, program: Fused, kind: Kind, place: int, sums: Arrays) -> Arrays:
+        if self._held_out is None:
+            raise ProtocolError("this program evaluates nothing")
+        return evaluation_layouts.values(program, kind, place, sums, self._held_out)
 
     def _matrix(self, number: int, width: int) -> Words:
         """The mask under which a symmetric matrix was opened whole; later tuples build on it."""
@@ -148,7 +200,10 @@ class Dealing:
     @property
     def _max_words(self) -> int:
         """No operation of the program works on more than the table, widened for bitwise stacks."""
-        return 64 * self._program.rows * (self._program.columns + 1)
+        rows = self._program.rows
+        if isinstance(self._program, Fused) and self._program.evaluation is not None:
+            rows = max(rows, self._program.evaluation.rows, COARSE)
+        return 64 * rows * (self._program.columns + 1)
 
 
 class _Phases:
@@ -186,6 +241,17 @@ def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
     labels = streams[program.label_owner].table.open(LABELS).words((program.rows,))
     totals = np.add.reduce([each.table.open(TOTALS).words((program.width,)) for each in streams])
     return Masks(np.concatenate([*blocks, constant], axis=1), labels, totals)
+
+
+def _held_out_masks(program: Fused, streams: Sequence[DealtStreams]) -> HeldOutMasks | None:
+    """Expand the masks of the held-out rows, if any are evaluated."""
+    if program.evaluation is None:
+        return None
+    rows, owner = program.evaluation.rows, streams[program.label_owner]
+    blocks = [streams[block.owner].table.open(HELD_OUT).words((rows, block.columns)) for block in program.blocks]
+    constant = np.zeros((rows, program.width - program.columns), dtype=np.int64)
+    labels = owner.table.open(HELD_OUT_LABELS).words((rows,))
+    return HeldOutMasks(np.concatenate([*blocks, constant], axis=1), labels)
 
 
 def serve(program: Program, links: Sequence[Link], digest: bytes, epoch: int) -> Dealing:

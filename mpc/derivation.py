@@ -76,7 +76,9 @@ def reference(spec: Spec, max_iter: int) -> Reference:
 
 def shared_fields(spec: Spec, max_iter: int) -> dict[str, Any]:
     """What a program takes over from its specification."""
-    return spec.model_dump(exclude={"engine", "solver", "C", "max_iter"}) | {"max_iter": max_iter}
+    return spec.model_dump(exclude={"engine", "solver", "C", "max_iter", "held_out_rows", "figures"}) | {
+        "max_iter": max_iter
+    }
 
 
 def _multiplier(value: Decimal) -> tuple[int, int]:

@@ -27,7 +27,7 @@ class DealtStreams:
     def __init__(self, key: Secret) -> None:
         self.tuples = Streams(key.derive("tuples"))  # of the on-demand lane, by number
         self.slots = Streams(key.derive("slots"))  # of the lane that runs ahead, by number
-        self.table = Streams(key.derive("table"))  # masks of the table: TABLE, LABELS, TOTALS
+        self.table = Streams(key.derive("table"))  # masks of tables: TABLE and what follows it below
         self.matrices = Streams(
             key.derive("matrices")
         )  # masks that later tuples build on, by the opening tuple's number
@@ -36,7 +36,7 @@ class DealtStreams:
         return "DealtStreams(redacted)"
 
 
-TABLE, LABELS, TOTALS = range(3)
+TABLE, LABELS, TOTALS, HELD_OUT, HELD_OUT_LABELS = range(5)
 
 
 class SessionKeys:

@@ -12,6 +12,7 @@ MESSAGE_BYTES = 1 << 20
 GOODBYE = b"goodbye"  # a party asks no more
 CREDIT = b"credit"  # a party took a tuple out of its window
 ANNOUNCEMENT = b"rung"  # another phase begins; one byte follows: the rung of the range ladder
+EVALUATION = b"evaluation"  # the next part of the evaluation begins
 WINDOW = 4  # tuples that the dealer may be ahead of a party
 
 

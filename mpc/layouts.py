@@ -22,7 +22,20 @@ from mpc.ring import WORD_BITS, Words, dot, product, shifted, top32
 from mpc.symmetric import packed_size, unpacked
 
 Kind = Literal[
-    "labels", "slot", "report", "checkpoint", "gram", "density", "information", "step", "product", "inverse", "advance"
+    "labels",
+    "slot",
+    "report",
+    "checkpoint",
+    "gram",
+    "density",
+    "information",
+    "step",
+    "product",
+    "inverse",
+    "advance",
+    "held-out",
+    "bins",
+    "figures",
 ]
 Shape = tuple[int, ...]
 Arrays = dict[str, Words]

@@ -32,6 +32,9 @@ DENSITY_BITS = 34  # of p (1 - p) before it is truncated
 ROW_BITS = 14  # of p (1 - p) once truncated: what scales the rows of the table
 INFORMATION_BITS = 2 * DATA_BITS + ROW_BITS  # of X^T S X before it is rounded
 
+Figure: TypeAlias = Literal["auc", "log-loss", "brier"]
+FIGURES: tuple[Figure, ...] = ("auc", "log-loss", "brier")
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +60,8 @@ class Spec(_Frozen):
     max_iter: int | None = None  # None: what the solver needs by its rule
     loss_every: int
     clip_bits: int
+    held_out_rows: int = 0
+    figures: tuple[Figure, ...] = ()  # of the held-out rows, in the order of FIGURES
 
 
 class Opening(_Frozen):
@@ -159,6 +164,39 @@ class Segment(_Frozen):
         return self.slots - self.iterations
 
 
+class Evaluation(_Frozen):
+    """Figures of held-out rows from shared histograms of their scores (mpc/evaluation.py)."""
+
+    rows: int
+    figures: tuple[Figure, ...]
+    period: int  # scores are binned modulo this
+    bins: int  # of a period
+    chunk_rows: int  # whose histograms are dealt in one tuple
+    figure_shift: int  # bits that rounding takes off a sum over the rows, scale 2**bins.FIGURE_BITS
+
+    @property
+    def bound(self) -> int:
+        """Scores beyond it are clamped to it: well within the period, whatever rounding does."""
+        return self.period // 2 - 1
+
+    @property
+    def modulus_bits(self) -> int:
+        """Scores at SCORE_BITS matter modulo 2 to this power."""
+        return SCORE_BITS + self.period.bit_length() - 1
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.rows // self.chunk_rows)
+
+    @property
+    def sums(self) -> tuple[Figure, ...]:
+        """The figures that are sums over the rows."""
+        return tuple(figure for figure in self.figures if figure != "auc")
+
+    def disclosures(self) -> list[Opening]:
+        return [Opening(name=figure, recipients="session", count=1, values=1) for figure in self.figures]
+
+
 class Fused(_Common):
     """Gradients in three rounds (mpc/README.md). Windows are the k of a truncating opening."""
 
@@ -173,6 +211,7 @@ class Fused(_Common):
     copies: int  # of an opening whose rejection must not matter, sent at once
     segments: tuple[Segment, ...]
     ladder: tuple[Rung, ...]
+    evaluation: Evaluation | None = None
 
     @property
     def width(self) -> int:
@@ -208,6 +247,8 @@ class Fused(_Common):
             count = sum(map(self.reports, self.segments)) + again
             if count:
                 found.append(Opening(name="loss", recipients="session", count=count, values=1))
+        if self.evaluation is not None:
+            found += self.evaluation.disclosures()
         return tuple(found)
 
 
@@ -273,11 +314,19 @@ Program: TypeAlias = Annotated[FirstOrder | Newton | Reference, Field(discrimina
 
 def derive(spec: Spec) -> FirstOrder | Newton | Reference:
     """The program that follows from these facts. Raises: ProgramError for what can't be computed."""
-    from mpc import derivation, newton_derivation
+    from mpc import derivation, evaluation_derivation
 
     _check(spec)
+    evaluation = evaluation_derivation.evaluation(spec)
     if spec.engine == "reference":
         return derivation.reference(spec, spec.max_iter or DESCENT_ITERATIONS)
+    program = _fused(spec)
+    return program if evaluation is None else program.model_copy(update={"evaluation": evaluation})
+
+
+def _fused(spec: Spec) -> FirstOrder | Newton:
+    from mpc import derivation, newton_derivation
+
     if newton_derivation.suits(spec):
         return newton_derivation.newton(spec, spec.max_iter or newton_derivation.iterations(spec))
     return derivation.first_order(spec, spec.max_iter or DESCENT_ITERATIONS)

@@ -11,7 +11,7 @@ from mpc.channel import Link
 from mpc.correlations import OPERATIONS, Request, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
-from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, receive_words
+from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, receive_words
 from mpc.layouts import Arrays, Layout, corrected
 from mpc.randomness import Words
 from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
@@ -76,6 +76,10 @@ class DealerProvider(TupleProvider):
     def announce(self, rung: int) -> None:
         """Tell the dealer that another phase begins, and on which rung of the ladder."""
         self._dealer.send(ANNOUNCEMENT + rung.to_bytes(1, "little"))
+
+    def announce_evaluation(self) -> None:
+        """Tell the dealer that the next part of the evaluation begins."""
+        self._dealer.send(EVALUATION)
 
     def goodbye(self) -> None:
         """Tell the dealer that this party asks no more."""

@@ -1,4 +1,4 @@
-"""One training run on one page: share the table, iterate, disclose what the contract names."""
+"""One training run on one page: share the table, iterate, evaluate, disclose what the contract names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from mpc import fused, reference
 from mpc.disclosure import Disclosure
 from mpc.errors import ProgramError
+from mpc.evaluation import Figures, evaluate
+from mpc.held_out import HeldOut, mask_held_out
 from mpc.program import ITERATE_BITS, Fused, Program
 from mpc.ring import Words, decode
 from mpc.runtime import Runtime
@@ -22,6 +24,7 @@ class Fit:
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
     intercept: float | None = field(repr=False)  # the label's owner's
     losses: tuple[float, ...]
+    figures: Figures  # of the held-out rows
     iterations: int
     rounds: int
     bytes_sent: int
@@ -32,28 +35,49 @@ def train(
     block: NDArray[np.float64],
     labels: NDArray[np.int64] | None,
     runtime: Runtime,
+    held_out: HeldOut | None = None,
 ) -> Fit:
     """Run the program on this party's standardised columns.
 
     Shapes: block (rows, own columns), labels (rows,) of 0 and 1 at the label's owner, None elsewhere.
+    `held_out` is there if the program evaluates.
     Reveals: the program's disclosures, to their recipients.
     Raises: ProgramError if the block is not what the program says; EngineError if the run can't go on.
     """
     check_input(program, block, labels, runtime.rank)
+    check_held_out(program, held_out, runtime.rank)
+    figures: Figures = {}
     if isinstance(program, Fused):
+        table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
         share, losses = fused.run(program, block, labels, runtime)
+        figures = {} if table is None else evaluate(program, table, share, runtime)
         bits = ITERATE_BITS
     else:
         share, losses = reference.run(program, block, labels, runtime)
         bits = program.fraction_bits + program.fine_bits
     coefficients, intercept = _open_result(program, share, bits, runtime)
     counters = runtime.channel.counters
-    return Fit(coefficients, intercept, tuple(losses), program.max_iter, counters.rounds, counters.bytes_sent)
+    return Fit(coefficients, intercept, tuple(losses), figures, program.max_iter, counters.rounds, counters.bytes_sent)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
     """Raises: ProgramError, before anything is sent."""
-    expected = (program.rows, program.blocks[rank].columns)
+    _check_rows(program, program.rows, block, labels, rank)
+
+
+def check_held_out(program: Program, held_out: HeldOut | None, rank: int) -> None:
+    """Raises: ProgramError, before anything is sent."""
+    evaluation = program.evaluation if isinstance(program, Fused) else None
+    if (held_out is None) != (evaluation is None):
+        raise ProgramError("held-out rows are given where the contract evaluates the model, and nowhere else")
+    if held_out is not None and evaluation is not None:
+        _check_rows(program, evaluation.rows, held_out.block, held_out.labels, rank)
+
+
+def _check_rows(
+    program: Program, rows: int, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+) -> None:
+    expected = (rows, program.blocks[rank].columns)
     if block.shape != expected:
         raise ProgramError(f"this party's table is {block.shape}, the contract says {expected}")
     if block.size and not np.abs(block).max() <= 1 << program.clip_bits:
@@ -61,9 +85,9 @@ def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np
     if (labels is not None) != (rank == program.label_owner):
         raise ProgramError("labels are given by the label's owner and nobody else")
     if labels is not None and not (
-        labels.dtype == np.int64 and labels.shape == (program.rows,) and np.isin(labels, (0, 1)).all()
+        labels.dtype == np.int64 and labels.shape == (rows,) and np.isin(labels, (0, 1)).all()
     ):
-        raise ProgramError("labels must be a 0 or 1 for each training row, as 64-bit integers")
+        raise ProgramError("labels must be a 0 or 1 for each row, as 64-bit integers")
 
 
 def _open_result(

@@ -1,0 +1,48 @@
+"""The evaluation's sizes, which follow from the held-out rows alone."""
+
+from __future__ import annotations
+
+from mpc.bins import FIGURE_BITS
+from mpc.errors import ProgramError
+from mpc.program import FIGURES, MAX_CELLS, Evaluation, Spec
+
+PERIOD = 64  # scores beyond 31 either way are clamped: that sure of itself, a model is as good as certain
+BINS = 1024  # of 1/16: two scores of one bin are a tie for the AUC
+CHUNK_ROWS = 512  # of 16 kB each for the dealer to send
+DIGITS = 13  # fractional bits of a disclosed figure
+COARSE = 1 << 7  # a quotient's first digit; the second makes it 2**DIGITS
+LEAST_ROWS = 20  # figures of fewer rows would tell too much of one of them
+MOST_ROWS = 1 << 24  # pairs of a positive and a negative, counted in units of 2**-DIGITS, then fit the ring
+
+
+def evaluation(spec: Spec) -> Evaluation | None:
+    """None if no figure is asked for. Raises: ProgramError for what can't be evaluated."""
+    if spec.figures != tuple(figure for figure in FIGURES if figure in spec.figures):
+        raise ProgramError("figures stand twice or out of order", action=f"write them as in {', '.join(FIGURES)}")
+    if not spec.figures:
+        return None
+    _check(spec)
+    return Evaluation(
+        rows=spec.held_out_rows,
+        figures=spec.figures,
+        period=PERIOD,
+        bins=BINS,
+        chunk_rows=min(CHUNK_ROWS, spec.held_out_rows),
+        figure_shift=FIGURE_BITS - DIGITS + spec.held_out_rows.bit_length() - 1,
+    )
+
+
+def _check(spec: Spec) -> None:
+    if spec.engine == "reference":
+        raise ProgramError("the reference engine evaluates nothing", action="ask for no figures")
+    if not LEAST_ROWS <= spec.held_out_rows <= MOST_ROWS:
+        raise ProgramError(
+            f"figures are of {LEAST_ROWS} to {MOST_ROWS} held-out rows, not of {spec.held_out_rows}",
+            action="hold out more rows, or ask for no figures",
+        )
+    columns = sum(block.columns for block in spec.blocks)
+    if spec.held_out_rows * (columns + 1) > MAX_CELLS:
+        raise ProgramError(
+            f"{spec.held_out_rows} held-out rows x {columns} columns are more than {MAX_CELLS} cells",
+            action="hold out fewer rows",
+        )
