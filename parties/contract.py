@@ -19,6 +19,7 @@ from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
     Column,
+    EvaluationPlan,
     Frozen,
     Iterations,
     LabelPlan,
@@ -97,6 +98,7 @@ class Contract(Frozen):
     preparation: PreparationPlan
     model: ModelPlan
     split: SplitPlan  # in the order of HMAC-SHA256(contract digest, id), which no two contracts share
+    evaluation: EvaluationPlan
     loss_every: Iterations
     program: Program
     disclosures: tuple[Disclosure, ...]
@@ -154,7 +156,8 @@ class Contract(Frozen):
 
         Raises: ContractError if the program or the list of disclosures is not what follows; ProgramError if none does.
         """
-        program = derive(spec_for(self.parties, self.label, self.model, self.preparation, self.split, self.loss_every))
+        facts = (self.parties, self.label, self.model, self.preparation, self.split, self.evaluation)
+        program = derive(spec_for(*facts, self.loss_every))
         if program != self.program or program.loss_every != self.loss_every:
             raise ContractError(
                 "the contract's program is not the one that follows from its plan",
@@ -179,12 +182,14 @@ def spec_for(
     model: ModelPlan,
     preparation: PreparationPlan,
     split: SplitPlan,
+    evaluation: EvaluationPlan,
     loss_every: int,
 ) -> Spec:
     """What the engine must know of the contract."""
     names = [party.name for party in parties]
+    rows = training_rows(parties[0].rows, split.held_out)
     return Spec(
-        rows=training_rows(parties[0].rows, split.held_out),
+        rows=rows,
         blocks=tuple(Block(owner=rank, columns=len(party.columns)) for rank, party in enumerate(parties)),
         label_owner=names.index(label.party),
         C=model.C,
@@ -193,6 +198,8 @@ def spec_for(
         max_iter=model.max_iter or None,
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
+        held_out_rows=parties[0].rows - rows,
+        figures=evaluation.figures,
     )
 
 

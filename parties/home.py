@@ -183,7 +183,7 @@ approve = "operator"
 # Purposes that may be signed, word for word; empty: any (the operator reads it).
 purposes = []
 # Disclosures that may be named in a contract.
-disclosures = ["coefficients", "intercept", "loss", "guard"]
+disclosures = ["coefficients", "intercept", "loss", "guard", "auc", "log-loss", "brier"]
 # Fewest training rows of a session.
 min_training_rows = 50
 # Most coefficients for each hundred training rows.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from mpc.program import FIGURES
 from parties.contract import Contract
 from parties.errors import PolicyRefusal, SettingsError
 from parties.plan import Frozen, explain
@@ -19,7 +20,7 @@ class Policy(Frozen):
 
     approve: Literal["operator", "automatic"] = "operator"
     purposes: tuple[str, ...] = ()
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard")
+    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", *FIGURES)
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     max_loss_reports: Annotated[int, Field(ge=0)] = 100

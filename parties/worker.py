@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from mpc.channel import Channel, Link
 from mpc.disclosure import Disclosure, ProgramLedger
+from mpc.held_out import HeldOut
 from mpc.keys import agree
+from mpc.program import Fused
 from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, train
 from parties import vault
@@ -25,6 +27,7 @@ from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, Outcome, PartyJob
 from parties.matching import compare_ids
 from parties.meeting import connect_dealer, connect_peers
+from parties.messages import Figures
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
 from parties.tables import Table, features, labels
@@ -66,26 +69,31 @@ def load(job: PartyJob, contract: Contract) -> Table:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What this party trains on; hidden in print."""
+    """What this party trains on, and what the model is then evaluated on; hidden in print."""
 
     ids: tuple[str, ...] = field(repr=False)
     block: NDArray[np.float64] = field(repr=False)  # (training rows, own columns), standardised
     labels: NDArray[np.int64] | None = field(repr=False)  # of the training rows, at the label's owner
     standardiser: Standardiser = field(repr=False)
+    held_out: HeldOut | None = field(repr=False)  # if the contract evaluates: standardised as the training rows are
 
 
 def prepare(job: PartyJob, contract: Contract) -> Prepared:
     """Raises: VaultError, DataError; ContractError if the rows are not as many as the contract says."""
     table, party = load(job, contract), contract.party(job.name)
-    rows, _ = split(table.ids, contract.split_key, contract.split.held_out)
+    rows, others = split(table.ids, contract.split_key, contract.split.held_out)
     if len(rows) != contract.program.rows:
         raise ContractError(f"{len(rows)} training rows are here, {contract.program.rows} in the contract")
     values = features(table, party.columns) if party.columns else np.zeros((table.rows, 0))
     standardiser = Standardiser.fit(values[rows], party.columns, float(1 << contract.preparation.clip_bits))
     label, y = contract.label, None
     if label.party == job.name:
-        y = labels(table, label.column, label.positive)[rows]
-    return Prepared(tuple(table.ids), standardiser.apply(values[rows]), y, standardiser)
+        y = labels(table, label.column, label.positive)
+    held_out = None
+    if isinstance(contract.program, Fused) and contract.program.evaluation is not None:
+        held_out = HeldOut(standardiser.apply(values[others]), None if y is None else y[others])
+    own_labels = None if y is None else y[rows]
+    return Prepared(tuple(table.ids), standardiser.apply(values[rows]), own_labels, standardiser, held_out)
 
 
 def run(job: PartyJob | DealerJob, voice: Voice) -> None:
@@ -117,9 +125,10 @@ def _train(
     voice.say(Matched(rows=len(prepared.ids), training_rows=contract.program.rows))
     ledger = NodeLedger(contract, voice)
     with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice)) as runtime:
-        fit = train(contract.program, prepared.block, prepared.labels, runtime)
+        fit = train(contract.program, prepared.block, prepared.labels, runtime, prepared.held_out)
         transcript = runtime.transcript
     return fit, Done(
+        figures=Figures.of(fit.figures),
         transcript=transcript.digest().hex(),
         openings=transcript.openings,
         words=transcript.words,
@@ -150,6 +159,7 @@ def _outcome(columns: tuple[str, ...], fit: Fit, standardiser: Standardiser) -> 
         original=standardiser.to_original(fit.coefficients),
         intercept=fit.intercept,
         losses=fit.losses,
+        figures=Figures.of(fit.figures),
     )
 
 

@@ -8,7 +8,7 @@ from parties.errors import PolicyRefusal, SettingsError
 from parties.home import POLICY
 from parties.policy import Policy, check, judge, load_policy
 
-DISCLOSURES = ("coefficients", "intercept", "loss", "guard")
+DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "auc", "log-loss", "brier")
 
 
 def broken(policy: Policy, contract, name: str = "clinic-a") -> list[str]:
@@ -72,7 +72,7 @@ def test_a_refusal_says_what_and_what_to_do(contract):
     """The line names the rule, what the contract asks for, and what the policy allows."""
     with pytest.raises(PolicyRefusal, match=r"300 training rows; the policy asks for 1000; change the plan, or"):
         check(Policy(min_training_rows=1000), contract, "clinic-a")
-    with pytest.raises(PolicyRefusal, match="the contract discloses guard, loss"):
+    with pytest.raises(PolicyRefusal, match="the contract discloses auc, brier, guard, log-loss, loss"):
         check(Policy(disclosures=("coefficients", "intercept")), contract, "clinic-a")
 
 
