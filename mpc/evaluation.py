@@ -5,8 +5,8 @@ The dealer has shared a one-hot table of each mask's bin, and the same times the
 was opened and added up, these are shares of the histograms of all rows and of the positive ones. Log-loss and Brier
 score are linear in them; the area under the ROC curve is a product of them and a division. Only the figures are opened.
 
-Figures are those of the disclosed weights' scores, clamped to +-31, but for bins of width h = 1/16: each row's bin is
-one of two at random, which adds noise of h / 2 times its term's slope at most, evened out over the rows.
+Figures are those of the disclosed weights' scores, clamped to +-31, but for bins of width h, 1/64 to 1/16: each row's
+bin is one of two at random, which adds noise of h / 2 times its term's slope at most, evened out over the rows.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from mpc.errors import ProgramError
 from mpc.program import FIGURES, MAX_CELLS, Evaluation, Spec
 
 PERIOD = 64  # scores beyond 31 either way are clamped: that sure of itself, a model is as good as certain
-BINS = 1024  # of 1/16: two scores of one bin are a tie for the AUC
-CHUNK_ROWS = 512  # of 16 kB each for the dealer to send
+BINS = (4096, 2048, 1024)  # two scores of one bin are a tie for the AUC; the finer, the less noise
+TABLE_WORDS = 1 << 20  # of all rows' bins, if so many will do; else the bins are the fewest
+CHUNK_WORDS = 1 << 19  # of the rows' bins that are dealt at once, twice
 DIGITS = 13  # fractional bits of a disclosed figure
 COARSE = 1 << 7  # a quotient's first digit; the second makes it 2**DIGITS
 LEAST_ROWS = 20  # figures of fewer rows would tell too much of one of them
@@ -22,12 +23,13 @@ def evaluation(spec: Spec) -> Evaluation | None:
     if not spec.figures:
         return None
     _check(spec)
+    bins = next((each for each in BINS if each * spec.held_out_rows <= TABLE_WORDS), BINS[-1])
     return Evaluation(
         rows=spec.held_out_rows,
         figures=spec.figures,
         period=PERIOD,
-        bins=BINS,
-        chunk_rows=min(CHUNK_ROWS, spec.held_out_rows),
+        bins=bins,
+        chunk_rows=min(CHUNK_WORDS // bins, spec.held_out_rows),
         figure_shift=FIGURE_BITS - DIGITS + spec.held_out_rows.bit_length() - 1,
     )
 

@@ -12,7 +12,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from mpc import bins, costs, evaluation
 from mpc.disclosure import ProgramLedger
 from mpc.errors import EngineError, ProgramError, ProtocolError
-from mpc.evaluation_derivation import DIGITS, LEAST_ROWS, MOST_ROWS
+from mpc.evaluation_derivation import BINS, DIGITS, LEAST_ROWS, MOST_ROWS
 from mpc.evaluation_layouts import phase_of
 from mpc.held_out import HeldOut, mask_held_out
 from mpc.lanes import EVALUATION
@@ -27,15 +27,24 @@ from tests.mpc.oracle import pooled, sigmoid
 from tests.mpc.test_costs import narrow
 from tests.mpc.test_rejections import often_rejected
 
-WIDTH = 1 / 16  # of a bin
 UNIT = 2.0**-DIGITS
-BIAS = WIDTH**2 / 48  # declared, of log-loss and Brier score
+COEFFICIENTS = {4096: "71af7a7152ad0e6d", 2048: "a1c79030dfb68180", 1024: "d3bb5301ee9e047f"}
 PARTITIONS = ([2, 1], [0, 2, 1], [1, 2, 0, 1], [1, 1, 1, 0, 2])
 
 
 def evaluated(columns, held_out_rows=30, **changes) -> Fused:
     """A small program that evaluates."""
     return program(columns, **{"held_out_rows": held_out_rows, "figures": FIGURES, **changes})
+
+
+def width(agreed):
+    """Of a bin, h."""
+    return agreed.evaluation.period / agreed.evaluation.bins
+
+
+def bias(h):
+    """Declared, of log-loss and Brier score."""
+    return h**2 / 48
 
 
 def chunked(agreed, chunk_rows):
@@ -76,28 +85,28 @@ class Evaluated:
         return np.clip(held @ w, -31, 31)
 
 
-def noise(slopes):
+def noise(h, slopes):
     """Six deviations of a mean whose rows' bins are one of two at random."""
-    return 6 * WIDTH / 2 * np.sqrt((slopes**2).sum()) / slopes.size
+    return 6 * h / 2 * np.sqrt((slopes**2).sum()) / slopes.size
 
 
 def check_figures(run):
     """Against scikit-learn's figures of the very scores."""
     figures, z, y = run.fits[0].figures, run.scores, run.held_y
-    p = sigmoid(z)
+    p, h = sigmoid(z), width(run.agreed)
     assert all(fit.figures == figures for fit in run.fits)
-    allowed = BIAS + UNIT + noise(p - y)
+    allowed = bias(h) + UNIT + noise(h, p - y)
     assert abs(figures["log-loss"] - log_loss(y, np.stack([1 - p, p], axis=1))) < allowed
-    allowed = BIAS + UNIT + noise(2 * (p - y) * p * (1 - p))
+    allowed = bias(h) + UNIT + noise(h, 2 * (p - y) * p * (1 - p))
     assert abs(figures["brier"] - brier_score_loss(y, p)) < allowed
-    low, high = areas(z, y)
+    low, high = areas(h, z, y)
     assert low - UNIT <= figures["auc"] <= high + UNIT
 
 
-def areas(z, y):
+def areas(h, z, y):
     """The least and the greatest AUC of scores that may each be off by a bin and tie with those of their bin."""
     apart = z[y == 1][:, None] - z[y == 0][None, :]
-    return (apart > 3 * WIDTH).mean(), (apart > -3 * WIDTH).mean()
+    return (apart > 3 * h).mean(), (apart > -3 * h).mean()
 
 
 @pytest.mark.parametrize("columns", PARTITIONS, ids=len)
@@ -139,7 +148,7 @@ def test_one_class_has_no_area(label):
     run = Evaluated(agreed, (X, np.full(30, label)))
     figures, p = run.fits[0].figures, sigmoid(run.scores)
     assert figures["auc"] is None
-    assert abs(figures["brier"] - np.square(p - label).mean()) < BIAS + UNIT + noise(np.full(30, 0.3))
+    assert abs(figures["brier"] - np.square(p - label).mean()) < UNIT + bias(1 / 64) + noise(1 / 64, np.full(30, 0.3))
 
 
 @few
@@ -177,7 +186,7 @@ def counted(agreed, z, held_out, seed=1):
 
 def centre_of(counts, agreed):
     """What the bins' centres say of the sum of scores."""
-    centres = (np.arange(agreed.evaluation.bins) + 0.5) * WIDTH - agreed.evaluation.period / 2
+    centres = (np.arange(agreed.evaluation.bins) + 0.5) * width(agreed) - agreed.evaluation.period / 2
     return counts @ centres
 
 
@@ -195,8 +204,8 @@ def test_each_row_is_counted_near_its_score(world, rows, chunk_rows, seed):
     assert counts.sum() == rows
     assert (counts[places] == 1).all()
     order = np.argsort(z)
-    centres = (places + 0.5) * WIDTH - 32
-    assert (np.abs(centres - z[order] / 2.0**SCORE_BITS) < WIDTH * 1.001).all()
+    centres = (places + 0.5) * width(agreed) - 32
+    assert (np.abs(centres - z[order] / 2.0**SCORE_BITS) < width(agreed) * 1.001).all()
     assert positives[places].tolist() == y[order].tolist()
     assert positives.sum() == y.sum()
 
@@ -205,10 +214,11 @@ def test_each_row_is_counted_near_its_score(world, rows, chunk_rows, seed):
 def test_bins_are_right_on_average(share_of_bin):
     """Wherever in its bin a score lies, the centres of the bins that it is counted in have it as their mean."""
     agreed = evaluated([1, 1, 1], 4000)
-    z = np.full(4000, round((3 + share_of_bin * WIDTH) * 2**SCORE_BITS), dtype=np.int64)
+    expected = 3 + share_of_bin * width(agreed)
+    z = np.full(4000, round(expected * 2**SCORE_BITS), dtype=np.int64)
     counts, _ = counted(agreed, z, rows_of(agreed, 1))
     assert np.count_nonzero(counts) <= 2
-    assert abs(centre_of(counts, agreed) / 4000 - (3 + share_of_bin * WIDTH)) < 6 * WIDTH / 2 / np.sqrt(4000)
+    assert abs(centre_of(counts, agreed) / 4000 - expected) < 6 * width(agreed) / 2 / np.sqrt(4000)
 
 
 def quotient(world, ordered, pairs, seed):
@@ -257,23 +267,32 @@ TERMS = {
 
 
 @pytest.mark.parametrize("figure", TERMS)
-def test_coefficients_are_the_figures_terms(figure):
+@pytest.mark.parametrize("count", BINS)
+def test_coefficients_are_the_figures_terms(count, figure):
     """What a row is counted for is its term: within the declared error anywhere, exact on average over a bin."""
-    centres = (np.arange(1024) + 0.5) * WIDTH - 32
-    z = np.linspace(centres[1], centres[-2], 1021 * 64 + 1)
-    for found, term in zip(bins.coefficients(64, 1024, figure), TERMS[figure](z), strict=True):
+    h = 64 / count
+    centres = (np.arange(count) + 0.5) * h - 32
+    z = np.linspace(centres[1], centres[-2], (count - 3) * 64 + 1)
+    for found, term in zip(bins.coefficients(64, count, figure), TERMS[figure](z), strict=True):
         apart = np.interp(z, centres, found / 2.0**bins.FIGURE_BITS) - term
-        assert np.abs(apart).max() < BIAS + 2.0**-bins.FIGURE_BITS
+        assert np.abs(apart).max() < bias(h) + 2.0**-bins.FIGURE_BITS
         assert np.abs(apart[:-1].reshape(-1, 64).mean(axis=1)).max() < 2e-6  # the fourth derivative's part
 
 
-def test_coefficients_are_the_vectors():
+@pytest.mark.parametrize("count", BINS)
+def test_coefficients_are_the_vectors(count):
     """Public integers that multiply shares are the same on every machine, bit by bit."""
-    found = {figure: b"".join(each.tobytes() for each in bins.coefficients(64, 1024, figure)) for figure in FIGURES[1:]}
-    assert {figure: hashlib.sha256(content).hexdigest()[:16] for figure, content in found.items()} == {
-        "log-loss": "3075b5121c4d42b8",
-        "brier": "166e7eb71f1d85ea",
-    }
+    found = [each for figure in FIGURES[1:] for each in bins.coefficients(64, count, figure)]
+    assert hashlib.sha256(b"".join(each.tobytes() for each in found)).hexdigest()[:16] == COEFFICIENTS[count]
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(20, 4096), (256, 4096), (257, 2048), (512, 2048), (513, 1024)])
+def test_fewer_rows_have_finer_bins(rows, expected):
+    """Where noise evens out over few rows it is smaller, and never do the bins of a chunk fill more memory."""
+    found = evaluated([1, 1], rows).evaluation
+    assert found.bins == expected
+    assert found.bins * found.chunk_rows <= 1 << 19
+    assert evaluated([1, 1], MOST_ROWS).evaluation.chunk_rows == 512
 
 
 @some

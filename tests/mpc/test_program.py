@@ -23,6 +23,7 @@ from mpc.errors import ProgramError
 from mpc.fourier import COEFFICIENT_BITS, TRIG_BITS, bound
 from mpc.program import (
     DATA_BITS,
+    FIGURES,
     ITERATE_BITS,
     LOSS_BITS,
     MAX_CELLS,
@@ -65,6 +66,7 @@ SPECS = {
     "reference": spec(engine="reference"),
     "newton": spec(solver="newton", max_iter=None),
     "newton, many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", solver="newton", max_iter=None),
+    "evaluated": spec(solver="newton", max_iter=None, held_out_rows=142, figures=FIGURES),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),
 }
 

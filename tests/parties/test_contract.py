@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "448a8a6bac7b47aa493e42feb7d91b23f02e956cee99d9413542aab7f491ac49"
+VECTOR_SHA256 = "e7eef3aa72f569e57a98d99bbdb4c768d29449b13bdd6a64fa554d96ab88de9a"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
