@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from mpc.program import FIGURES, Figure
 from parties.errors import PlanError
 from parties.schema import ColumnName
 
@@ -57,6 +58,13 @@ def _fraction(text: str) -> str:
     return text
 
 
+def _in_order(figures: tuple[Figure, ...]) -> tuple[Figure, ...]:
+    """One order, whatever the plan's: contracts of the same figures are the same bytes."""
+    if len(set(figures)) != len(figures):
+        raise ValueError("a figure stands twice")
+    return tuple(figure for figure in FIGURES if figure in figures)
+
+
 Column = ColumnName
 Partition = Literal["columns", "rows"]  # what each party holds of the joint table: some columns, or some rows
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -66,7 +74,7 @@ Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_pr
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
 Strength = Annotated[DecimalText, AfterValidator(_positive)]
 Iterations = Annotated[int, Field(ge=0, le=100_000)]
-HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
+OwnRows = Annotated[DecimalText, AfterValidator(_fraction)]
 
 
 MOST_BATCH = 1 << 20
@@ -153,7 +161,13 @@ class PreparationPlan(Frozen):
 class SplitPlan(Frozen):
     """Rows kept out of training, chosen by a keyed hash of the record id."""
 
-    held_out: HeldOut = "0.25"
+    held_out: OwnRows = "0.25"
+
+
+class EvaluationPlan(Frozen):
+    """What the session is told of the model on the held-out rows; at least 20 of them, if anything."""
+
+    figures: Annotated[tuple[Figure, ...], AfterValidator(_in_order)] = FIGURES  # "auc", "log-loss", "brier"
 
 
 class DisclosurePlan(Frozen):
@@ -177,6 +191,7 @@ class Plan(Frozen):
     model: ModelPlan = ModelPlan()
     preparation: PreparationPlan = PreparationPlan()
     split: SplitPlan = SplitPlan()
+    evaluation: EvaluationPlan = EvaluationPlan()
     disclosures: DisclosurePlan = DisclosurePlan()
 
     @model_validator(mode="after")
