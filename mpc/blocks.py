@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
 from mpc.layouts import filled
 from mpc.openings import Masked, Truncated
-from mpc.partition import Block, within
+from mpc.partition import Block
 from mpc.program import DATA_BITS, Fused
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
@@ -26,7 +27,7 @@ from mpc.shim import ArithmeticSharedTensor
 
 Place = tuple[slice, slice]
 ALL: Place = (slice(None), slice(None))
-STRIP_ROWS = 1 << 15  # of the Gram matrix at once, so that memory stays bounded
+GRAM_ROWS = 1 << 15  # at once
 
 
 class Table:
@@ -74,18 +75,17 @@ class Table:
         at y's. `table_table` is a share of the third, without products of two entries of one owner.
         """
         share = np.array(table_table)
-        for start in range(0, len(self._X), STRIP_ROWS):
-            self._add_gram(share, slice(start, min(start + STRIP_ROWS, len(self._X))))
+        for start in range(0, len(self._X), GRAM_ROWS):
+            self._add_gram(share, slice(start, start + GRAM_ROWS))
         return shared(share)
 
     def _add_gram(self, share: Words, rows: slice) -> None:
-        """Some rows' part of this party's share."""
-        own, own_E, theirs = self._own, self._own_masked(rows), self._E[rows].copy()
+        own, X, theirs = self._own, self._X[rows], self._E[rows].copy()
+        own_E = self._owned(theirs[:, own], rows)
         theirs[:, own] -= own_E
-        X = np.ascontiguousarray(self._X[rows].T)
-        share[np.ix_(own, own)] += product(X, self._X[rows])
-        share[own] += product(X, theirs)
-        share[:, own] += product(X - own_E.T, theirs).T
+        share[np.ix_(own, own)] += product(X.T, X)
+        share[own] += product(X.T, theirs)
+        share[:, own] += product((X - own_E).T, theirs).T
 
     def scaled(self, s: Truncated, low_table: Words) -> ArithmeticSharedTensor:
         """Each row of X times a shared number. Shapes: s (m,) -> (m, d), at the sum of the scales. No round.
@@ -114,17 +114,19 @@ class Table:
             share[own] += product(self._Xt, known)
         if label_mask is not None:
             share += product(self._Et, label_mask)
-            share[own] -= product(self._own_masked(slice(0, len(self._X))).T, label_mask)
+            share[own] -= product(self._owned(self._E[:, own], slice(None)).T, label_mask)
         return shared(share)
 
-    def _own_masked(self, rows: slice) -> Words:
-        """E of own entries in some rows, zero where an entry is another party's. Shapes: -> (rows, own columns)."""
-        masked = self._E[rows][:, self._own]
-        found = np.zeros_like(masked)
-        for of_rows, columns in self._places:
-            first, last, _ = of_rows.indices(len(self._X))
-            here = within((first, last), rows)
-            found[here, columns] = masked[here, columns]
+    def _owned(self, matrix: Words, rows: slice) -> Words:
+        """Zero where an entry is another party's. Shapes: (rows, own columns) -> the same."""
+        return np.where(self._mine[rows], matrix, 0)
+
+    @cached_property
+    def _mine(self) -> NDArray[np.bool_]:
+        """Which entries of own columns are own ones."""
+        found = np.zeros(self._X.shape, dtype=np.bool_)
+        for place in self._places:
+            found[place] = True
         return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
-from mpc.ordering import COMMITMENT_BYTES
+from mpc.ordering import SEED_BYTES
 from mpc.program import LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
 from mpc.symmetric import packed_size
@@ -86,13 +86,8 @@ def start(program: Fused, rank: int) -> Cost:
     """Keys, masked blocks, and the labels' totals if the loss is disclosed."""
     n, discloses_loss = program.world, program.loss_every > 0
     words = program.cells(rank) + discloses_loss * program.labelled(rank)
-    order = 2 * isinstance(program, MiniBatch)
-    cost = (
-        opening(n, COMMITMENT_BYTES) * order
-        + opening(n, KEYS)
-        + opening(n, WORD * words)
-        + Cost(0, 0, n * DEALER_KEYS_BYTES)
-    )
+    order = opening(n, SEED_BYTES) * (2 * isinstance(program, MiniBatch))
+    cost = order + opening(n, KEYS) + opening(n, WORD * words) + Cost(0, 0, n * DEALER_KEYS_BYTES)
     return cost + total(item(program, rank, program.ladder[0], kind) for kind in opening_items(program))
 
 

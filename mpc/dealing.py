@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from mpc.channel import Link
 from mpc.correlations import correction, decode_request, expand
 from mpc.errors import EngineError, MaskReuse, PrivityError, ProtocolError
 from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
-from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, WINDOW, send_words
+from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, ORDER, WINDOW, send_words
 from mpc.layouts import (
     Kind,
     Masks,
@@ -30,7 +31,8 @@ from mpc.layouts import (
     used,
     values,
 )
-from mpc.program import Fused, Program, Rung
+from mpc.ordering import SEED_BYTES, order
+from mpc.program import Fused, MiniBatch, Program, Rung
 from mpc.ring import Words
 from mpc.symmetric import packed_size
 
@@ -44,6 +46,7 @@ class Dealing:
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
         self._matrices: dict[int, Words] = {}  # masks that tuples build on, by number
         self._served: set[int] = set()
+        self._order: bytes | None = None  # of mini-batches, as the first party told it
         self._rungs: list[int] = []  # announced, by phase
         self._lock = threading.Lock()
         self._failure: PrivityError | None = None
@@ -79,6 +82,8 @@ class Dealing:
 
     def _serve(self, rank: int) -> None:
         phases = _Phases(self._program) if isinstance(self._program, Fused) else None
+        if isinstance(self._program, MiniBatch):
+            self._take_order(self._program, self._links[rank].receive())
         if phases is not None:
             self._run_ahead(rank, 0, opening_items(phases.program), phases.rung)
             self._run_ahead(rank, 1, phases.items, phases.rung)
@@ -88,6 +93,18 @@ class Dealing:
                 self._run_ahead(rank, phases.number, phases.items, phases.rung)
             else:
                 self._answer(rank, message)
+
+    def _take_order(self, program: MiniBatch, message: bytes) -> None:
+        """Put the masks' rows in the parties' order. Raises: ProtocolError if parties tell different ones."""
+        if not message.startswith(ORDER) or len(message) != len(ORDER) + SEED_BYTES or self._masks is None:
+            raise ProtocolError("a party told no order of the rows before its first phase")
+        with self._lock:
+            if self._order is None:
+                self._order = message
+                rows = order(message[len(ORDER) :], program.rows)
+                self._masks = replace(self._masks, table=self._masks.table[rows])
+            if self._order != message:
+                raise ProtocolError("parties told different orders of the rows")
 
     def _agreed(self, phase: int, announced: bytes) -> int:
         """The next phase's rung. Raises: ProtocolError if parties announce different ones."""

@@ -20,7 +20,7 @@ from mpc.layouts import Arrays, Kind, filled, items, layout, opening_items, rows
 from mpc.models.logistic import Angles, LabelTotals, total_loss
 from mpc.newton import Refresh
 from mpc.openings import Slot, Truncated, first_accepted
-from mpc.ordering import agreed_order
+from mpc.ordering import agreed_seed, order
 from mpc.program import LOSS_BITS, FirstOrder, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
@@ -121,10 +121,11 @@ def run(
 
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
-    if isinstance(program, MiniBatch):
-        order = agreed_order(runtime.channel, program.rows)
-        block, labels = block[order], None if labels is None else labels[order]
     table, label_mask = mask_table(program, runtime.keys, block, labels)
+    if isinstance(program, MiniBatch):
+        seed = agreed_seed(runtime.channel)
+        runtime.provider.tell_order(seed)
+        table = table.batch(order(seed, program.rows))
     state = Run(program, runtime, table, None, _solver(program), program.ladder[0])
     for kind in opening_items(program):
         if kind == "labels":

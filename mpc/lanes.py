@@ -12,6 +12,7 @@ MESSAGE_BYTES = 1 << 20
 GOODBYE = b"goodbye"  # a party asks no more
 CREDIT = b"credit"  # a party took a tuple out of its window
 ANNOUNCEMENT = b"rung"  # another phase begins; one byte follows: the rung of the range ladder
+ORDER = b"order"  # a seed follows: that of the rows' order, before the first phase of mini-batches
 WINDOW = 4  # tuples that the dealer may be ahead of a party
 
 

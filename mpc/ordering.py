@@ -1,4 +1,4 @@
-"""A random order of the rows that no party chose and no dealer or gateway knows."""
+"""A random order of the rows that nobody chose. The dealer is told it: its masks must follow."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from mpc.errors import ProtocolError
 from mpc.randomness import KEY_BYTES, Secret, Stream
 from mpc.ring import Words
 
-COMMITMENT_BYTES = 32
+SEED_BYTES = 32  # as long as a commitment
 
 
-def agreed_order(channel: Channel, rows: int) -> Words:
-    """A permutation of the rows, the same at all parties.
+def agreed_seed(channel: Channel) -> bytes:
+    """What an order follows from, the same at all parties. They commit to their parts before any is told.
 
-    Parties commit to their parts before any is told.
-
-    Shapes: -> (rows,).  Cost: 2 rounds, 32 bytes to each peer in each.
-    Reveals: nothing but the order, to the parties; it tells of no data.
+    Cost: 2 rounds, 32 bytes to each peer in each.
+    Reveals: the order, to the parties and the dealer; it tells of no data.
     Raises: ProtocolError if a peer's part is not the one that it had committed to.
     """
     peers = [rank for rank in range(channel.world) if rank != channel.rank]
@@ -36,8 +34,12 @@ def agreed_order(channel: Channel, rows: int) -> Words:
                 action="its software is not the released one; end the session",
             )
     parts[channel.rank] = own
-    key = Secret(b"".join(parts[rank] for rank in range(channel.world))).derive("row order")
-    return np.argsort(Stream(key).words((rows,)), kind="stable").astype(np.int64)
+    return hashlib.sha256(b"".join(parts[rank] for rank in range(channel.world))).digest()
+
+
+def order(seed: bytes, rows: int) -> Words:
+    """A permutation of the rows. Shapes: -> (rows,)."""
+    return np.argsort(Stream(Secret(seed).derive("row order")).words((rows,)), kind="stable").astype(np.int64)
 
 
 def _commitment(rank: int, part: bytes) -> bytes:

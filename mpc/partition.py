@@ -97,12 +97,6 @@ class Partition(Frozen):
         return {block.owner for block in self.blocks} | {part.owner for part in self.labels}
 
     @property
-    def whole_columns(self) -> bool:
-        """Whether each column, and the labels, have one owner."""
-        everything = (0, self.rows)
-        return all(block.rows == everything for block in self.blocks) and len(self.labels) == 1
-
-    @property
     def label_owners(self) -> tuple[int, ...]:
         """Who owns labels, in order of rank."""
         return tuple(sorted({part.owner for part in self.labels}))

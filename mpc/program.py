@@ -342,11 +342,6 @@ def _check_batches(spec: Spec) -> None:
         if spec.batch_rows is not None or spec.learning_rate is not None:
             raise ProgramError("batch_rows and learning_rate are of solver = sgd alone", action="leave them out")
         return
-    if not spec.whole_columns:
-        raise ProgramError(
-            "solver = sgd shuffles all rows, and here they have several owners",
-            action="choose solver = nesterov or newton, or divide the table by columns",
-        )
     if spec.batch_rows is None or not 2 <= spec.batch_rows <= spec.rows:
         raise ProgramError(
             f"a batch of {spec.batch_rows} of {spec.rows} rows", action=f"choose batch_rows within 2 to {spec.rows}"

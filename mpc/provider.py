@@ -11,7 +11,7 @@ from mpc.channel import Link
 from mpc.correlations import OPERATIONS, Request, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
-from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, receive_words
+from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, ORDER, receive_words
 from mpc.layouts import Arrays, Layout, corrected
 from mpc.randomness import Stream, Words
 from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
@@ -86,6 +86,10 @@ class DealerProvider(TupleProvider):
     def announce(self, rung: int) -> None:
         """Tell the dealer that another phase begins, and on which rung of the ladder."""
         self._dealer.send(ANNOUNCEMENT + rung.to_bytes(1, "little"))
+
+    def tell_order(self, seed: bytes) -> None:
+        """Tell the dealer in which order the rows are taken."""
+        self._dealer.send(ORDER + seed)
 
     def goodbye(self) -> None:
         """Tell the dealer that this party asks no more."""

@@ -188,8 +188,6 @@ class Plan(Frozen):
             raise ValueError(f"dealer: '{self.dealer}' is also a party; the dealer must hold no data of the session")
         check_label_holder(self.partition, self.label, names)
         check_columns(self.parties, self.label, self.partition)
-        if self.partition == "rows" and self.model.solver == "sgd":
-            raise ValueError('model.solver: "sgd" shuffles all rows, so it needs partition = "columns"')
         if not any(party.columns for party in self.parties):
             raise ValueError("parties: no party brings a column")
         return self

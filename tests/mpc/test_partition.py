@@ -140,15 +140,6 @@ def test_a_bad_tiling_is_refused(name):
         derived(**({"rows": ROWS, "blocks": (LEFT, RIGHT), "labels": labels_of(ROWS, 0)} | changes))
 
 
-@pytest.mark.parametrize("kind", ["horizontal", "mixed", "windmill"])
-def test_batches_need_columns_of_one_owner(kind):
-    """The order in which rows are taken is hidden from the dealer, who must know whose rows are whose: refused."""
-    changes = {"solver": "sgd", "batch_rows": 4, "learning_rate": "0.1", "loss_every": 0}
-    divided("vertical", **changes)
-    with pytest.raises(ProgramError, match="several owners"):
-        divided(kind, **changes)
-
-
 def test_tables_are_cut_as_they_are_told():
     """Helpers give each party its columns or its rows, one after the other."""
     assert [each.columns for each in vertical(5, (2, 0, 3))] == [(0, 2), (2, 5)]
@@ -180,6 +171,18 @@ def test_a_run_costs_what_was_quoted(kind, solver, loss_every):
     assert {fit.rounds for fit in fits} == {quote.rounds}
     assert tuple(fit.bytes_sent for fit in fits) == quote.bytes_sent
     assert simulation.dealing.bytes_sent == quote.dealer_bytes
+
+
+@kinds
+def test_batches_of_every_partition_cost_what_was_quoted(kind):
+    """Batches mix the rows of all owners: the same bytes as quoted, and one model at all who are told."""
+    agreed = divided(kind, 40, solver="sgd", batch_rows=8, learning_rate="0.1", loss_every=0, max_iter=20)
+    fits, _, simulation = whole_run(agreed, *table(agreed, 1))
+    quote = costs.quote(agreed)
+    assert {fit.rounds for fit in fits} == {quote.rounds}
+    assert tuple(fit.bytes_sent for fit in fits) == quote.bytes_sent
+    assert simulation.dealing.bytes_sent == quote.dealer_bytes
+    assert np.abs(gathered(agreed, fits)).max() > 0.1
 
 
 @kinds

@@ -99,10 +99,6 @@ BAD_PLANS: dict[str, tuple[dict[str, Any], str]] = {
     "label as a feature": ({"label": {"column": "dose", "positive": "yes"}}, "can't be a feature"),
     "no label's party by columns": ({"partition": "columns"}, "label.party: is missing"),
     "another partition": ({"partition": "both"}, "partition: Input should be 'columns' or 'rows'"),
-    "batches": (
-        {"model": {"solver": "sgd", "batch_size": 20, "learning_rate": "0.1", "epochs": 2}},
-        'model.solver: "sgd" shuffles all rows',
-    ),
     "no columns": (
         {"parties": [{"name": name, "data": "cohort"} for name in NAMES]},
         "parties: 'clinic-a' names no columns",

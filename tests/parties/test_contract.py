@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "6c7cd456c62dbec848bf60ed5d75377c84da1dc26796a1a715f78e4c5c182d92"
+VECTOR_SHA256 = "20b75201653f9601c268f97199356337e5a5b0b0f7c37b648617a129f7f36581"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
