@@ -49,16 +49,13 @@ def joint_moments(program: Program, block: NDArray[np.float64], runtime: Runtime
     Reveals: the number of rows and two sums a column, to the column's owners.
     Raises: RangeExceeded, before anything is sent.
     """
-    if block.size and not np.abs(block).max() <= 2.0**VALUE_BITS:
-        raise RangeExceeded(
-            f"a value of a column that is divided by rows exceeds 2**{VALUE_BITS}",
-            action="give the column in larger units",
-        )
     held, streams = program.held(runtime.rank), runtime.keys.zero_streams("moments")
+    groups = [group for group in program.groups if group.divided]
+    for place, column in enumerate(held):
+        if any(column in group.columns for group in groups):
+            _check_bound(block[:, place])
     found: dict[int, tuple[float, float]] = {}
-    for group in program.groups:
-        if not group.divided:
-            continue
+    for group in groups:
         sums = [total for column in group.columns for total in _sums(block, held, column)]
         opened = _open(group, _refreshed(sums, streams), runtime)
         if opened is not None:
@@ -67,6 +64,14 @@ def joint_moments(program: Program, block: NDArray[np.float64], runtime: Runtime
     columns = tuple(sorted(found))
     means, deviations = (np.array([found[column][place] for column in columns]) for place in (0, 1))
     return Moments(columns, means, deviations)
+
+
+def _check_bound(values: NDArray[np.float64]) -> None:
+    if not np.abs(values).max() <= 2.0**VALUE_BITS:
+        raise RangeExceeded(
+            f"a value of a column that is divided by rows exceeds 2**{VALUE_BITS}",
+            action="give the column in larger units",
+        )
 
 
 def _sums(block: NDArray[np.float64], held: list[int], column: int) -> tuple[int, int]:

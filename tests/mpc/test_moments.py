@@ -89,6 +89,14 @@ def test_a_value_beyond_the_bound_is_refused_before_anything_is_sent(value):
     assert Simulation(agreed).run(party) == [0, 0, 0]
 
 
+def test_columns_of_one_owner_may_hold_anything():
+    """They are summed by nobody, so no bound holds for them."""
+    agreed = divided("mixed", solver="nesterov", max_iter=1)
+    X = table(agreed, 1)[0]
+    X[:, 5] *= 1e15
+    assert [each.columns for each in learnt(agreed, X)[0]] == [(0, 1, 2), (0, 1, 2), ()]
+
+
 @pytest.mark.parametrize("kind", ["vertical", "horizontal", "mixed", "windmill"])
 def test_moments_cost_what_is_declared(kind):
     """Two rounds for each group of owners, six words a sum to each of them; nothing where no column is divided."""

@@ -174,6 +174,18 @@ def test_a_run_costs_what_was_quoted(kind, solver, loss_every):
 
 
 @kinds
+def test_batches_of_every_partition_cost_what_was_quoted(kind):
+    """Batches mix the rows of all owners: the same bytes as quoted, and one model at all who are told."""
+    agreed = divided(kind, 40, solver="sgd", batch_rows=8, learning_rate="0.1", loss_every=0, max_iter=20)
+    fits, _, simulation = whole_run(agreed, *table(agreed, 1))
+    quote = costs.quote(agreed)
+    assert {fit.rounds for fit in fits} == {quote.rounds}
+    assert tuple(fit.bytes_sent for fit in fits) == quote.bytes_sent
+    assert simulation.dealing.bytes_sent == quote.dealer_bytes
+    assert np.abs(gathered(agreed, fits)).max() > 0.1
+
+
+@kinds
 def test_a_party_sends_its_own_entries_and_no_others(kind):
     """The table's exchange is as long as the entries that a party owns, and as its labels if losses are disclosed."""
     agreed = divided(kind)
