@@ -17,7 +17,7 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 ENDING_S = 10.0
-TOLD_LINES = 12  # of a failed process's standard error
+TOLD_LINES = 40  # of a failed process's standard error
 
 
 class MeasurementFailed(Exception):
@@ -86,6 +86,9 @@ def _started(start: Start) -> Iterator[_Running]:
             yield running
         finally:
             _end([running])
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 def _report(running: _Running, others: Sequence[_Running]) -> dict[str, Any]:
