@@ -26,8 +26,12 @@ class Table:
 
     def __init__(self, own: list[int], X: Words, E: Words, labels: Words | None, masked_labels: Words | None) -> None:
         self._own, self._X, self._E = own, X, E
-        self._Xt, self._Et = np.ascontiguousarray(X.T), np.ascontiguousarray(E.T)
+        self._Xt, self._Et = X.T, E.T
         self.labels, self._masked_labels = labels, masked_labels
+
+    def batch(self, rows: slice | Words) -> Table:
+        """The same of some rows, for products alone: what is shared of the labels' totals is of all rows."""
+        return Table(self._own, self._X[rows], self._E[rows], None if self.labels is None else self.labels[rows], None)
 
     def product(self, w: Truncated, table_low: Words) -> ArithmeticSharedTensor:
         """X w. Shapes: w (d,) -> (m,), at the sum of the scales. No round. `table_low` is a share of A w.low."""

@@ -87,7 +87,7 @@ class Sequencer:
         """The next frame to a peer."""
         header = Header(self._session, self._epoch, self._sent[peer], name, dtype_of(array), array.shape)
         self._sent[peer] += 1
-        return encode_header(header) + payload_of(array)
+        return b"".join((encode_header(header), payload_of(array)))
 
     def expect(self, peer: int, name: str, expectation: Expectation) -> Header:
         """The header that the next frame of a peer must have."""

@@ -91,7 +91,9 @@ class ChannelCommunicator(Communicator):
         received = self.channel.exchange(
             name, dict.fromkeys(self._peers, words), dict.fromkeys(self._peers, expectation)
         )
-        total: Array = np.add.reduce([words, *received.values()], dtype=words.dtype)
+        total = words
+        for theirs in received.values():
+            total = np.add(total, theirs, dtype=words.dtype)
         self.transcript.absorb(total)
         return total
 

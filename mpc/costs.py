@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
-from mpc.program import Fused, Newton, Opening, Rung, Segment
+from mpc.ordering import COMMITMENT_BYTES
+from mpc.program import Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
 from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
@@ -84,7 +85,13 @@ def start(program: Fused, rank: int) -> Cost:
     """Keys, masked blocks, and the labels' totals if the loss is disclosed."""
     n, discloses_loss = program.world, program.loss_every > 0
     columns = program.blocks[rank].columns + (discloses_loss and rank == program.label_owner)
-    cost = opening(n, KEYS) + opening(n, WORD * program.rows * columns) + Cost(0, 0, n * DEALER_KEYS_BYTES)
+    order = 2 * isinstance(program, MiniBatch)
+    cost = (
+        opening(n, COMMITMENT_BYTES) * order
+        + opening(n, KEYS)
+        + opening(n, WORD * program.rows * columns)
+        + Cost(0, 0, n * DEALER_KEYS_BYTES)
+    )
     return cost + total(item(program, rank, program.ladder[0], kind) for kind in opening_items(program))
 
 
@@ -100,9 +107,11 @@ def item(program: Fused, rank: int, rung: Rung, kind: Kind) -> Cost:
 def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
     """Bytes that an item opens to each peer, round by round, beside disclosures and guards."""
     m, d, half = program.rows, program.width, packed_size(program.width)
+    slot = (WORD * d, ANGLE * program.gradient_rows, WORD * program.gradient_rows)
     by_kind: dict[Kind, tuple[int, ...]] = {
         "labels": (WORD * d,),
-        "slot": (WORD * d, ANGLE * m, WORD * m),
+        "slot": slot,
+        "lot": slot * (program.lot if isinstance(program, MiniBatch) else 0),
         "report": (WORD * program.copies,),
         "checkpoint": (WORD * program.copies * d,),
         "gram": (),

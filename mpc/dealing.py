@@ -112,7 +112,7 @@ class Dealing:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
         sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrices))
+        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrices, number))
         for other, (_, share) in enumerate(expanded):
             if other != rank:
                 row -= share

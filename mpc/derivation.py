@@ -20,6 +20,7 @@ from mpc.program import (
     LOSS_DIGITS,
     LOSS_LIMIT_BITS,
     MOMENTUM_BITS,
+    Common,
     FirstOrder,
     Reference,
     Rung,
@@ -76,7 +77,7 @@ def reference(spec: Spec, max_iter: int) -> Reference:
 
 def shared_fields(spec: Spec, max_iter: int) -> dict[str, Any]:
     """What a program takes over from its specification."""
-    return spec.model_dump(exclude={"engine", "solver", "C", "max_iter"}) | {"max_iter": max_iter}
+    return spec.model_dump(include=set(Common.model_fields)) | {"max_iter": max_iter}
 
 
 def _multiplier(value: Decimal) -> tuple[int, int]:
@@ -103,13 +104,13 @@ def first_order(spec: Spec, max_iter: int) -> FirstOrder:
         ridge, ridge_every = _ridge(spec, max_iter, per_row, state_bits)
         # The penalty is an exact integer; the step follows from it, so that C is met to the residual's precision.
         exact = inverse_strength(spec) * ridge / ridge_every / (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
-        unit, shift = _residual(exact, state_bits, spec.rows)
+        unit, shift = residual(exact * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS)), spec.rows)
     state_window = 1 + state_bits + weight_bits
     residual_window = unit.bit_length() + 2
     rejected = rejection(width, state_window) + rejection(spec.rows, residual_window)
     alone = max(rejection(width, state_window), rejection(1, loss_window(spec.rows)))
     with localcontext(CONTEXT):
-        segments = _segments(max_iter, spec.loss_every, rejected)
+        cut = segments(max_iter, spec.loss_every, rejected)
     return FirstOrder(
         **shared_fields(spec, max_iter),
         state_bits=state_bits,
@@ -122,7 +123,7 @@ def first_order(spec: Spec, max_iter: int) -> FirstOrder:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        segments=segments,
+        segments=cut,
         ladder=tuple(rung(*shape) for shape in LADDER),
     )
 
@@ -145,9 +146,8 @@ def _ridge(spec: Spec, max_iter: int, per_row: Decimal, state_bits: int) -> tupl
     return int(each * every), every
 
 
-def _residual(per_row: Decimal, state_bits: int, rows: int) -> tuple[int, int]:
-    """What a residual of 1 is before truncation, and the bits that truncation then drops."""
-    truncated = per_row * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS))
+def residual(truncated: Decimal, rows: int) -> tuple[int, int]:
+    """What a residual of 1 is before truncation, and the bits that truncation then drops to leave `truncated`."""
     shift = 1
     most = min(RESIDUAL_HEADROOM - 2 - log2(rows), UNIT_BITS)
     while int(truncated * (1 << (shift + 1))).bit_length() <= most:
@@ -176,7 +176,7 @@ def copies(rejected: Fraction) -> int:
     return count
 
 
-def _segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Segment, ...]:
+def segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Segment, ...]:
     """A segment is made of whole intervals between loss reports, so that these fall on multiples from the beginning."""
     parts = GUARDS if iterations >= GUARDED_ITERATIONS else 1
     unit = loss_every if 0 < loss_every <= iterations else 1

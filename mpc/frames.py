@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -20,11 +21,13 @@ MAX_PAYLOAD = 1 << 31
 MAX_DIMENSIONS = 4
 NAME_BYTES = 32
 DTYPES = {"u1": 1, "i4": 2, "i8": 3}  # closed: little-endian bytes, 32-bit and 64-bit integers
+_NAMES = {np.dtype("<" + dtype): dtype for dtype in DTYPES}
 _ITEM_BYTES = {dtype: np.dtype(dtype).itemsize for dtype in DTYPES}
 _CODES = {code: dtype for dtype, code in DTYPES.items()}
 _HEADER = struct.Struct(
     "<4sBBBB32sIQ32s4QQ"
 )  # magic, version, dtype, dimensions, zero, session, epoch, sequence, name, shape, length
+_SEQUENCE, _SEQUENCE_AT = struct.Struct("<Q"), struct.calcsize("<4sBBBB32sI")
 HEADER_BYTES = _HEADER.size
 
 Array = NDArray[np.generic]
@@ -62,24 +65,19 @@ class Header:
 
 def encode_header(header: Header) -> bytes:
     """Raises: ProtocolError if the header can't be written."""
-    name = header.name.encode()
-    if len(name) > NAME_BYTES or len(header.shape) > MAX_DIMENSIONS or header.length > MAX_PAYLOAD:
-        raise ProtocolError(f"a frame '{header.name}' of shape {header.shape} exceeds the format's limits")
-    padded = (*header.shape, *(0,) * (MAX_DIMENSIONS - len(header.shape)))
-    code = DTYPES[header.dtype]
-    return _HEADER.pack(
-        MAGIC,
-        VERSION,
-        code,
-        len(header.shape),
-        0,
-        header.session,
-        header.epoch,
-        header.sequence,
-        name,
-        *padded,
-        header.length,
-    )
+    before, after = _around_sequence(header.session, header.epoch, header.name, header.dtype, header.shape)
+    return before + _SEQUENCE.pack(header.sequence) + after
+
+
+@lru_cache(maxsize=1 << 10)  # a run has a few dozen kinds of frames, each sent thousands of times
+def _around_sequence(session: bytes, epoch: int, name: str, dtype: str, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
+    """All of a header but its sequence number."""
+    encoded, length = name.encode(), _ITEM_BYTES[dtype] * prod(shape)
+    if len(encoded) > NAME_BYTES or len(shape) > MAX_DIMENSIONS or length > MAX_PAYLOAD:
+        raise ProtocolError(f"a frame '{name}' of shape {shape} exceeds the format's limits")
+    padded = (*shape, *(0,) * (MAX_DIMENSIONS - len(shape)))
+    whole = _HEADER.pack(MAGIC, VERSION, DTYPES[dtype], len(shape), 0, session, epoch, 0, encoded, *padded, length)
+    return whole[:_SEQUENCE_AT], whole[_SEQUENCE_AT + _SEQUENCE.size :]
 
 
 def decode_header(content: bytes | bytearray | memoryview) -> Header:
@@ -111,14 +109,15 @@ def check_header(content: bytes | bytearray | memoryview, expected: Header) -> N
 
 def dtype_of(array: Array) -> str:
     """The wire name of an array's type. Raises: ProtocolError if it has none."""
-    name = array.dtype.str.lstrip("<|=")
-    if name not in DTYPES:
+    name = _NAMES.get(array.dtype)
+    if name is None:
         raise ProtocolError(f"arrays of type {array.dtype} do not travel")
     return name
 
 
-def payload_of(array: Array) -> bytes:
-    return np.ascontiguousarray(array).tobytes()
+def payload_of(array: Array) -> memoryview:
+    """The array's bytes as they lie."""
+    return np.ascontiguousarray(array).reshape(-1).view("u1").data
 
 
 def array_from(header: Header, payload: bytes | bytearray | memoryview) -> Array:

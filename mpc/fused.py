@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,20 @@ from mpc.blocks import Table, mask_table
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, RangeExceeded
 from mpc.keys import TOTALS
-from mpc.layouts import Arrays, Kind, items, layout, opening_items, tuple_number
+from mpc.layouts import Arrays, Kind, items, layout, opening_items, rows_of, tuple_number, unstacked
 from mpc.models.logistic import Angles, LabelTotals, total_loss
 from mpc.newton import Refresh
 from mpc.openings import Slot, Truncated, first_accepted
-from mpc.program import LOSS_BITS, FirstOrder, Fused, Newton, Rung, Segment
+from mpc.ordering import agreed_order
+from mpc.program import LOSS_BITS, FirstOrder, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor
-from mpc.solvers import LaggedNewton, Nesterov
+from mpc.solvers import LaggedNewton, Nesterov, Stochastic
 from mpc.symmetric import packed_size
+
+Solver: TypeAlias = Nesterov | Stochastic | LaggedNewton
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +64,7 @@ class Run:
     runtime: Runtime
     table: Table
     totals: LabelTotals | None
-    solver: Nesterov | LaggedNewton
+    solver: Solver
     rung: Rung
     step: Step | None = field(default=None, repr=False)
     refresh: Refresh | None = field(default=None, repr=False)
@@ -89,6 +93,9 @@ def run(
 
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
+    if isinstance(program, MiniBatch):
+        order = agreed_order(runtime.channel, program.rows)
+        block, labels = block[order], None if labels is None else labels[order]
     table, label_mask = mask_table(program, runtime.keys, block, labels)
     state = Run(program, runtime, table, None, _solver(program), program.ladder[0])
     for kind in opening_items(program):
@@ -120,7 +127,9 @@ def run(
     return weights, state.losses
 
 
-def _solver(program: Fused) -> Nesterov | LaggedNewton:
+def _solver(program: Fused) -> Solver:
+    if isinstance(program, MiniBatch):
+        return Stochastic.start(program)
     if isinstance(program, Newton):
         return LaggedNewton.start(program)
     if isinstance(program, FirstOrder):
@@ -141,8 +150,10 @@ def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
     begin = state.solver.iteration
     slot = 0
     for kind in items(state.program, segment):
-        if kind == "slot":
-            state.step = _slot(state, begin + segment.iterations)
+        if kind == "lot":
+            slot += _lot(state, begin, segment, slot)
+        elif kind == "slot":
+            state.step = _slot(state, state.table, state.take(kind), begin + segment.iterations)
             slot += 1
             if isinstance(state.solver, Nesterov):
                 _moved(state, begin, state.solver.stepped(state.step.gradient, state.step.scores.w.tensor()))
@@ -157,23 +168,37 @@ def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
     return _checkpoint(state)
 
 
-def _slot(state: Run, target: int) -> Step:
+def _lot(state: Run, begin: int, segment: Segment, before: int) -> int:
+    """Slots dealt at once, each a step on its own rows. Returns how many."""
+    program, number = state.program, tuple_number(state.phase, state.place)
+    if not isinstance(program, MiniBatch):
+        raise EngineError("only mini-batches are dealt in lots")
+    for slot, taken in enumerate(unstacked(program, *state.take("lot"))):
+        table = state.table.batch(rows_of(program, number, slot))
+        state.step = _slot(state, table, taken, begin + segment.iterations)
+        if isinstance(state.solver, Stochastic):
+            _moved(state, begin, state.solver.stepped(state.step.gradient, state.step.scores.w.tensor()))
+        _tell(state, segment, before + slot + 1, None)
+    return program.lot
+
+
+def _slot(state: Run, table: Table, taken: tuple[Arrays, Arrays], target: int) -> Step:
     """A gradient in three rounds. Spare slots are drained as void ones."""
     program, rank = state.program, state.runtime.rank
-    parts, values = state.take("slot")
+    parts, values = taken
     slot = Slot(void=state.solver.iteration == target)
     w = slot.truncating(
         "weights", state.solver.iterate(), parts["mask"], values["low"], program.state_window, program.state_shift
     )
-    z = state.table.product(w, values["table_low"])
+    z = table.product(w, values["table_low"])
     theta = slot.period("scores", z, parts["turn"], state.rung.modulus_bits)
     angles = Angles(state.rung, theta, values)
-    residuals = angles.residuals(program, rank, state.table.labels)
+    residuals = angles.residuals(program, rank, table.labels)
     r = slot.truncating(
         "residuals", residuals, parts["noise"], values["noise_low"], program.residual_window, program.residual_shift
     )
     scores = Scores(w, z, angles, values["labels_low"] if program.loss_every else None)
-    return Step(slot, scores, state.table.transposed_product(r, values["table_noise"]))
+    return Step(slot, scores, table.transposed_product(r, values["table_noise"]))
 
 
 def _advanced(state: Run) -> LaggedNewton:
@@ -194,7 +219,7 @@ def _advanced(state: Run) -> LaggedNewton:
     return solver.stepped(g, values["inverse_gradient"], w)
 
 
-def _moved(state: Run, begin: int, following: Nesterov | LaggedNewton) -> None:
+def _moved(state: Run, begin: int, following: Solver) -> None:
     """The state moves only if no opening of the slot was rejected."""
     every = state.program.loss_every
     if state.step is None or state.step.slot.void:

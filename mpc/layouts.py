@@ -16,13 +16,24 @@ from typing import Literal
 import numpy as np
 
 from mpc.errors import EngineError
-from mpc.program import TABLE_BITS, Fused, Newton, Rung, Segment
+from mpc.program import TABLE_BITS, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.randomness import Stream
 from mpc.ring import WORD_BITS, Words, dot, product, shifted, top32
 from mpc.symmetric import packed_size, unpacked
 
 Kind = Literal[
-    "labels", "slot", "report", "checkpoint", "gram", "density", "information", "step", "product", "inverse", "advance"
+    "labels",
+    "slot",
+    "lot",
+    "report",
+    "checkpoint",
+    "gram",
+    "density",
+    "information",
+    "step",
+    "product",
+    "inverse",
+    "advance",
 ]
 Shape = tuple[int, ...]
 Arrays = dict[str, Words]
@@ -63,6 +74,9 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
     The loss of an iteration is reported as many slots later as there are spare ones: by then it is there however many
     openings were rejected, and no report tells of one.
     """
+    if isinstance(program, MiniBatch):
+        lots: list[Kind] = ["lot"] * (segment.slots // program.lot)
+        return (*lots, "checkpoint")
     found: list[Kind] = []  # what a refresh consists of stands between a slot's gradient and its step
     for slot in range(1, segment.slots + 1):
         found.append("slot")
@@ -119,6 +133,14 @@ def place(number: int) -> int:
     return number & ((1 << PHASE_SHIFT) - 1)
 
 
+def rows_of(program: MiniBatch, number: int, slot: int) -> slice | Words:
+    """The rows that a slot of a lot works on: a view's where they don't go round at the table's end."""
+    start = program.batch_start(number >> PHASE_SHIFT, place(number) * program.lot + slot)
+    if start + program.batch_rows <= program.rows:
+        return slice(start, start + program.batch_rows)
+    return np.arange(start, start + program.batch_rows, dtype=np.int64) % program.rows
+
+
 def corrected(number: int, world: int) -> int:
     """The rank that receives a tuple's correction; the role rotates."""
     return ((number >> PHASE_SHIFT) + number) % world
@@ -134,17 +156,30 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
         return Layout({"mask": (copies, d)}, {"low": (copies, d), "table_low": (copies, m)})
     if kind in MATRIX_KINDS:
         return _matrix_layout(kind, m, d)
+    many: Shape = (program.lot,) if isinstance(program, MiniBatch) else ()
+    each = (*many, program.gradient_rows)
     values = {
-        "low": (d,),
-        "table_low": (m,),
-        "cosines": (rung.harmonics, m),
-        "sines": (rung.harmonics, m),
-        "noise_low": (m,),
-        "table_noise": (d,),
+        "low": (*many, d),
+        "table_low": each,
+        "cosines": (rung.harmonics, *each),
+        "sines": (rung.harmonics, *each),
+        "noise_low": each,
+        "table_noise": (*many, d),
     }
     if program.loss_every:
         values["labels_low"] = (1,)
-    return Layout({"mask": (d,), "turn": (m,), "noise": (m,)}, values)
+    return Layout({"mask": (*many, d), "turn": each, "noise": each}, values)
+
+
+def unstacked(program: MiniBatch, parts: Arrays, values: Arrays) -> list[tuple[Arrays, Arrays]]:
+    """The slots of a lot, each as a tuple of its own."""
+    return [
+        (
+            {name: part[slot] for name, part in parts.items()},
+            {name: value[:, slot] if value.ndim == 3 else value[slot] for name, value in values.items()},
+        )
+        for slot in range(program.lot)
+    ]
 
 
 MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "product", "inverse", "advance")
@@ -174,7 +209,15 @@ class Masks:
     totals: Words = field(repr=False)  # b_P, the mask of X^T y, (width,)
 
 
-def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks, used: Sequence[Words] = ()) -> Arrays:
+def values(
+    program: Fused,
+    rung: Rung,
+    kind: Kind,
+    parts: Arrays,
+    masks: Masks,
+    used: Sequence[Words] = (),
+    number: int = 0,
+) -> Arrays:
     """A tuple's values from the sums of its parts and of the matrix masks that it uses. The dealer alone does this."""
     if isinstance(program, Newton) and kind in MATRIX_KINDS:
         return _matrix_values(program, kind, parts, masks.table, [unpacked(mask) for mask in used])
@@ -189,6 +232,18 @@ def values(program: Fused, rung: Rung, kind: Kind, parts: Arrays, masks: Masks, 
         return {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
     noise_low = shifted(parts["noise"], program.residual_shift)
     cosines, sines = _turn_tables(parts["turn"], rung)
+    if isinstance(program, MiniBatch):
+        batches = [masks.table[rows_of(program, number, slot)] for slot in range(program.lot)]
+        products = [product(A, each) for A, each in zip(batches, low, strict=True)]
+        transposed = [product(A.T, each) for A, each in zip(batches, noise_low, strict=True)]
+        return {
+            "low": low,
+            "table_low": np.stack(products),
+            "cosines": cosines,
+            "sines": sines,
+            "noise_low": noise_low,
+            "table_noise": np.stack(transposed),
+        }
     found_values = {
         "low": low,
         "table_low": product(masks.table, low),
@@ -243,7 +298,7 @@ def _turn_tables(turn: Words, rung: Rung) -> tuple[Words, Words]:
     fraction = top32(turn, rung.modulus_bits).view(np.uint32).astype(np.float64) + 0.5
     one = np.exp((2j * np.pi / 2.0**32) * fraction)
     double, scale = one * one, float(1 << TABLE_BITS)
-    found = np.empty((rung.harmonics, turn.size), dtype=np.complex128)
+    found = np.empty((rung.harmonics, *turn.shape), dtype=np.complex128)
     for row in range(rung.harmonics):
         found[row] = one
         one = one * double

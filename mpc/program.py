@@ -17,6 +17,7 @@ DESCENT_ITERATIONS = 300  # of first-order solvers, unless the plan says otherwi
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
 
 LIMITS = (("max_iter", 1, 100_000), ("loss_every", 0, 100_000), ("clip_bits", 0, 8))
+MOST_LEARNING_RATE = 10
 
 FRACTION_BITS = 14  # of CrypTen's tensors: products stay far enough below 2**64 for its truncation
 DATA_BITS = 13  # fractional bits of a table's entries
@@ -48,7 +49,7 @@ class Spec(_Frozen):
     """What a program is derived from."""
 
     engine: Literal["fused", "reference"] = "fused"
-    solver: Literal["newton", "nesterov"] | None = None  # of the fused engine; None: newton where it can be computed
+    solver: Literal["newton", "nesterov", "sgd"] | None = None  # of the fused engine; None: newton where it fits
     rows: int  # training rows
     blocks: tuple[Block, ...]  # in order of rank, one a party
     label_owner: int
@@ -57,6 +58,8 @@ class Spec(_Frozen):
     max_iter: int | None = None  # None: what the solver needs by its rule
     loss_every: int
     clip_bits: int
+    batch_rows: int | None = None  # of sgd alone: rows of one gradient
+    learning_rate: str | None = None  # of sgd alone: what the mean gradient of a batch is multiplied by
 
 
 class Opening(_Frozen):
@@ -68,7 +71,9 @@ class Opening(_Frozen):
     values: int
 
 
-class _Common(_Frozen):
+class Common(_Frozen):
+    """What every program takes over from its specification."""
+
     rows: int
     blocks: tuple[Block, ...]
     label_owner: int
@@ -98,7 +103,7 @@ class _Common(_Frozen):
         return found
 
 
-class Reference(_Common):
+class Reference(Common):
     """Full-batch descent with Nesterov's momentum on scikit-learn's objective, by stock CrypTen operations."""
 
     engine: Literal["reference"] = "reference"
@@ -159,7 +164,7 @@ class Segment(_Frozen):
         return self.slots - self.iterations
 
 
-class Fused(_Common):
+class Fused(Common):
     """Gradients in three rounds (mpc/README.md). Windows are the k of a truncating opening."""
 
     state_bits: int  # fractional bits of the iterate before truncation
@@ -178,6 +183,11 @@ class Fused(_Common):
     def width(self) -> int:
         """Columns with the public constant one, which is last."""
         return self.columns + self.fit_intercept
+
+    @property
+    def gradient_rows(self) -> int:
+        """Rows that one gradient is taken of."""
+        return self.rows
 
     def reports(self, segment: Segment) -> int:
         """How often a pass through a segment discloses the loss."""
@@ -216,6 +226,30 @@ class FirstOrder(Fused):
 
     engine: Literal["fused"] = "fused"
     ridge_every: int  # the penalty is applied every so many iterations: an integer that small steps leave exact
+
+
+class MiniBatch(Fused):
+    """Stochastic descent: each gradient is of the next `batch_rows` rows of a table that was shuffled once.
+
+    The learning rate is part of the scales. Slots are dealt in lots, so that small batches cost little beside rounds.
+    """
+
+    engine: Literal["sgd"] = "sgd"
+    batch_rows: int
+    ridge_every: int  # as in FirstOrder
+    lot: int  # slots dealt at once; a segment's are a multiple
+
+    @property
+    def gradient_rows(self) -> int:
+        return self.batch_rows
+
+    def batch_start(self, phase: int, slot: int) -> int:
+        """Where a slot's rows begin; they go round at the table's end. Phases count from 1, slots from 0.
+
+        A void slot's rows are left out: which rows come next does not depend on what was rejected.
+        """
+        before = (phase - 1) * max(segment.slots for segment in self.segments)
+        return (before + slot) * self.batch_rows % self.rows
 
 
 class Newton(Fused):
@@ -268,16 +302,18 @@ class Newton(Fused):
         return 1 < slot <= self.refresh_until and (slot - 1) % self.refresh_every == 0
 
 
-Program: TypeAlias = Annotated[FirstOrder | Newton | Reference, Field(discriminator="engine")]
+Program: TypeAlias = Annotated[FirstOrder | MiniBatch | Newton | Reference, Field(discriminator="engine")]
 
 
-def derive(spec: Spec) -> FirstOrder | Newton | Reference:
+def derive(spec: Spec) -> FirstOrder | MiniBatch | Newton | Reference:
     """The program that follows from these facts. Raises: ProgramError for what can't be computed."""
-    from mpc import derivation, newton_derivation
+    from mpc import batch_derivation, derivation, newton_derivation
 
     _check(spec)
     if spec.engine == "reference":
         return derivation.reference(spec, spec.max_iter or DESCENT_ITERATIONS)
+    if spec.solver == "sgd":
+        return batch_derivation.mini_batch(spec, spec.max_iter or DESCENT_ITERATIONS)
     if newton_derivation.suits(spec):
         return newton_derivation.newton(spec, spec.max_iter or newton_derivation.iterations(spec))
     return derivation.first_order(spec, spec.max_iter or DESCENT_ITERATIONS)
@@ -298,16 +334,42 @@ def _check(spec: Spec) -> None:
     for name, least, most in LIMITS:
         if (found := getattr(spec, name)) is not None and not least <= found <= most:
             raise ProgramError(f"{name}={found} lies outside {least} to {most}", action=f"choose a {name} within")
+    _check_batches(spec)
     if not Decimal("0.0001") <= inverse_strength(spec) <= Decimal(100_000):
         raise ProgramError(f"C={spec.C} lies outside 0.0001 to 100000", action="choose a C within")
 
 
+def _check_batches(spec: Spec) -> None:
+    if spec.solver != "sgd" or spec.engine != "fused":
+        if spec.batch_rows is not None or spec.learning_rate is not None:
+            raise ProgramError("batch_rows and learning_rate are of solver = sgd alone", action="leave them out")
+        return
+    if spec.batch_rows is None or not 2 <= spec.batch_rows <= spec.rows:
+        raise ProgramError(
+            f"a batch of {spec.batch_rows} of {spec.rows} rows", action=f"choose batch_rows within 2 to {spec.rows}"
+        )
+    if not 0 < learning_rate(spec) <= MOST_LEARNING_RATE:
+        raise ProgramError(
+            f"learning_rate={spec.learning_rate} lies outside 0 to {MOST_LEARNING_RATE}",
+            action="choose one within, such as 0.01",
+        )
+
+
 def inverse_strength(spec: Spec) -> Decimal:
     """C as a number. Raises: ProgramError if it is none."""
+    return _decimal("C", spec.C)
+
+
+def learning_rate(spec: Spec) -> Decimal:
+    """Raises: ProgramError if it is no number."""
+    return _decimal("learning_rate", spec.learning_rate or "")
+
+
+def _decimal(name: str, text: str) -> Decimal:
     try:
-        found = Decimal(spec.C)
+        found = Decimal(text)
     except InvalidOperation as exc:
-        raise ProgramError(f"C='{spec.C[:32]}' is not a decimal number", action="write one such as 1.0") from exc
+        raise ProgramError(f"{name}='{text[:32]}' is not a decimal number", action="write one such as 1.0") from exc
     if not found.is_finite():
-        raise ProgramError(f"C={spec.C} is not finite", action="write one such as 1.0")
+        raise ProgramError(f"{name}={text} is not finite", action="write one such as 1.0")
     return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mpc.errors import RangeExceeded
 
 WORD_BITS = 64
+_SMALL = 1 << 16  # entries of a matrix
 Words = NDArray[np.int64]
 
 
@@ -54,10 +55,10 @@ def product(X: Words, v: Words) -> Words:
     """X v modulo 2**64. Shapes: X (m, d), v (d,) -> (m,), or v (d, e) -> (m, e).
 
     Integer products wrap, as the ring does. Between matrices torch's blocked product is ten times as fast as NumPy's,
-    for a vector it is not.
+    and it takes transposed ones as they lie; NumPy's calls cost less, which counts where a matrix is small.
     """
-    if v.ndim == 1:
-        return np.asarray(X @ v, dtype=np.int64)
+    if v.ndim == 1 and X.size < _SMALL:
+        return np.asarray(X @ v if X.flags.c_contiguous else v @ X.T, dtype=np.int64)
     import torch
 
     found: Words = torch.from_numpy(X).matmul(torch.from_numpy(v)).numpy()

@@ -10,7 +10,7 @@ import numpy as np
 from mpc.errors import EngineError
 from mpc.matrices import shared_product
 from mpc.openings import Masked, Truncated
-from mpc.program import ITERATE_BITS, MOMENTUM_BITS, NEWTON_MOMENTUM, FirstOrder, Fused, Newton
+from mpc.program import ITERATE_BITS, MOMENTUM_BITS, NEWTON_MOMENTUM, FirstOrder, Fused, MiniBatch, Newton
 from mpc.ring import Words
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
@@ -67,6 +67,25 @@ class Nesterov(_Iterate):
         program, t, here = self.program, self.iteration, words(truncated)
         step = _penalised(program, gradient, here) if t % program.ridge_every == 0 else words(gradient).copy()
         return self._moved(step, here, (t << MOMENTUM_BITS) // (t + 3))
+
+
+@dataclass(frozen=True, repr=False)
+class Stochastic(_Iterate):
+    """Plain descent on one batch after the other. The learning rate is in the gradient's scale."""
+
+    program: MiniBatch
+
+    @classmethod
+    def start(cls, program: MiniBatch) -> Stochastic:
+        zero = np.zeros(program.width, dtype=np.int64)
+        return cls(program, 0, zero, zero, zero)
+
+    def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Stochastic:
+        """After one step. `gradient` is X^T r of a batch for a truncated r, `truncated` the iterate itself."""
+        step, last = words(gradient), (self.iteration + 1) % self.program.ridge_every == 0
+        if last:  # the penalty's part of that many steps is taken at once
+            step = _penalised(self.program, gradient, words(truncated))
+        return replace(self, iteration=self.iteration + 1, ahead=self.ahead - step)
 
 
 @dataclass(frozen=True, repr=False)

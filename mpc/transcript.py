@@ -26,7 +26,7 @@ class Transcript:
         self.words = 0
 
     def absorb(self, opened: Array) -> None:
-        self._hash.update(str((opened.dtype.str, opened.shape)).encode())
+        self._hash.update(b"%s %s" % (opened.dtype.str.encode(), repr(opened.shape).encode()))
         self._hash.update(payload_of(opened))
         self.openings += 1
         self.words += opened.size

@@ -183,16 +183,19 @@ def spec_for(
 ) -> Spec:
     """What the engine must know of the contract."""
     names = [party.name for party in parties]
+    rows = training_rows(parties[0].rows, split.held_out)
     return Spec(
-        rows=training_rows(parties[0].rows, split.held_out),
+        rows=rows,
         blocks=tuple(Block(owner=rank, columns=len(party.columns)) for rank, party in enumerate(parties)),
         label_owner=names.index(label.party),
         C=model.C,
         fit_intercept=model.fit_intercept,
         solver=None if model.solver == "auto" else model.solver,
-        max_iter=model.max_iter or None,
+        max_iter=model.iterations(rows),
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
+        batch_rows=model.batch_size or None,
+        learning_rate=model.learning_rate if model.solver == "sgd" else None,
     )
 
 

@@ -186,6 +186,8 @@ purposes = []
 disclosures = ["coefficients", "intercept", "loss", "guard"]
 # Fewest training rows of a session.
 min_training_rows = 50
+# Fewest rows of a batch, if a session trains on mini-batches; whole passes through the table are asked for always.
+min_batch_rows = 20
 # Most coefficients for each hundred training rows.
 max_columns_per_100_rows = 20
 # How often a session may disclose its training loss.

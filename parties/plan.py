@@ -68,6 +68,9 @@ Iterations = Annotated[int, Field(ge=0, le=100_000)]
 HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
 
 
+MOST_BATCH = 1 << 20
+
+
 class Frozen(BaseModel):
     """A model at a boundary: unknown keys are errors, values do not change."""
 
@@ -106,8 +109,28 @@ class ModelPlan(Frozen):
     kind: Literal["logistic-regression"] = "logistic-regression"
     C: Strength = "1.0"  # inverse strength of the L2 penalty, a decimal in quotes; the intercept is not penalised
     fit_intercept: bool = True
-    solver: Literal["auto", "newton", "nesterov"] = "auto"  # auto: newton up to 256 columns and 100 iterations
+    solver: Literal["auto", "newton", "nesterov", "sgd"] = "auto"  # auto: newton up to 256 columns and 100 iterations
     max_iter: Annotated[int, Field(ge=0, le=100_000)] = 0  # exactly so many iterations run; 0: what the solver needs
+    batch_size: Annotated[int, Field(ge=0, le=MOST_BATCH)] = 0  # of sgd: rows of one step
+    learning_rate: DecimalText = "0"  # of sgd: what a batch's mean gradient is multiplied by, a decimal in quotes
+    epochs: Annotated[int, Field(ge=0, le=100_000)] = 0  # of sgd: passes through the training rows, instead of max_iter
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [key for key in ("batch_size", "learning_rate", "epochs") if getattr(self, key) not in {0, "0"}]
+        if self.solver != "sgd":
+            if given:
+                raise ValueError(f'{", ".join(given)}: of solver = "sgd" alone; leave them out')
+            return self
+        if missing := [key for key in ("batch_size", "learning_rate") if key not in given]:
+            raise ValueError(f'solver = "sgd" needs {" and ".join(missing)}')
+        if bool(self.epochs) == bool(self.max_iter):
+            raise ValueError('solver = "sgd" needs either epochs or max_iter')
+        return self
+
+    def iterations(self, rows: int) -> int | None:
+        """How many run on so many training rows; None: what the solver needs."""
+        return -(-self.epochs * rows // self.batch_size) if self.epochs else self.max_iter or None
 
 
 class PreparationPlan(Frozen):

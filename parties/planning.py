@@ -155,10 +155,16 @@ kind = {_quoted(model.kind)}
 C = {_quoted(model.C)}
 # Whether the model has an intercept, which is not penalised. Default: {str(model.fit_intercept).lower()}.
 fit_intercept = {str(model.fit_intercept).lower()}
-# "newton", "nesterov", or "auto": newton up to 256 columns and 100 iterations. Default: "{model.solver}".
+# "newton", "nesterov", "sgd", or "auto": newton up to 256 columns and 100 iterations. Default: "{model.solver}".
 solver = {_quoted(model.solver)}
 # Iterations, all of which are run; 0 is what the solver needs. Default: {model.max_iter}.
 max_iter = {model.max_iter}
+# Of sgd alone, which needs it: rows of one step. Default: {model.batch_size}.
+batch_size = {model.batch_size}
+# Of sgd alone, which needs it: the learning rate, a decimal in quotes such as "0.01". Default: "{model.learning_rate}".
+learning_rate = {_quoted(model.learning_rate)}
+# Of sgd alone: passes through the training rows; give this or max_iter. Default: {model.epochs}.
+epochs = {model.epochs}
 
 [preparation]
 # Each owner subtracts a column's mean and divides by its deviation, both of the training rows. Default: true.

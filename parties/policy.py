@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from mpc.program import MiniBatch, Program
 from parties.contract import Contract
 from parties.errors import PolicyRefusal, SettingsError
 from parties.plan import Frozen, explain
@@ -21,6 +22,7 @@ class Policy(Frozen):
     purposes: tuple[str, ...] = ()
     disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard")
     min_training_rows: Annotated[int, Field(ge=2)] = 50
+    min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     max_loss_reports: Annotated[int, Field(ge=0)] = 100
     never_columns: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
             program.rows >= policy.min_training_rows,
             f"{program.rows} training rows; the policy asks for {policy.min_training_rows}",
         ),
+        *_of_batches(policy, program),
         Finding(
             "max_columns_per_100_rows",
             program.columns <= most,
@@ -78,6 +81,21 @@ def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
             f"the loss is disclosed up to {losses} times; the policy allows {policy.max_loss_reports}",
         ),
         Finding("never_columns", not never, f"column {', '.join(never)} never takes part"),
+    ]
+
+
+def _of_batches(policy: Policy, program: Program) -> list[Finding]:
+    """A few steps on few rows, disclosed as coefficients, would be these rows."""
+    if not isinstance(program, MiniBatch):
+        return []
+    passes = program.max_iter * program.batch_rows / program.rows
+    return [
+        Finding(
+            "min_batch_rows",
+            program.batch_rows >= policy.min_batch_rows,
+            f"batches of {program.batch_rows} rows; the policy asks for {policy.min_batch_rows}",
+        ),
+        Finding("whole_pass", passes >= 1, "the iterations do not go once through the training rows"),
     ]
 
 

@@ -63,6 +63,7 @@ SPECS = {
     "many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", max_iter=50),
     "one step": spec(rows=2, columns=(1, 0), max_iter=1),
     "reference": spec(engine="reference"),
+    "sgd": spec(solver="sgd", max_iter=3125, batch_rows=32, learning_rate="0.01"),
     "newton": spec(solver="newton", max_iter=None),
     "newton, many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", solver="newton", max_iter=None),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),

@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "38000bde5af655e84f112a3a04782519df997ec02b363dc2518aadac5a5fdc90"
+VECTOR_SHA256 = "ba59bd4ebf88b2f4d2d236a9b0088e971e54478c64c6e4624976b90137bf2851"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -64,6 +64,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "C of other digits": ({"model": {"C": "\u0661"}}, "model.C: must be a decimal number in quotes"),
     "C of zero": ({"model": {"C": "0.0"}}, "model.C: must lie above 0"),
     "no iteration": ({"model": {"max_iter": -1}}, "model.max_iter: Input should be greater than or equal to 0"),
+    "batches without sgd": ({"model": {"batch_size": 32}}, 'batch_size: of solver = "sgd" alone; leave them out'),
+    "sgd without batches": ({"model": {"solver": "sgd", "epochs": 1}}, "needs batch_size and learning_rate"),
+    "sgd without an end": (
+        {"model": {"solver": "sgd", "batch_size": 32, "learning_rate": "0.1"}},
+        "needs either epochs or max_iter",
+    ),
     "another model": ({"model": {"kind": SECRET}}, "model.kind: Input should be 'logistic-regression'"),
     "clipped to a word": ({"preparation": {"clip_bits": SECRET}}, "preparation.clip_bits: Input should be a valid int"),
     "clipped too far out": ({"preparation": {"clip_bits": 9}}, "preparation.clip_bits: Input should be less than or"),

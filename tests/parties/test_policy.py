@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mpc.program import derive
+from parties.contract import spec_for
 from parties.errors import PolicyRefusal, SettingsError
 from parties.home import POLICY
+from parties.plan import ModelPlan
 from parties.policy import Policy, check, judge, load_policy
 
 DISCLOSURES = ("coefficients", "intercept", "loss", "guard")
@@ -60,6 +63,24 @@ def test_each_rule_breaks_for_its_own_reason(contract, changed, expected):
     if expected:
         with pytest.raises(PolicyRefusal, match=f"rule '{expected[0]}'"):
             check(policy, contract, "clinic-a")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"batch_size": 20, "epochs": 1}, []),
+        ({"batch_size": 19, "epochs": 1}, ["min_batch_rows"]),
+        ({"batch_size": 100, "max_iter": 2}, ["whole_pass"]),
+        ({"batch_size": 100, "max_iter": 3}, []),
+    ],
+    ids=str,
+)
+def test_batches_are_neither_small_nor_few(contract, model, expected):
+    """A few steps on few rows would be these rows: batches have a size, and go through the whole table."""
+    plan = ModelPlan(solver="sgd", learning_rate="0.1", **model)
+    program = derive(spec_for(contract.parties, contract.label, plan, contract.preparation, contract.split, 0))
+    assert program.rows == 300
+    assert broken(Policy(), contract.model_copy(update={"model": plan, "program": program})) == expected
 
 
 def test_the_label_is_its_owner_s_column_only(contract):

@@ -1,0 +1,98 @@
+"""The mini-batch program's scales: the learning rate is met to twelve bits, the penalty as far as a run can tell."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+from mpc.derivation import (
+    CONTEXT,
+    STATE_HEADROOM,
+    WEIGHT_BITS,
+    copies,
+    log2,
+    loss_shift,
+    loss_window,
+    rejection,
+    residual,
+    rung,
+    segments,
+    shared_fields,
+)
+from mpc.errors import ProgramError
+from mpc.program import DATA_BITS, ITERATE_BITS, MiniBatch, Segment, Spec, inverse_strength, learning_rate
+
+LADDER = ((64, 16), (128, 32), (256, 64))  # periods and harmonics; short ones first, which cost the dealer less
+LEAST_UNIT = 1 << 5  # of a residual of 1 once truncated; rounding is unbiased and averages over a batch
+PENALTY_ERROR = Decimal(1) / (1 << 12)  # of the weights at the end, relative, from rounding the penalty's integer
+LOT = 16  # slots dealt at once, at most
+LOT_WORDS = 1 << 16  # of tables, that a lot of several slots has at most
+
+
+def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
+    """Raises: ProgramError if the bits of the ring do not suffice."""
+    rows = spec.batch_rows or 0
+    width = sum(block.columns for block in spec.blocks) + spec.fit_intercept
+    with localcontext(CONTEXT):
+        per_row = learning_rate(spec) / rows
+        state_bits, weight_bits = _state(spec, width, per_row)
+        ridge, every = _ridge(spec, max_iter, state_bits)
+        unit, shift = residual(per_row * (1 << (state_bits - DATA_BITS)), rows)
+    state_window, residual_window = 1 + state_bits + weight_bits, unit.bit_length() + 2
+    rejected = rejection(width, state_window) + rejection(rows, residual_window)
+    lot = max(1, min(LOT, LOT_WORDS // (2 * LADDER[0][1] * rows), max_iter))
+    return MiniBatch(
+        **shared_fields(spec, max_iter) | {"loss_every": 0},
+        state_bits=state_bits,
+        state_window=state_window,
+        residual_unit=unit,
+        residual_window=residual_window,
+        residual_shift=shift,
+        ridge=ridge,
+        loss_window=loss_window(spec.rows),
+        loss_shift=loss_shift(spec.rows),
+        copies=copies(rejection(width, state_window)),
+        segments=_in_lots(max_iter, rejected, lot),
+        ladder=tuple(rung(*shape) for shape in LADDER),
+        batch_rows=rows,
+        ridge_every=every,
+        lot=lot,
+    )
+
+
+def _state(spec: Spec, width: int, per_row: Decimal) -> tuple[int, int]:
+    """Fractional bits of the iterate, and bits of the weights' bound: the widest that leaves a residual enough."""
+    for weight_bits in WEIGHT_BITS:
+        state_bits = STATE_HEADROOM - log2(width) - 1 - weight_bits
+        if per_row * (1 << (state_bits - DATA_BITS)) >= LEAST_UNIT:
+            return state_bits, weight_bits
+    raise ProgramError(
+        f"learning_rate={spec.learning_rate} over {spec.batch_rows} rows and {width} columns leaves too few bits",
+        action="choose a greater learning_rate, smaller batches or fewer columns",
+    )
+
+
+def _ridge(spec: Spec, max_iter: int, state_bits: int) -> tuple[int, int]:
+    """The penalty's part of a step and how often it is taken: an integer that meets it as far as a run can tell."""
+    shrinks = learning_rate(spec) / (inverse_strength(spec) * spec.rows)  # the weights, in each step
+    each, every = shrinks * (1 << (state_bits - ITERATE_BITS)), 1
+    while _missed(each * every) * shrinks * max_iter > PENALTY_ERROR:
+        every *= 2
+        if every * 16 > max_iter:
+            raise ProgramError(
+                f"C={spec.C} is too weak a penalty for {spec.rows} rows in {max_iter} iterations",
+                action="choose a smaller C or more iterations",
+            )
+    return int((each * every).to_integral_value()), every
+
+
+def _missed(value: Decimal) -> Decimal:
+    """How much of a value rounding takes or adds."""
+    return abs(value.to_integral_value() - value) / value
+
+
+def _in_lots(max_iter: int, rejected: Fraction, lot: int) -> tuple[Segment, ...]:
+    """Whole lots: what a segment has beyond its iterations are spare slots."""
+    with localcontext(CONTEXT):
+        found = segments(max_iter, 0, rejected)
+    return tuple(Segment(iterations=each.iterations, slots=-(-each.slots // lot) * lot) for each in found)

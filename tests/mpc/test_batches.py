@@ -1,0 +1,276 @@
+"""Mini-batch descent: floating point's steps on the same batches, in an order that nobody chose, at declared costs."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpc.channel import MemoryChannel
+from mpc.errors import ProgramError, ProtocolError, RangeExceeded
+from mpc.layouts import items
+from mpc.ordering import agreed_order
+from mpc.program import DATA_BITS, ITERATE_BITS, Segment
+from mpc.randomness import Secret, Stream
+from mpc.shares import shared, words
+from mpc.simulation import Simulation
+from mpc.solvers import Stochastic
+from mpc.training import train
+from tests.contracts.channel_suite import everyone
+from tests.mpc.engine import fit, joined, own, program, seeds, some, split, table, uniform, unsigned, worlds
+from tests.mpc.listener import Listener
+from tests.mpc.oracle import pooled, sigmoid
+from tests.mpc.test_costs import counted, narrow, quoted
+from tests.mpc.test_fused import weights
+
+NOISE = 1e-3  # of a weight after a thousand steps, against the same steps in floating point
+
+
+def batches(columns=(3, 2), **changes):
+    """A small program of mini-batches."""
+    facts = {"solver": "sgd", "rows": 100, "batch_rows": 16, "learning_rate": "0.1", "max_iter": 60, "loss_every": 0}
+    return program(list(columns), **{**facts, **changes})
+
+
+class Observed:
+    """One run, and what a listener inside of its channels knows of it: the rows' order and the void slots."""
+
+    def __init__(self, agreed, seed=1):
+        self.agreed, self.listener = agreed, Listener()
+        self.X, self.y = table(agreed, seed)
+        self.simulation = Simulation(agreed, wire=self.listener.wire)
+        self.fits = self.simulation.run(self._party)
+
+    def _party(self, runtime):
+        self.listener.introduce(runtime)
+        return train(self.agreed, *own(self.agreed, runtime.rank, self.X, self.y), runtime)
+
+    @property
+    def order(self):
+        parts = [dict(self.listener.frames(rank))["contribution"].tobytes() for rank in range(self.agreed.world)]
+        key = Secret(b"".join(parts)).derive("row order")
+        return np.argsort(Stream(key).words((self.agreed.rows,)), kind="stable")
+
+    @property
+    def void(self):
+        windows = {"weights": self.agreed.state_window, "residuals": self.agreed.residual_window}
+        return [any(slot) for slot in zip(*(self.listener.rejected(*item) for item in windows.items()), strict=True)]
+
+    def expected(self):
+        """The same steps in floating point: batch after batch, those of void slots left out."""
+        agreed, scale = self.agreed, 2.0**self.agreed.state_bits
+        X, y = pooled(agreed, self.X)[self.order], self.y[self.order]
+        rate = agreed.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
+        penalty = agreed.ridge * 2.0**ITERATE_BITS / scale
+        w, done, void = np.zeros(agreed.width), 0, iter(self.void)
+        for phase, segment in enumerate(agreed.segments, 1):
+            end = done + segment.iterations
+            for slot in range(segment.slots):
+                rows = (agreed.batch_start(phase, slot) + np.arange(agreed.batch_rows)) % agreed.rows
+                if next(void) or done == end:
+                    continue
+                step = rate * X[rows].T @ (sigmoid(X[rows] @ w) - y[rows])
+                if (done + 1) % agreed.ridge_every == 0:
+                    step[: agreed.columns] += penalty * w[: agreed.columns]
+                w, done = w - step, done + 1
+        assert done == agreed.max_iter
+        return w
+
+
+@pytest.mark.parametrize("columns", [(3, 2), (0, 3, 2), (2, 1, 0, 2), (1, 1, 1, 1, 1)], ids=len)
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", "no intercept"])
+def test_training_is_stochastic_descent(columns, fit_intercept):
+    """Whoever holds the columns and the labels, the model is floating point's after the same steps."""
+    run = Observed(batches(columns, fit_intercept=fit_intercept, label_owner=1))
+    assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_iter": 1000, "rows": 500, "batch_rows": 32, "C": "0.05"},
+        {"max_iter": 1000, "rows": 90, "batch_rows": 37, "learning_rate": "0.01", "C": "1.0"},
+        {"max_iter": 1000, "rows": 200, "batch_rows": 200, "learning_rate": "0.5", "C": "100"},
+        {"max_iter": 300, "rows": 40, "batch_rows": 2, "learning_rate": "0.02", "C": "10"},
+    ],
+    ids=lambda changes: f"{changes['rows']} by {changes['batch_rows']}",
+)
+def test_a_thousand_steps_stay_together(changes):
+    """After so many steps the weights are within a thousandth of floating point's, whatever batches and rate."""
+    run = Observed(batches((4, 3), **changes))
+    assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
+
+
+def test_the_rate_and_the_penalty_are_those_of_the_plan():
+    """The integers of a program stand for the learning rate and for C, to twelve bits and as far as a run can tell."""
+    for rows, batch, rate, C, max_iter in [
+        (1000, 32, 0.01, 1.0, 3125),
+        (569, 50, 0.1, 0.01, 500),
+        (64, 64, 1.0, 1, 40),
+    ]:
+        agreed = batches(rows=rows, batch_rows=batch, learning_rate=str(rate), C=str(C), max_iter=max_iter)
+        scale = 2.0**agreed.state_bits
+        met = agreed.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale * batch
+        assert abs(met / rate - 1) < 2**-12
+        shrinks = agreed.ridge * 2.0**ITERATE_BITS / scale / agreed.ridge_every
+        assert abs(shrinks - rate / (C * rows)) * max_iter < 2**-11
+
+
+@some
+@given(worlds, seeds, st.integers(0, 70), st.booleans())
+def test_a_step_is_the_integers(world, seed, iteration, fit_intercept):
+    """Over all parties, a step on shares is the integers' modulo 2**64, with the penalty of that many steps."""
+    agreed = batches([1] * world, fit_intercept=fit_intercept, C="0.5", max_iter=100)
+    generator = np.random.default_rng(seed)
+    ahead, gradient, here = uniform(generator, (3, agreed.width))
+    zero = np.zeros(agreed.width, dtype=np.int64)
+    parts = [split(generator, world, each) for each in (ahead, gradient, here)]
+    moved = [
+        Stochastic(agreed, iteration, parts[0][rank], zero, zero).stepped(
+            shared(parts[1][rank]), shared(parts[2][rank])
+        )
+        for rank in range(world)
+    ]
+    due = (iteration + 1) % agreed.ridge_every == 0
+    penalty = [int(w) * agreed.ridge if due and at < agreed.columns else 0 for at, w in enumerate(here)]
+    expected = [(int(a) - int(g) - p) % 2**64 for a, g, p in zip(ahead, gradient, penalty, strict=True)]
+    assert unsigned(joined([words(each.iterate()) for each in moved])) == expected
+
+
+@pytest.mark.parametrize("columns", [(2, 1), (0, 2, 1), (1, 2, 0, 1)], ids=len)
+@pytest.mark.parametrize("max_iter", [3, 40])
+def test_a_quote_is_what_a_run_costs(columns, max_iter):
+    """Rounds and bytes of a whole run are those quoted before it."""
+    agreed = batches(columns, max_iter=max_iter)
+    assert counted(agreed, *table(agreed, 1)) == ([0] * len(agreed.segments), quoted(agreed))
+
+
+def test_a_climb_repeats_a_segment():
+    """Scores beyond the first period send the run to the next rung, at the quoted costs."""
+    agreed = narrow(batches((2, 1), C="100", learning_rate="0.3", max_iter=90), 26)
+    X, y = table(agreed, 1)
+    rungs, found = counted(agreed, X * 8, y)
+    assert len(rungs) > len(agreed.segments)
+    assert found == quoted(agreed, rungs)
+
+
+def test_separable_data_end_in_an_error():
+    """Where scores leave the widest period, there is an error and no model."""
+    agreed = narrow(batches((2, 1), C="100000", learning_rate="5", max_iter=90), 22, 24, 26)
+    X, y = table(agreed, 1)
+    with pytest.raises(RangeExceeded):
+        fit(agreed, X * 8, y)
+
+
+RUNS = 3
+
+
+@pytest.fixture(scope="module")
+def often_void():
+    """Runs whose windows are so wide that many slots are rejected."""
+    agreed = batches((2, 1), rows=12, batch_rows=4, max_iter=33)
+    slots = 3 * agreed.lot
+    segments = tuple(Segment(iterations=each.iterations, slots=slots) for each in agreed.segments)
+    wide = {"state_window": 61, "residual_window": 60, "copies": 120, "segments": segments}
+    return [Observed(agreed.model_copy(update=wide)) for _ in range(RUNS)]
+
+
+def test_void_slots_change_nothing_but_the_batches(often_void):
+    """Whatever is rejected, the model is that of as many steps, on the batches of the slots that were not."""
+    assert len({tuple(run.void) for run in often_void}) == RUNS
+    for run in often_void:
+        assert any(run.void[: run.agreed.segments[0].iterations])
+        assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
+
+
+def test_nobody_outside_learns_which_slots_are_void(often_void):
+    """Whatever is rejected: the same bytes to the dealer, the same sizes from it and between parties."""
+    first, *rest = [run.listener for run in often_void]
+    for other in rest:
+        assert other.to_dealer() == first.to_dealer()
+        assert other.from_dealer() == first.from_dealer()
+        assert other.trace() == first.trace()
+
+
+def test_no_mask_is_used_twice(often_void):
+    """No opened word of any slot comes again, in void ones or others."""
+    for run in often_void:
+        opened = np.concatenate([np.concatenate(run.listener.opened(name)) for name in ("weights", "residuals")])
+        assert len(set(opened.tolist())) == opened.size
+
+
+def test_every_row_is_used_as_often():
+    """Batches go round the table: after rows / gcd batches each row had the same number of turns."""
+    agreed = batches(rows=90, batch_rows=37)
+    starts = [agreed.batch_start(1, slot) for slot in range(90)]
+    turns = np.bincount(np.concatenate([(start + np.arange(37)) % 90 for start in starts]), minlength=90)
+    assert set(turns.tolist()) == {37}
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_an_order_is_everybody_s(world):
+    """All parties have the same permutation of all rows, another each time, for two rounds."""
+    channels = MemoryChannel.mesh(world)
+    first, second = (everyone(channels, lambda channel: agreed_order(channel, 50).tolist()) for _ in range(2))
+    assert all(order == first[0] for order in first)
+    assert sorted(first[0]) == list(range(50))
+    assert first[0] != second[0]
+    assert [channel.counters.rounds for channel in channels] == [4] * world
+
+
+def test_a_party_can_t_choose_the_order():
+    """One that tells another part than it had committed to is found out by every peer."""
+
+    class Late:
+        """A channel of a party that changes its part after it heard the others'."""
+
+        def __init__(self, channel):
+            self.rank, self.world, self._channel = channel.rank, channel.world, channel
+
+        def exchange(self, name, outgoing, expecting):
+            if name == "contribution":
+                outgoing = {peer: np.roll(sent, 1) for peer, sent in outgoing.items()}
+            return self._channel.exchange(name, outgoing, expecting)
+
+    def party(channel):
+        if channel.rank == 1:
+            return agreed_order(Late(channel), 9)
+        with pytest.raises(ProtocolError, match="party 1 chose its part"):
+            agreed_order(channel, 9)
+        return None
+
+    everyone(MemoryChannel.mesh(3), party)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_rows": None}, "batch of None"),
+        ({"batch_rows": 1}, "batch of 1"),
+        ({"batch_rows": 101}, "batch of 101 of 100"),
+        ({"learning_rate": None}, "learning_rate"),
+        ({"learning_rate": "0"}, "outside"),
+        ({"learning_rate": "-1"}, "outside"),
+        ({"learning_rate": "11"}, "outside"),
+        ({"learning_rate": "nan"}, "not finite"),
+        ({"learning_rate": "fast"}, "not a decimal"),
+        ({"learning_rate": "0.000000001"}, "too few bits"),
+        ({"solver": "nesterov"}, "sgd alone"),
+        ({"solver": "newton"}, "sgd alone"),
+    ],
+    ids=str,
+)
+def test_what_can_t_be_computed_is_refused(changes, message):
+    """Each with its reason."""
+    with pytest.raises(ProgramError, match=message):
+        batches(**changes)
+
+
+def test_lots_fill_their_segments():
+    """A phase is lots and a checkpoint; together they have the segment's slots."""
+    agreed = batches(max_iter=200)
+    assert agreed.lot > 1
+    for segment in agreed.segments:
+        *lots, last = items(agreed, segment)
+        assert set(lots) == {"lot"}
+        assert last == "checkpoint"
+        assert len(lots) * agreed.lot == segment.slots >= segment.iterations
