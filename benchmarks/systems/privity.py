@@ -21,14 +21,11 @@ TIMEOUT_S = 3600.0
 
 def spec(work: Work, iterations: int) -> Spec:
     """What this work's program is derived from."""
-    facts: dict[str, Any] = {"solver": "newton"}
-    rows = work.rows
-    if work.batch_rows is not None and "batch_rows" in Spec.model_fields:
-        facts = {"solver": "sgd", "batch_rows": work.batch_rows, "learning_rate": LEARNING_RATE}
-    elif work.batch_rows is not None:  # before there are mini-batches: the same work an iteration on one batch
-        facts, rows = {"solver": "nesterov"}, work.batch_rows
     return Spec(
-        rows=rows,
+        solver="sgd" if work.descends else "newton",
+        batch_rows=work.batch_rows,
+        learning_rate=LEARNING_RATE if work.descends else None,
+        rows=work.rows,
         blocks=tuple(Block(owner=rank, columns=columns) for rank, columns in enumerate(work.blocks)),
         label_owner=0,
         C=work.C,
@@ -36,7 +33,6 @@ def spec(work: Work, iterations: int) -> Spec:
         max_iter=iterations or None,
         loss_every=0,
         clip_bits=CLIP_BITS,
-        **facts,
     )
 
 
@@ -75,6 +71,7 @@ def measure(work: Work, tables: Path, iterations: int) -> dict[str, Any]:
                     "approvals": approvals,
                     "door_fd": doors[name].fileno(),
                     "tables": str(tables),
+                    "stall_s": work.stall_s,
                 },
                 descriptors=(doors[name].fileno(),),
             )

@@ -21,7 +21,7 @@ from mpc.runtime import Progress, Runtime
 from mpc.training import train
 from parties.contract import Approval
 from parties.dealer_link import MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, DealerLink, beating
-from parties.links import MAX_GREETING_BYTES, Greeting, TlsChannel, dial, parse_greeting, secure, tune
+from parties.links import MAX_GREETING_BYTES, SILENCE_S, Greeting, TlsChannel, dial, parse_greeting, secure, tune
 from parties.meeting import DEALER_S, PARTY_S
 from parties.tls import TlsKey
 
@@ -39,10 +39,12 @@ class Meeting:
         self._own = TlsKey.from_pem(job["key_pem"].encode(), self._approvals[self.own_name].certificate)
         self._door = socket.socket(fileno=job["door_fd"])
         self._deadline = time.monotonic() + CONNECT_S
+        self._stall_s: int | None = job["stall_s"]
 
     def call(self, name: str) -> ssl.SSLSocket:
         greeting = Greeting(self.contract, EPOCH, self.own_name)
         raw = dial(self._approvals[name].endpoint, greeting, name, self._deadline)
+        self._tolerate(raw)
         return secure(raw, self._own, self._approvals[name], server=False)
 
     def let_in(self, names: Collection[str]) -> dict[str, ssl.SSLSocket]:
@@ -53,9 +55,15 @@ class Meeting:
             raw, _ = self._door.accept()
             name = parse_greeting(_line(raw)).caller
             tune(raw)
+            self._tolerate(raw)
             raw.sendall(b"+")
             found[name] = secure(raw, self._own, self._approvals[name], server=True)
         return found
+
+    def _tolerate(self, raw: socket.socket) -> None:
+        """Wait longer than production for a peer that computes and reads nothing."""
+        if self._stall_s is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * self._stall_s)
 
 
 def _line(raw: socket.socket) -> bytes:
@@ -86,9 +94,9 @@ def _deal(program: Program, meeting: Meeting) -> dict[str, Any]:
 
 def _take_part(program: Program, meeting: Meeting, tables: Path) -> dict[str, Any]:
     names, rank = meeting.names, meeting.names.index(meeting.own_name)
-    block = np.load(tables / f"block-{rank}.npy", allow_pickle=False)[: program.rows]
-    labels = np.load(tables / "labels.npy", allow_pickle=False)[: program.rows] if rank == 0 else None
-    link = DealerLink(meeting.call(DEALER), DEALER, limit=MAX_MESSAGE_BYTES, timeout_s=max(DEALER_S, 600), silence_s=60)
+    block = np.load(tables / f"block-{rank}.npy", allow_pickle=False)
+    labels = np.load(tables / "labels.npy", allow_pickle=False) if rank == 0 else None
+    link = DealerLink(meeting.call(DEALER), DEALER, limit=MAX_MESSAGE_BYTES, timeout_s=DEALER_S, silence_s=SILENCE_S)
     peers = {name: meeting.call(name) for name in names[:rank]} | meeting.let_in(names[rank + 1 :])
     digest = bytes.fromhex(meeting.contract)
     ranked = {other: (name, peers[name]) for other, name in enumerate(names) if other != rank}
