@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -30,16 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen_systems = [PRIVITY, *(chosen.against or SYSTEMS[1:])]
     run = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     found: list[Result] = []
+    failed: list[str] = []
     for name in chosen.work or WORKS:
         work = WORKS[name]
         systems = [system for system in dict.fromkeys(chosen_systems) if system in work.iterations]
-        found += measure(work, systems, run, chosen.repeats or work.repeats)
+        try:
+            found += measure(work, systems, run, chosen.repeats or work.repeats)
+        except MeasurementFailed as exc:
+            print(f"{work.name} FAILED: {exc}", file=sys.stderr, flush=True)
+            failed.append(name)
         if not chosen.dry:
             results.save(results.merge(results.load(), found))
     if not chosen.dry:
         _publish()
     print("", results.tables(found), sep="\n")
-    return 0 if found else 1
+    if failed:
+        print(f"\nwithout figures of Privity: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +71,8 @@ def measure(work: Work, systems: Sequence[str], run: str, repeats: int) -> list[
             for system in list(measured):
                 print(f"{work.name}: {system}, {repeat + 1} of {repeats} ...", file=sys.stderr, flush=True)
                 try:
-                    measured[system].append(_measured(work, system, tables))
+                    load = os.getloadavg()[0]
+                    measured[system].append(_measured(work, system, tables) | {"load": load})
                 except MeasurementFailed as exc:
                     if system == PRIVITY:
                         raise

@@ -10,13 +10,14 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from benchmarks.works import ABY3, CRYPTEN, NUMPY, PRIVITY, SEMI2K, SYSTEMS, WORKS, Work
 
 PLACE = Path(__file__).parent
 RESULTS, README = PLACE / "results.json", PLACE / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MEDIAN: Final = "iterations_per_second"
 DIGITS = 4  # significant ones that are kept
 
 
@@ -39,6 +40,7 @@ class Result:
     repeats: int
     slowest: float  # repeat, iterations a second
     fastest: float
+    load: float | None = None  # processes that wanted a core of the machine, in the minute before
     startup_seconds: float | None = None  # of the slowest process: imports, and meeting the others
     solver: str | None = None
     rounds: int | None = None  # of the whole training
@@ -93,13 +95,15 @@ def save(results: Sequence[Result], path: Path = RESULTS) -> None:
     path.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
 
 
-def times(results: Iterable[Result], work: str, system: str) -> float | None:
+def times(
+    results: Iterable[Result], work: str, system: str, of: Literal["iterations_per_second", "fastest"] = MEDIAN
+) -> float | None:
     """How often Privity's iterations a second are the other's, if both were measured side by side."""
     found = {result.system: result for result in results if result.work == work}
     own, other = found.get(PRIVITY), found.get(system)
     if own is None or other is None or own.run != other.run:
         return None
-    return own.iterations_per_second / other.iterations_per_second
+    return getattr(own, of) / getattr(other, of)
 
 
 def reached(results: Sequence[Result], work: Work) -> bool | None:
@@ -135,12 +139,11 @@ def speed_table(results: Sequence[Result]) -> str:
     for work in (work for work in WORKS.values() if work.descends):
         if (own := _own(results, work)) is None:
             continue
-        ratios = [times(results, work.name, system) for system in (CRYPTEN, SEMI2K, ABY3)]
         limit = times(results, work.name, NUMPY)
         cells = [
             work.name,
             f"{own.iterations_per_second:.3g}",
-            *("" if ratio is None else f"{ratio:.3g}" for ratio in ratios),
+            *(_ratio(results, work.name, system) for system in (CRYPTEN, SEMI2K, ABY3)),
             "" if limit is None else f"1/{1 / limit:.0f}",
             f"{own.bytes_per_iteration:.0f}, {own.rounds_per_iteration:.1f}",
             str(work.goal),
@@ -175,9 +178,9 @@ def optimum_table(results: Sequence[Result]) -> str:
 
 
 def system_table(results: Sequence[Result]) -> str:
-    """Every system's own figures."""
-    head = "| work | system | parties | it/s (slowest to fastest) | kB an iteration | rounds | coefficients | peak MB |"
-    lines = [head, "|---" * 8 + "|"]
+    """Every system's own figures; bytes and rounds are of an iteration."""
+    head = "| work | system | parties | it/s (slowest to fastest) | kB | rounds | coefficients | peak MB | load |"
+    lines = [head, "|---" * 9 + "|"]
     for result in results:
         spread = f" ({result.slowest:.3g} to {result.fastest:.3g})" if result.repeats > 1 else ""
         cells = [
@@ -189,9 +192,16 @@ def system_table(results: Sequence[Result]) -> str:
             "" if not result.rounds_per_iteration else f"{result.rounds_per_iteration:.3g}",
             "" if result.coefficient_error is None else f"{result.coefficient_error:.1e}",
             f"{result.peak_mb:.0f}",
+            "" if result.load is None else f"{result.load:.0f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _ratio(results: Sequence[Result], work: str, system: str) -> str:
+    """Of medians, and in brackets of each system's fastest repeat."""
+    middle, best = times(results, work, system), times(results, work, system, "fastest")
+    return "" if middle is None or best is None else f"{middle:.3g} ({best:.3g})"
 
 
 def _verdict(value: bool | None) -> str:

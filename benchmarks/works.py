@@ -62,7 +62,7 @@ class Work:
     batch_rows: int | None = None  # None: Newton's method to the optimum, each iteration on all rows
     C: str = "1"
     delay_ms: float = 0  # one way between two parties
-    stall_s: int | None = None  # instead of the 8 s after which a kernel gives a peer up that takes no bytes
+    stall_s: int | None = None  # instead of production's patience with who is silent or takes no bytes
     repeats: int = 3  # in turn with the other systems; the median counts
     table: Callable[[Work], Data] = field(default=lambda work: made_up(work.rows, work.columns), repr=False)
 
@@ -113,8 +113,8 @@ def _descent(parties: int, columns: int, batch_rows: int, rows: int, goal: Goal,
     return Work(name, parties, rows, columns, goal, iterations, batch_rows)
 
 
-_SMALL = {PRIVITY: 1500, CRYPTEN: 15, SEMI2K: 40, ABY3: 40, NUMPY: 20_000}
-_LARGE = {PRIVITY: 200, CRYPTEN: 10, SEMI2K: 15, ABY3: 15, NUMPY: 1000}
+_SMALL = {PRIVITY: 3000, CRYPTEN: 15, SEMI2K: 40, ABY3: 40, NUMPY: 20_000}
+_LARGE = {PRIVITY: 800, CRYPTEN: 10, SEMI2K: 15, ABY3: 15, NUMPY: 1000}
 _SPU = ((SEMI2K, 40), (ABY3, 40))
 _TABLE = {PRIVITY: 0, NUMPY: 0}
 WORKS = {

@@ -49,8 +49,10 @@ def joined(reports: dict[str, dict[str, Any]], iterations: int) -> dict[str, Any
         name: {"cpu_seconds": report["cpu_seconds"], "peak_rss_mb": report["peak_rss_mb"]}
         for name, report in reports.items()
     }
-    told = ("cpu_seconds", "peak_rss_mb")
-    return {name: value for name, value in slowest.items() if name not in told} | {
-        "iterations": iterations,
-        "processes": usage,
+    counts = {
+        name: max(report[name] for report in reports.values() if report.get(name) is not None)
+        for name in ("bytes_per_iteration", "rounds_per_iteration")
+        if slowest[name] is not None
     }
+    told = {name: value for name, value in slowest.items() if name not in {"cpu_seconds", "peak_rss_mb"}}
+    return told | counts | {"iterations": iterations, "processes": usage}
