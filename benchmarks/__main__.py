@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{work.name} FAILED: {exc}", file=sys.stderr, flush=True)
             failed.append(name)
         if not chosen.dry:
-            results.save(results.merge(results.load(), found))
-    if not chosen.dry:
-        _publish()
+            _publish(results.merge(results.load(), found))
     print("", results.tables(found), sep="\n")
     if failed:
         print(f"\nwithout figures of Privity: {', '.join(failed)}", file=sys.stderr)
@@ -123,8 +121,9 @@ def _auc(data: Data, weights: Floats) -> float:
     return float(roc_auc_score(data.unseen_labels, data.unseen_rows @ weights[:-1]))
 
 
-def _publish() -> None:
-    everything = results.load()
+def _publish(everything: Sequence[Result]) -> None:
+    """After each work: who interrupts a long run keeps what was measured."""
+    results.save(everything)
     results.rewrite(everything)
     if not draw(everything):
         with contextlib.suppress(FileNotFoundError):
