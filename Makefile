@@ -34,9 +34,13 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install
-	PYTHONPATH=. $(BIN)/python benchmarks/engines.py
-	PYTHONPATH=. $(BIN)/python benchmarks/newton.py
+# All works against all systems takes half an hour; WORK and AGAINST choose some of each.
+bench: $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks $(if $(WORK),--work $(WORK)) $(if $(AGAINST),--against $(AGAINST))
+
+$(VENV)/.stamp-bench: $(STAMP)
+	PIP_CONSTRAINT= $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""The measurements; see README.md. A package, because an installed one has the same name."""

@@ -1,0 +1,1 @@
+"""What is measured: each system with its own processes."""
