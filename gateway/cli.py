@@ -277,6 +277,8 @@ def session_show(
     typer.echo(f"{view.id}\n{view.state}: {view.purpose}")
     if view.waiting_for:
         typer.echo(f"waits for {', '.join(view.waiting_for)}")
+    for figure, value in view.figures.told().items() if view.figures else ():
+        typer.echo(f"{figure} of the held-out rows: {value:.4f}")
     if view.fault is not None:
         typer.echo(view.fault.line())
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from parties.contract import Contract
 from parties.job import Outcome
+from parties.messages import Figures
 from parties.preparation import split
 from parties.sources import read_csv
 from parties.tables import Table, features, labels
@@ -26,7 +27,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Areas under the ROC curve on the same held-out rows, and the coefficients' greatest difference."""
+    """Figures of the same held-out rows, and the coefficients' greatest difference."""
 
     training_rows: int
     held_out_rows: int
@@ -34,6 +35,8 @@ class Comparison:
     pooled: float
     alone: dict[str, float]
     coefficient_difference: float  # standardised units
+    disclosed: Figures | None  # what the session was told of the secure model, whose scores nobody saw
+    pooled_figures: Figures  # by scikit-learn, from the pooled model's scores
 
 
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
@@ -56,6 +59,8 @@ def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str
         pooled=pooled.auc(np.hstack(list(columns.values())), y, held_out),
         alone={name: _Model(contract, values, y, train).auc(values, y, held_out) for name, values in columns.items()},
         coefficient_difference=float(np.abs(shared - pooled.coefficients).max()),
+        disclosed=outcomes[owner].figures,
+        pooled_figures=pooled.figures(np.hstack(list(columns.values())), y, held_out),
     )
 
 
@@ -77,6 +82,8 @@ def _compare_by_rows(contract: Contract, tables: Mapping[str, Table], outcomes: 
         pooled=pooled.auc(X, y, held_out),
         alone={name: _Model(contract, X, y, rows).auc(X, y, held_out) for name, rows in trains.items()},
         coefficient_difference=float(np.abs(np.array(outcome.standardised) - pooled.coefficients).max()),
+        disclosed=outcome.figures,
+        pooled_figures=pooled.figures(X, y, held_out),
     )
 
 
@@ -101,3 +108,11 @@ class _Model:
     def auc(self, values: Values, y: NDArray[np.int64], held_out: NDArray[np.int64]) -> float:
         scores = self._model.decision_function(self._scaler.transform(values[held_out]))
         return float(roc_auc_score(y[held_out], scores))
+
+    def figures(self, values: Values, y: NDArray[np.int64], held_out: NDArray[np.int64]) -> Figures:
+        p = self._model.predict_proba(self._scaler.transform(values[held_out]))
+        return Figures(
+            auc=self.auc(values, y, held_out),
+            log_loss=float(log_loss(y[held_out], p, labels=[0, 1])),
+            brier=float(brier_score_loss(y[held_out], p[:, 1])),
+        )

@@ -86,6 +86,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             preparation=plan.preparation,
             model=plan.model,
             split=plan.split,
+            evaluation=plan.evaluation,
             loss_every=loss_every,
             program=program,
             disclosures=disclosures_for(program, [party.name for party in parties]),
@@ -96,7 +97,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
 
 def _program(plan: Plan, parties: tuple[Party, ...]) -> tuple[int, Program]:
     """What the engine runs, and the iterations from one report of the loss to the next."""
-    facts = (parties, plan.label, plan.model, plan.preparation, plan.split)
+    facts = (parties, plan.label, plan.model, plan.preparation, plan.split, plan.evaluation)
     silent = derive(spec_for(*facts, loss_every=0, partition=plan.partition))
     reports = min(plan.disclosures.loss_reports, silent.max_iter)
     if not reports:

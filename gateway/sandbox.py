@@ -56,6 +56,9 @@ class Report:
         found += [f"disclosed without a clause: {what}" for what in self.unnamed]
         if abs(self.comparison.secure - self.comparison.pooled) > AUC_TOLERANCE:
             found.append(f"the secure model's AUC is more than {AUC_TOLERANCE} from the pooled one's")
+        told = self.comparison.disclosed.auc if self.comparison.disclosed else None
+        if told is not None and abs(told - self.comparison.secure) > AUC_TOLERANCE:
+            found.append(f"the disclosed AUC is more than {AUC_TOLERANCE} from that of the secure model's scores")
         return found
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,6 +69,10 @@ class Report:
             "rows": {"train": result.training_rows, "held_out": result.held_out_rows},
             "parties": list(self.parties),
             "auc": {"secure": result.secure, "pooled": result.pooled, "alone": result.alone},
+            "figures": {
+                "secure": result.disclosed.model_dump() if result.disclosed else None,
+                "pooled": result.pooled_figures.model_dump(),
+            },
             "coef_max_abs_diff": result.coefficient_difference,
             "seconds": self.seconds,
             "rounds": self.rounds,

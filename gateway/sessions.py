@@ -305,7 +305,8 @@ class Sessions:
 
     def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
         fault = _attributed(message.fault, name, record)
-        turn.rows.report(name, message.model_copy(update={"fault": fault}))
+        figures = message.figures and message.figures.only(record.contract.evaluation.figures)  # as with the loss
+        turn.rows.report(name, message.model_copy(update={"fault": fault, "figures": figures}))
         turn.changed[record.digest] = record
         if record.state in FINAL:
             return

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from gateway.client import SessionEvent
 from gateway.sandbox import Report
+from parties.messages import Figures
 
 
 class Screen:
@@ -65,6 +66,12 @@ def show(report: Report, console: Console, place: Path | None) -> None:
     console.print(aucs)
     console.print(f"greatest coefficient difference from the pooled model: {result.coefficient_difference:.4f}")
 
+    if result.disclosed is not None:
+        console.print(
+            f"\nTold to the session of the {result.held_out_rows} held-out rows: no score, no label", style="bold"
+        )
+        console.print(_figures(result.disclosed, result.pooled_figures))
+
     console.print("\nCost", style="bold")
     costs = Table(box=None, pad_edge=False)
     costs.add_column("process")
@@ -87,3 +94,15 @@ def show(report: Report, console: Console, place: Path | None) -> None:
         console.print(f"  {name}: {what or 'verified'}", style="red" if what else None, markup=False)
     if place is not None:
         console.print(f"\neverything is kept in {place}", markup=False)
+
+
+def _figures(disclosed: Figures, pooled: Figures) -> Table:
+    """Each disclosed figure beside scikit-learn's."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("secure", justify="right", style="green")
+    table.add_column("pooled: scikit-learn", justify="right")
+    plain = pooled.by_name()
+    for name, value in disclosed.told().items():
+        table.add_row(name, f"{value:.4f}", f"{plain[name]:.4f}")
+    return table

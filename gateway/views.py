@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from gateway.store import Rows, SessionRecord
 from parties.lifecycle import State
-from parties.messages import Fault, Finished, Progress, PublishedData
+from parties.messages import Fault, Figures, Finished, Progress, PublishedData
 from parties.plan import Frozen
 
 
@@ -46,6 +46,7 @@ class ReportView(Frozen):
     seconds: float
     rounds: int
     bytes_sent: int
+    figures: Figures | None  # of held-out rows, where the contract discloses them
     fault: Fault | None
 
 
@@ -71,6 +72,7 @@ class SessionView(Frozen):
     expires: datetime
     waiting_for: tuple[str, ...]  # participants whose turn it is
     participants: tuple[ParticipantState, ...]
+    figures: Figures | None  # of held-out rows, once all parties have told the same
     fault: Fault | None
 
 
@@ -140,8 +142,14 @@ def session_view(record: SessionRecord, rows: Rows, live: Live, lines: Mapping[s
         expires=record.expires,
         waiting_for=tuple(item.name for item in participants if _awaited(record.state, item)),
         participants=participants,
+        figures=_told_alike(participants),
         fault=record.fault,
     )
+
+
+def _told_alike(participants: tuple[ParticipantState, ...]) -> Figures | None:
+    told = [item.report.figures if item.report else None for item in participants if item.role == "party"]
+    return told[0] if all(each == told[0] for each in told) else None
 
 
 def _awaited(state: State, participant: ParticipantState) -> bool:

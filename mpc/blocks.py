@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -19,8 +20,9 @@ from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
 from mpc.layouts import filled
 from mpc.openings import Masked, Truncated
-from mpc.partition import Block
+from mpc.partition import Block, Partition
 from mpc.program import DATA_BITS, Fused
+from mpc.randomness import Streams
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor
@@ -130,6 +132,16 @@ class Table:
         return found
 
 
+@dataclass(frozen=True)
+class MaskedBlocks:
+    """A table after its masked entries were exchanged. Hidden in print."""
+
+    X: Words = field(repr=False)  # own columns, zero where an entry is another party's
+    E: Words = field(repr=False)  # of all parties, (rows, columns)
+    masked_labels: Words = field(repr=False)  # of all owners, if they were exchanged
+    label_mask: Words | None = field(repr=False)  # at owners of labels, zero in rows of others
+
+
 def mask_table(
     program: Fused, keys: SessionKeys, block: NDArray[np.float64], labels: NDArray[np.int64] | None
 ) -> tuple[Table, Words | None]:
@@ -140,70 +152,96 @@ def mask_table(
     Cost: 1 round, 8 bytes an own entry (and an own label, if the loss is disclosed) to each peer.
     Reveals: nothing (masked). The dealer must never see what is exchanged here: it knows the masks.
     """
+    rank, exchanges = ChannelCommunicator.get().get_rank(), program.loss_every > 0
+    found = mask_blocks("table", program, keys.dealt.table, block, labels, exchanges_labels=exchanges)
+    X, E = with_constant(program, rank, found.X, found.E)
+    places = program.places(rank)
+    if X.shape[1] > found.X.shape[1]:
+        places.append((slice(None), slice(X.shape[1] - 1, None)))
+    theirs = found.masked_labels
+    for part in program.labels:
+        if part.owner == rank:
+            theirs[part.place] = 0
+    own_labels = None if labels is None else labels.astype(np.int64)
+    return Table(program.own(rank), X, E, own_labels, theirs if exchanges else None, places), found.label_mask
+
+
+def mask_blocks(
+    name: str,
+    partition: Partition,
+    masks: Streams,
+    block: NDArray[np.float64],
+    labels: NDArray[np.int64] | None,
+    *,
+    exchanges_labels: bool,
+) -> MaskedBlocks:
+    """One round: each party's masked entries, block by block, then its masked labels, to all others."""
     communicator = ChannelCommunicator.get()
-    rank = communicator.get_rank()
-    X, places = encode(block, DATA_BITS), program.places(rank)
+    rank, X = communicator.get_rank(), encode(block, DATA_BITS)
     sent = [
-        X[place] - keys.dealt.table.open(TABLE + number).words(part.shape)
-        for (number, part), place in zip(_numbered(program, rank), places, strict=True)
+        X[place] - masks.open(TABLE + number).words(part.shape)
+        for (number, part), place in zip(_numbered(partition, rank), partition.places(rank), strict=True)
     ]
     label_mask = None
     if labels is not None:
-        label_mask = _label_mask(program, keys, rank)
-        if program.loss_every:
-            sent += [(labels - label_mask)[part.place] for part in program.labels if part.owner == rank]
+        label_mask = _label_mask(partition, masks, rank)
+        if exchanges_labels:
+            sent += [(labels - label_mask)[part.place] for part in partition.labels if part.owner == rank]
     row = np.concatenate([np.zeros(0, dtype=np.int64), *(each.reshape(-1) for each in sent)])
-    E, masked_labels = _assembled(program, rank, _exchange_blocks(program, communicator, row))
-    if program.own(rank) != program.held(rank):
-        X = np.concatenate([X, E[:, program.columns :]], axis=1)
-        places.append((slice(None), slice(X.shape[1] - 1, None)))
-    own_labels = None if labels is None else labels.astype(np.int64)
-    table = Table(program.own(rank), np.ascontiguousarray(X), E, own_labels, masked_labels, places)
-    return table, label_mask
+    sizes = [
+        partition.cells(peer) + exchanges_labels * partition.labelled(peer)
+        for peer in range(communicator.get_world_size())
+    ]
+    everyone = _exchange_blocks(name, communicator, row, sizes)
+    E, masked_labels = _assembled(partition, everyone, exchanges_labels=exchanges_labels)
+    return MaskedBlocks(X, E, masked_labels, label_mask)
 
 
-def _numbered(program: Fused, rank: int) -> list[tuple[int, Block]]:
-    """A party's blocks with their numbers in the program."""
-    return [(number, block) for number, block in enumerate(program.blocks) if block.owner == rank]
+def with_constant(program: Fused, rank: int, X: Words, E: Words) -> tuple[Words, Words]:
+    """Both with the public column, which counts as the lowest rank's."""
+    if not program.fit_intercept:
+        return X, E
+    constant = np.full((len(E), 1), 1 << DATA_BITS, dtype=np.int64)
+    return np.concatenate([X, constant], axis=1) if rank == 0 else X, np.concatenate([E, constant], axis=1)
 
 
-def _label_mask(program: Fused, keys: SessionKeys, rank: int) -> Words:
-    mask, stream = np.zeros(program.rows, dtype=np.int64), keys.dealt.table.open(LABELS)
-    for part in program.labels:
+def _numbered(partition: Partition, rank: int) -> list[tuple[int, Block]]:
+    """A party's blocks with their numbers in the partition."""
+    return [(number, block) for number, block in enumerate(partition.blocks) if block.owner == rank]
+
+
+def _label_mask(partition: Partition, masks: Streams, rank: int) -> Words:
+    mask, stream = np.zeros(partition.rows, dtype=np.int64), masks.open(LABELS)
+    for part in partition.labels:
         if part.owner == rank:
             mask[part.place] = stream.words((part.count,))
     return mask
 
 
-def _assembled(program: Fused, rank: int, everyone: list[Words]) -> tuple[Words, Words | None]:
-    """E of all parties with the constant column, and E_y of the others if the loss is disclosed."""
-    E = np.full((program.rows, program.width), 1 << DATA_BITS, dtype=np.int64)
-    taken = [0] * program.world
+def _assembled(partition: Partition, everyone: list[Words], *, exchanges_labels: bool) -> tuple[Words, Words]:
+    """E and, if they were exchanged, E_y of all parties."""
+    E, masked_labels = np.empty((partition.rows, partition.columns), np.int64), np.zeros(partition.rows, np.int64)
+    taken = [0] * len(everyone)
 
     def take(owner: int, count: int) -> Words:
         taken[owner] += count
         return everyone[owner][taken[owner] - count : taken[owner]]
 
-    for block in program.blocks:
+    for block in partition.blocks:
         E[block.place] = take(block.owner, block.cells).reshape(block.shape)
-    if not program.loss_every:
-        return E, None
-    masked_labels = np.zeros(program.rows, dtype=np.int64)
-    for part in program.labels:
-        words = take(part.owner, part.count)
-        masked_labels[part.place] = 0 if part.owner == rank else words
+    for part in partition.labels if exchanges_labels else ():
+        masked_labels[part.place] = take(part.owner, part.count)
     return E, masked_labels
 
 
-def _exchange_blocks(program: Fused, communicator: ChannelCommunicator, sent: Words) -> list[Words]:
-    """All parties' masked entries by rank, block by block, then labels; their digests enter the transcript."""
+def _exchange_blocks(name: str, communicator: ChannelCommunicator, sent: Words, sizes: list[int]) -> list[Words]:
+    """All parties' masked words by rank; their digests enter the transcript."""
     rank = communicator.get_rank()
-    peers = [peer for peer in range(program.world) if peer != rank]
-    size = {peer: program.cells(peer) + (program.loss_every > 0) * program.labelled(peer) for peer in peers}
+    peers = [peer for peer in range(len(sizes)) if peer != rank]
     received = communicator.channel.exchange(
-        "table", dict.fromkeys(peers, sent), {peer: ("i8", (size[peer],)) for peer in peers}
+        name, dict.fromkeys(peers, sent), {peer: ("i8", (sizes[peer],)) for peer in peers}
     )
-    everyone = [sent if peer == rank else np.asarray(received[peer], dtype=np.int64) for peer in range(program.world)]
+    everyone = [sent if peer == rank else np.asarray(received[peer], dtype=np.int64) for peer in range(len(sizes))]
     for each in everyone:
         digest = hashlib.sha256(np.ascontiguousarray(each).data).digest()
         communicator.transcript.absorb(np.frombuffer(digest, dtype="u1"))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mpc import evaluation_layouts
+from mpc.evaluation_derivation import COARSE, DIGITS
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
@@ -21,7 +23,8 @@ from mpc.transcript import DIGEST_BYTES
 KEYS = 2 * KEY_BYTES  # to each peer at the start
 WORD = 8
 ANGLE = 4
-VECTORS = 24  # words a row: openings, residuals, and what a comparison makes of scores
+VECTORS = 24  # words a row: openings, residuals, and what a guard's comparison makes of scores
+COMPARED = 64  # words in memory for each that CrypTen compares, about
 TUPLE_NUMBER = 8  # before each answer of the on-demand lane
 
 
@@ -88,6 +91,7 @@ def start(program: Fused, rank: int) -> Cost:
     words = program.cells(rank) + discloses_loss * program.labelled(rank)
     order = opening(n, SEED_BYTES) * (2 * isinstance(program, MiniBatch))
     cost = order + opening(n, KEYS) + opening(n, WORD * words) + Cost(0, 0, n * DEALER_KEYS_BYTES)
+    cost += masked_held_out(program, rank)
     return cost + total(item(program, rank, program.ladder[0], kind) for kind in opening_items(program))
 
 
@@ -142,6 +146,37 @@ def joint_moments(program: Fused, rank: int) -> Cost:
     return total(disclosure(program.world, rank, each) for each in words)
 
 
+def product(parties: int, words: int) -> Cost:
+    """Of two shared words each, by a triple of the on-demand lane."""
+    return opening(parties, 2 * WORD * words) + Cost(0, 0, TUPLE_NUMBER + WORD * words)
+
+
+def masked_held_out(program: Fused, rank: int) -> Cost:
+    """Masked blocks and labels of the held-out rows, at the start."""
+    if program.evaluation is None:
+        return Cost()
+    held_out = program.evaluation.partition
+    return opening(program.world, WORD * (held_out.cells(rank) + held_out.labelled(rank)))
+
+
+def evaluation(program: Fused, rank: int) -> Cost:
+    """Scores, histograms and figures of the held-out rows, and the figures' disclosures."""
+    if (found := program.evaluation) is None:
+        return Cost()
+    n, m = program.world, found.rows
+    kinds = [kind for part in evaluation_layouts.parts(program) for kind in part]
+    dealt = sum(WORD * evaluation_layouts.layout(program, kind).words for kind in kinds)
+    cost = opening(n, WORD * program.width) + comparison(n, 2 * m) + product(n, m) + Cost(0, 0, dealt)
+    for start_row in range(0, m, found.chunk_rows):
+        cost += opening(n, ANGLE * min(found.chunk_rows, m - start_row))
+    if found.sums:
+        cost += opening(n, WORD * len(found.sums))
+    if "auc" in found.figures:
+        cost += opening(n, 2 * WORD * found.bins) + comparison(n, COARSE) + product(n, 1)
+        cost += comparison(n, (1 << DIGITS) // COARSE - 1)
+    return cost + total(disclosure(n, rank, each) for each in found.disclosures())
+
+
 def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
     """Of a run whose phases are on these rungs of the ladder; without them, of one that stays on the first."""
     taken = [program.ladder[rung] for rung in ([0] * len(program.segments) if rungs is None else rungs)]
@@ -152,16 +187,28 @@ def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
 
 
 def memory(program: Fused, rungs: Iterable[Rung]) -> int:
-    """Of a party: its block, all masked ones and vectors; of the dealer: all masks; of each a strip in the making."""
+    """Of a party: its block, all masked ones and vectors; of the dealer: all masks; of each a strip in the making.
+
+    Held-out rows are there from the beginning; their comparisons and histograms come when training is over.
+    """
     m, d = program.rows, program.width
     tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
     party = m * (2 * d + VECTORS) + program.strip_rows * max(4 * tables, 9 * refreshed)
     dealer = m * (d + VECTORS) + program.strip_rows * max((program.world + 3) * tables, (program.world + 5) * refreshed)
-    return WORD * max(party, dealer)
+    return WORD * (max(party, dealer) + _memory_of_evaluation(program))
+
+
+def _memory_of_evaluation(program: Fused) -> int:
+    """In words: blocks twice, and a comparison's bits or a chunk's tables, at a party or the dealer."""
+    if (found := program.evaluation) is None:
+        return 0
+    tables = 2 * found.chunk_rows * found.bins
+    return 2 * found.rows * program.width + max(COMPARED * found.rows, (program.world + 3) * tables)
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:
-    segment, cost = -1, joint_moments(program, rank) + start(program, rank) + results(program, rank)
+    segment, cost = -1, joint_moments(program, rank) + start(program, rank)
+    cost += evaluation(program, rank) + results(program, rank)
     for number, rung in enumerate(rungs):
         segment += not number or rung == rungs[number - 1]  # a climb repeats the segment
         cost += phase(program, rank, program.segments[segment], rung)

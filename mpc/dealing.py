@@ -13,13 +13,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from mpc import evaluation_layouts
 from mpc.channel import Link
 from mpc.correlations import correction, decode_request, expand
 from mpc.errors import EngineError, MaskReuse, PrivityError, ProtocolError
+from mpc.evaluation_derivation import COARSE
+from mpc.evaluation_layouts import HeldOutMasks
 from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
-from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, ORDER, WINDOW, send_words
+from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, WINDOW, send_words
 from mpc.layouts import (
+    Arrays,
     Kind,
+    Layout,
     Masks,
     corrected,
     items,
@@ -32,7 +37,9 @@ from mpc.layouts import (
     values,
 )
 from mpc.ordering import SEED_BYTES, order
+from mpc.partition import Partition
 from mpc.program import Fused, MiniBatch, Program, Rung
+from mpc.randomness import Streams
 from mpc.ring import Words
 from mpc.symmetric import packed_size
 
@@ -44,6 +51,7 @@ class Dealing:
         self._program, self._links, self._world = program, links, len(links)
         self._streams = agree_as_dealer(links, digest, epoch)
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
+        self._held_out = _held_out_masks(program, self._streams) if isinstance(program, Fused) else None
         self._matrices: dict[int, Words] = {}  # masks that tuples build on, by number
         self._served: set[int] = set()
         self._order: bytes | None = None  # of mini-batches, as the first party told it
@@ -87,8 +95,12 @@ class Dealing:
         if phases is not None:
             self._run_ahead(rank, 0, opening_items(phases.program), phases.rung)
             self._run_ahead(rank, 1, phases.items, phases.rung)
+        evaluated = 0
         while (message := self._links[rank].receive()) != GOODBYE:
-            if phases is not None and message[:-1] == ANNOUNCEMENT:
+            if phases is not None and message == EVALUATION:
+                self._evaluate(rank, phases, evaluated)
+                evaluated += 1
+            elif phases is not None and message[:-1] == ANNOUNCEMENT:
                 phases.advance(self._agreed(phases.number, message[len(ANNOUNCEMENT) :]))
                 self._run_ahead(rank, phases.number, phases.items, phases.rung)
             else:
@@ -105,6 +117,13 @@ class Dealing:
                 self._masks = replace(self._masks, table=self._masks.table[rows])
             if self._order != message:
                 raise ProtocolError("parties told different orders of the rows")
+
+    def _evaluate(self, rank: int, phases: _Phases, part: int) -> None:
+        """One part of the evaluation, ahead of the party. Raises: ProtocolError if there is no such part left."""
+        kinds = evaluation_layouts.parts(phases.program)
+        if part >= len(kinds):
+            raise ProtocolError(f"party {rank} announced an evaluation that the program does not have")
+        self._run_ahead(rank, evaluation_layouts.phase_of(phases.program, part), kinds[part], phases.rung)
 
     def _agreed(self, phase: int, announced: bytes) -> int:
         """The next phase's rung. Raises: ProtocolError if parties announce different ones."""
@@ -135,18 +154,33 @@ class Dealing:
         if not isinstance(self._program, Fused) or self._masks is None:
             raise ProtocolError("this program has no phases")
         kind = kinds[place(number)]
-        shape = layout(self._program, rung, kind)
+        shape = self._layout(self._program, rung, kind)
         matrices = [self._matrix(each, self._program.width) for each in used(self._program, kinds, number)]
         with self._lock:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
         sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        strip = strip_of(kinds, number) if kind == "density" else 0
-        row = shape.join(values(self._program, rung, kind, sums, self._masks, matrices, number, strip))
+        if kind in evaluation_layouts.KINDS:
+            found = self._evaluation_values(self._program, kind, place(number), sums)
+        else:
+            strip = strip_of(kinds, number) if kind == "density" else 0
+            found = values(self._program, rung, kind, sums, self._masks, matrices, number, strip)
+        row = shape.join(found)
         for other, (_, share) in enumerate(expanded):
             if other != rank:
                 row -= share
         return row
+
+    @staticmethod
+    def _layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
+        if kind in evaluation_layouts.KINDS:
+            return evaluation_layouts.layout(program, kind)
+        return layout(program, rung, kind)
+
+    def _evaluation_values(self, program: Fused, kind: Kind, place: int, sums: Arrays) -> Arrays:
+        if self._held_out is None:
+            raise ProtocolError("this program evaluates nothing")
+        return evaluation_layouts.values(program, kind, place, sums, self._held_out)
 
     def _matrix(self, number: int, width: int) -> Words:
         """The mask under which a symmetric matrix was opened whole; later tuples build on it."""
@@ -178,7 +212,10 @@ class Dealing:
     @property
     def _max_words(self) -> int:
         """No operation of the program works on more than the table, widened for bitwise stacks."""
-        return 64 * self._program.rows * (self._program.columns + 1)
+        rows = self._program.rows
+        if isinstance(self._program, Fused) and self._program.evaluation is not None:
+            rows = max(rows, self._program.evaluation.rows, COARSE)
+        return 64 * rows * (self._program.columns + 1)
 
 
 class _Phases:
@@ -210,16 +247,28 @@ class _Phases:
 
 
 def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
-    """Expand the masks of the table, block by block; the constant column, last, has none."""
-    table = np.zeros((program.rows, program.width), dtype=np.int64)
-    for number, block in enumerate(program.blocks):
-        table[block.place] = streams[block.owner].table.open(TABLE + number).words(block.shape)
-    labels = np.zeros(program.rows, dtype=np.int64)
-    of_labels = {owner: streams[owner].table.open(LABELS) for owner in program.label_owners}
-    for part in program.labels:
-        labels[part.place] = of_labels[part.owner].words((part.count,))
+    table, labels = _block_masks(program, program.width, [each.table for each in streams])
     totals = np.add.reduce([each.table.open(TOTALS).words((program.width,)) for each in streams])
     return Masks(table, labels, totals)
+
+
+def _held_out_masks(program: Fused, streams: Sequence[DealtStreams]) -> HeldOutMasks | None:
+    if program.evaluation is None:
+        return None
+    held_out = program.evaluation.partition
+    return HeldOutMasks(*_block_masks(held_out, program.width, [each.held_out for each in streams]))
+
+
+def _block_masks(partition: Partition, width: int, streams: Sequence[Streams]) -> tuple[Words, Words]:
+    """Expand the masks of a table, block by block, and of its labels; the constant column, last, has none."""
+    table = np.zeros((partition.rows, width), dtype=np.int64)
+    for number, block in enumerate(partition.blocks):
+        table[block.place] = streams[block.owner].open(TABLE + number).words(block.shape)
+    labels = np.zeros(partition.rows, dtype=np.int64)
+    of_labels = {owner: streams[owner].open(LABELS) for owner in partition.label_owners}
+    for part in partition.labels:
+        labels[part.place] = of_labels[part.owner].words((part.count,))
+    return table, labels
 
 
 def serve(program: Program, links: Sequence[Link], digest: bytes, epoch: int) -> Dealing:

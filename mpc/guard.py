@@ -20,9 +20,9 @@ def exceeded(runtime: Runtime, rung: Rung, z: ArithmeticSharedTensor) -> bool:
     Cost: two of CrypTen's comparisons, of 2 m words and of one, and a disclosure.
     """
     limit = rung.bound << SCORE_BITS
-    outside = _negative(ArithmeticSharedTensor.cat([_less(limit, z), _plus(limit, z)]))
+    outside = negative(ArithmeticSharedTensor.cat([_less(limit, z), _plus(limit, z)]))
     count = outside.share.sum().reshape(1)
-    hit = _negative(ArithmeticSharedTensor.from_shares(-count, precision=0))
+    hit = negative(ArithmeticSharedTensor.from_shares(-count, precision=0))
     opened = runtime.discloser.open(Disclosure("guard", "session", 1), words(hit))
     return opened is not None and bool(opened[0])
 
@@ -35,7 +35,7 @@ def _plus(limit: int, z: Any) -> Any:
     return ArithmeticSharedTensor.from_shares(z.share.clone(), precision=0).add(limit)
 
 
-def _negative(x: Any) -> Any:
+def negative(x: Any) -> Any:
     """Shares of 1 where x < 0, by CrypTen's comparison."""
     tensor = MPCTensor(torch.empty(0), src=0)
     tensor._tensor = x  # noqa: SLF001 - CrypTen's own way to lift a share

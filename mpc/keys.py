@@ -28,6 +28,7 @@ class DealtStreams:
         self.tuples = Streams(key.derive("tuples"))  # of the on-demand lane, by number
         self.slots = Streams(key.derive("slots"))  # of the lane that runs ahead, by number
         self.table = Streams(key.derive("table"))  # masks of labels, of their totals and of each block
+        self.held_out = Streams(key.derive("held-out"))  # the same of held-out rows
         self.matrices = Streams(
             key.derive("matrices")
         )  # masks that later tuples build on, by the opening tuple's number

@@ -36,6 +36,9 @@ Kind = Literal[
     "product",
     "inverse",
     "advance",
+    "held-out",
+    "bins",
+    "figures",
 ]
 Shape = tuple[int, ...]
 Arrays = dict[str, Words]

@@ -36,6 +36,9 @@ MOMENTS = 2  # figures that are disclosed of a column of several owners: the sum
 LIMBS = 6  # words that such a sum is opened in
 INFORMATION_BITS = 2 * DATA_BITS + ROW_BITS  # of X^T S X before it is rounded
 
+Figure: TypeAlias = Literal["auc", "log-loss", "brier"]
+FIGURES: tuple[Figure, ...] = ("auc", "log-loss", "brier")
+
 
 class Spec(Partition):
     """What a program is derived from."""
@@ -49,6 +52,8 @@ class Spec(Partition):
     clip_bits: int
     batch_rows: int | None = None  # of sgd alone: rows of one gradient
     learning_rate: str | None = None  # of sgd alone: what the mean gradient of a batch is multiplied by
+    held_out: Partition | None = None  # rows kept out of training, in the same columns
+    figures: tuple[Figure, ...] = ()  # of the held-out rows, in the order of FIGURES
 
 
 Recipients: TypeAlias = Literal["session"] | tuple[int, ...]
@@ -149,6 +154,43 @@ class Segment(Frozen):
         return self.slots - self.iterations
 
 
+class Evaluation(Frozen):
+    """Figures of held-out rows from shared histograms of their scores (mpc/evaluation.py)."""
+
+    partition: Partition  # of the held-out rows, in the columns of the training rows
+    figures: tuple[Figure, ...]
+    period: int  # scores are binned modulo this
+    bins: int  # of a period
+    chunk_rows: int  # whose histograms are dealt in one tuple
+    figure_shift: int  # bits that rounding takes off a sum over the rows, scale 2**bins.FIGURE_BITS
+
+    @property
+    def rows(self) -> int:
+        return self.partition.rows
+
+    @property
+    def bound(self) -> int:
+        """Scores beyond it are clamped to it: well within the period, whatever rounding does."""
+        return self.period // 2 - 1
+
+    @property
+    def modulus_bits(self) -> int:
+        """Scores at SCORE_BITS matter modulo 2 to this power."""
+        return SCORE_BITS + self.period.bit_length() - 1
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.rows // self.chunk_rows)
+
+    @property
+    def sums(self) -> tuple[Figure, ...]:
+        """The figures that are sums over the rows."""
+        return tuple(figure for figure in self.figures if figure != "auc")
+
+    def disclosures(self) -> list[Opening]:
+        return [Opening(name=figure, recipients="session", count=1, values=1) for figure in self.figures]
+
+
 class Fused(Common):
     """Gradients in three rounds (mpc/README.md). Windows are the k of a truncating opening."""
 
@@ -164,6 +206,7 @@ class Fused(Common):
     strip_rows: int  # rows whose tables are dealt and used at once, so that memory stays bounded
     segments: tuple[Segment, ...]
     ladder: tuple[Rung, ...]
+    evaluation: Evaluation | None = None
 
     @property
     def width(self) -> int:
@@ -216,6 +259,8 @@ class Fused(Common):
             count = sum(map(self.reports, self.segments)) + again
             if count:
                 found.append(Opening(name="loss", recipients="session", count=count, values=1))
+        if self.evaluation is not None:
+            found += self.evaluation.disclosures()
         return tuple(found)
 
 
@@ -308,11 +353,19 @@ Program: TypeAlias = Annotated[FirstOrder | MiniBatch | Newton | Reference, Fiel
 
 def derive(spec: Spec) -> FirstOrder | MiniBatch | Newton | Reference:
     """The program that follows from these facts. Raises: ProgramError for what can't be computed."""
-    from mpc import batch_derivation, derivation, newton_derivation
+    from mpc import derivation, evaluation_derivation
 
     _check(spec)
+    evaluation = evaluation_derivation.evaluation(spec)
     if spec.engine == "reference":
         return derivation.reference(spec, spec.max_iter or DESCENT_ITERATIONS)
+    program = _fused(spec)
+    return program if evaluation is None else program.model_copy(update={"evaluation": evaluation})
+
+
+def _fused(spec: Spec) -> FirstOrder | MiniBatch | Newton:
+    from mpc import batch_derivation, derivation, newton_derivation
+
     if spec.solver == "sgd":
         return batch_derivation.mini_batch(spec, spec.max_iter or DESCENT_ITERATIONS)
     if newton_derivation.suits(spec):

@@ -11,7 +11,7 @@ from mpc.channel import Link
 from mpc.correlations import OPERATIONS, Request, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
-from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, ORDER, receive_words
+from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, receive_words
 from mpc.layouts import Arrays, Layout, corrected
 from mpc.randomness import Stream, Words
 from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
@@ -90,6 +90,10 @@ class DealerProvider(TupleProvider):
     def tell_order(self, seed: bytes) -> None:
         """Tell the dealer in which order the rows are taken."""
         self._dealer.send(ORDER + seed)
+
+    def announce_evaluation(self) -> None:
+        """Tell the dealer that the next part of the evaluation begins."""
+        self._dealer.send(EVALUATION)
 
     def goodbye(self) -> None:
         """Tell the dealer that this party asks no more."""

@@ -1,4 +1,4 @@
-"""One training run on one page: share the table, iterate, disclose what the contract names."""
+"""One training run on one page: share the table, iterate, evaluate, disclose what the contract names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from mpc import fused, reference
 from mpc.disclosure import Disclosure
 from mpc.errors import ProgramError
+from mpc.evaluation import Figures, evaluate
+from mpc.held_out import OwnRows, mask_held_out
+from mpc.partition import Partition
 from mpc.program import ITERATE_BITS, Fused, Program
 from mpc.ring import Words, decode
 from mpc.runtime import Runtime
@@ -22,6 +25,7 @@ class Fit:
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
     intercept: float | None = field(repr=False)  # the labels' owners'
     losses: tuple[float, ...]
+    figures: Figures  # of the held-out rows
     iterations: int
     rounds: int
     bytes_sent: int
@@ -32,29 +36,50 @@ def train(
     block: NDArray[np.float64],
     labels: NDArray[np.int64] | None,
     runtime: Runtime,
+    held_out: OwnRows | None = None,
 ) -> Fit:
     """Run the program on this party's standardised columns.
 
     Shapes: block (rows, own columns), labels (rows,) of 0 and 1 at owners of labels, None elsewhere. Own columns are
     those of which the party owns entries; in both, rows of other parties are zeros.
+    `held_out` is there if the program evaluates, and its shapes are likewise.
     Reveals: the program's disclosures, to their recipients.
     Raises: ProgramError if the block is not what the program says; EngineError if the run can't go on.
     """
     check_input(program, block, labels, runtime.rank)
+    check_held_out(program, held_out, runtime.rank)
+    figures: Figures = {}
     if isinstance(program, Fused):
+        table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
         share, losses = fused.run(program, block, labels, runtime)
+        figures = {} if table is None else evaluate(program, table, share, runtime)
         bits = ITERATE_BITS
     else:
         share, losses = reference.run(program, block, labels, runtime)
         bits = program.fraction_bits + program.fine_bits
     coefficients, intercept = _open_result(program, share, bits, runtime)
     counters = runtime.channel.counters
-    return Fit(coefficients, intercept, tuple(losses), program.max_iter, counters.rounds, counters.bytes_sent)
+    return Fit(coefficients, intercept, tuple(losses), figures, program.max_iter, counters.rounds, counters.bytes_sent)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
     """Raises: ProgramError, before anything is sent."""
-    expected = (program.rows, len(program.held(rank)))
+    _check_rows(program, program, block, labels, rank)
+
+
+def check_held_out(program: Program, held_out: OwnRows | None, rank: int) -> None:
+    """Raises: ProgramError, before anything is sent."""
+    evaluation = program.evaluation if isinstance(program, Fused) else None
+    if (held_out is None) != (evaluation is None):
+        raise ProgramError("held-out rows are given where the contract evaluates the model, and nowhere else")
+    if held_out is not None and evaluation is not None:
+        _check_rows(program, evaluation.partition, held_out.block, held_out.labels, rank)
+
+
+def _check_rows(
+    program: Program, partition: Partition, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+) -> None:
+    expected = (partition.rows, len(program.held(rank)))
     if block.shape != expected:
         raise ProgramError(f"this party's table is {block.shape}, the contract says {expected}")
     if block.size and not np.abs(block).max() <= 1 << program.clip_bits:
@@ -62,21 +87,21 @@ def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np
     if (labels is not None) != (rank in program.label_owners):
         raise ProgramError("labels are given by their owners and nobody else")
     if labels is not None and not (
-        labels.dtype == np.int64 and labels.shape == (program.rows,) and np.isin(labels, (0, 1)).all()
+        labels.dtype == np.int64 and labels.shape == (partition.rows,) and np.isin(labels, (0, 1)).all()
     ):
-        raise ProgramError("labels must be a 0 or 1 for each training row, as 64-bit integers")
-    _check_rows_of_others(program, block, labels, rank)
+        raise ProgramError("labels must be a 0 or 1 for each row, as 64-bit integers")
+    _check_rows_of_others(partition, block, labels, rank)
 
 
 def _check_rows_of_others(
-    program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+    partition: Partition, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
 ) -> None:
     """Raises: ProgramError, lest a row be counted for two parties."""
     theirs = np.ones(block.shape, dtype=np.bool_)
-    for place in program.places(rank):
+    for place in partition.places(rank):
         theirs[place] = False
-    unlabelled = np.full(program.rows, fill_value=labels is not None)
-    for part in program.labels:
+    unlabelled = np.full(partition.rows, fill_value=labels is not None)
+    for part in partition.labels:
         if part.owner == rank:
             unlabelled[part.place] = False
     if block[theirs].any() or (labels is not None and labels[unlabelled].any()):

@@ -381,6 +381,8 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     typer.echo(f"own centring offset {outcome.original.offset:.6g}")
     if outcome.intercept is not None:
         typer.echo(f"intercept (standardised units) {outcome.intercept:.6f}")
+    for figure, value in outcome.figures.told().items() if outcome.figures else ():
+        typer.echo(f"{figure} of the held-out rows {value:.4f}")
 
 
 def mount(app: typer.Typer, session_app: typer.Typer) -> None:

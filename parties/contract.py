@@ -15,12 +15,13 @@ from typing import Annotated, Any, Literal, Self
 import rfc8785
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from mpc.partition import horizontal, labels_of, labels_with, vertical
+from mpc import partition as mpc_partition
 from mpc.program import MAX_CELLS, Program, Recipients, Spec, derive
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
     Column,
+    EvaluationPlan,
     Frozen,
     Iterations,
     LabelPlan,
@@ -107,6 +108,7 @@ class Contract(Frozen):
     preparation: PreparationPlan
     model: ModelPlan
     split: SplitPlan  # in the order of HMAC-SHA256(contract digest, id), which no two contracts share
+    evaluation: EvaluationPlan
     loss_every: Iterations
     program: Program
     disclosures: tuple[Disclosure, ...]
@@ -170,8 +172,8 @@ class Contract(Frozen):
 
         Raises: ContractError if the program or the list of disclosures is not what follows; ProgramError if none does.
         """
-        facts = (self.parties, self.label, self.model, self.preparation, self.split, self.loss_every)
-        program = derive(spec_for(*facts, partition=self.partition))
+        facts = (self.parties, self.label, self.model, self.preparation, self.split, self.evaluation)
+        program = derive(spec_for(*facts, self.loss_every, partition=self.partition))
         if program != self.program or program.loss_every != self.loss_every:
             raise ContractError(
                 "the contract's program is not the one that follows from its plan",
@@ -196,32 +198,40 @@ def spec_for(
     model: ModelPlan,
     preparation: PreparationPlan,
     split: SplitPlan,
+    evaluation: EvaluationPlan,
     loss_every: int,
     *,
     partition: Partition = "columns",
 ) -> Spec:
     """What the engine must know of the contract."""
     counts = [training_rows(party.rows, split.held_out) for party in parties]
-    if partition == "rows":
-        rows, blocks = sum(counts), horizontal(counts, len(parties[0].columns))
-        labels = labels_with(blocks)
-    else:
-        rows = counts[0]
-        blocks = vertical(rows, [len(party.columns) for party in parties])
-        labels = labels_of(rows, [party.name for party in parties].index(label.holder))
+    others = [party.rows - count for party, count in zip(parties, counts, strict=True)]
+    holder = None if partition == "rows" else [party.name for party in parties].index(label.holder)
+    widths = [len(party.columns) for party in parties]
+    training = _divided(counts, widths, holder)
     return Spec(
-        rows=rows,
-        blocks=blocks,
-        labels=labels,
+        **training,
         C=model.C,
         fit_intercept=model.fit_intercept,
         solver=None if model.solver == "auto" else model.solver,
-        max_iter=model.iterations(rows),
+        max_iter=model.iterations(training["rows"]),
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
         batch_rows=model.batch_size or None,
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
+        held_out=mpc_partition.Partition(**_divided(others, widths, holder)) if evaluation.figures else None,
+        figures=evaluation.figures,
     )
+
+
+def _divided(counts: list[int], widths: list[int], holder: int | None) -> dict[str, Any]:
+    """Rows, blocks and labels of a table: by columns with one holder of labels, or by rows with none."""
+    if holder is None:
+        blocks = mpc_partition.horizontal(counts, widths[0])
+        return {"rows": sum(counts), "blocks": blocks, "labels": mpc_partition.labels_with(blocks)}
+    rows = counts[0]
+    labels = mpc_partition.labels_of(rows, holder)
+    return {"rows": rows, "blocks": mpc_partition.vertical(rows, widths), "labels": labels}
 
 
 def disclosures_for(program: Program, names: list[str]) -> tuple[Disclosure, ...]:

@@ -357,6 +357,7 @@ class Daemon(ABC):
                 seconds=done.seconds,
                 rounds=done.rounds,
                 bytes_sent=done.bytes_sent,
+                figures=done.figures,
                 fault=fault,
             )
         )

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, TypeAdapter
 
 from parties.contract import Approval, Disclosed, Hex32, Recipient
-from parties.messages import Code, Count, Fault, Sentence
+from parties.messages import Code, Count, Fault, Figures, Sentence
 from parties.plan import Column, Frozen, Name
 from parties.preparation import OriginalUnits
 
@@ -99,13 +99,18 @@ class Outcome(Frozen):
     original: OriginalUnits = Field(repr=False)
     intercept: float | None = Field(repr=False)  # standardised units, at the label's owner
     losses: tuple[float, ...]
+    figures: Figures | None = None
 
 
 class Done(Frozen):
-    """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key."""
+    """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
+
+    The figures go on to the gateway, the outcome does not.
+    """
 
     type: Literal["done"] = "done"
     outcome: Outcome | None = None
+    figures: Figures | None = None
     transcript: Hex32 | None = None
     openings: Count = 0
     words: Count = 0

@@ -6,11 +6,13 @@ TLS key of the stream.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from mpc.errors import PrivityError
+from mpc.program import Figure
 from parties.contract import DataVersion, Hex32
 from parties.errors import GatewayError
 from parties.plan import Frozen, Name, explain
@@ -106,6 +108,31 @@ class Waiting(Frozen):
     reason: Sentence
 
 
+class Figures(Frozen):
+    """How good the model is on held-out rows, where the contract discloses it to the session."""
+
+    auc: Annotated[float, Field(ge=0, le=1)] | None = None  # None too if the held-out rows are of one class
+    log_loss: Annotated[float, Field(allow_inf_nan=False)] | None = None  # mean; rounding can put it just below 0
+    brier: Annotated[float, Field(allow_inf_nan=False)] | None = None  # mean
+
+    @classmethod
+    def of(cls, figures: Mapping[Figure, float | None]) -> Figures | None:
+        """None if there are none."""
+        return cls(**{name.replace("-", "_"): value for name, value in figures.items()}) if figures else None
+
+    def by_name(self) -> dict[Figure, float | None]:
+        """All figures by the names that contracts call them; None for what was not disclosed."""
+        return {"auc": self.auc, "log-loss": self.log_loss, "brier": self.brier}
+
+    def told(self) -> dict[Figure, float]:
+        """Those that there are."""
+        return {name: value for name, value in self.by_name().items() if value is not None}
+
+    def only(self, names: Collection[Figure]) -> Figures | None:
+        """What is left of it if these may be shown."""
+        return Figures.of({name: value for name, value in self.by_name().items() if name in names})
+
+
 class Progress(Frozen):
     """How far a worker is; the loss only where the contract discloses it to the session."""
 
@@ -134,6 +161,7 @@ class Finished(Frozen):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     rounds: Count
     bytes_sent: Count
+    figures: Figures | None = None
     fault: Fault | None = None
 
 

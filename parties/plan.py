@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from mpc.program import FIGURES, Figure
 from parties.errors import PlanError
 from parties.schema import ColumnName
 
@@ -55,6 +56,13 @@ def _fraction(text: str) -> str:
     if not Decimal(0) < Decimal(text) <= Decimal("0.9"):
         raise ValueError("must lie above 0 and be at most 0.9")
     return text
+
+
+def _in_order(figures: tuple[Figure, ...]) -> tuple[Figure, ...]:
+    """One order, whatever the plan's: contracts of the same figures are the same bytes."""
+    if len(set(figures)) != len(figures):
+        raise ValueError("a figure stands twice")
+    return tuple(figure for figure in FIGURES if figure in figures)
 
 
 Column = ColumnName
@@ -156,6 +164,12 @@ class SplitPlan(Frozen):
     held_out: HeldOut = "0.25"
 
 
+class EvaluationPlan(Frozen):
+    """What the session is told of the model on the held-out rows; at least 20 of them, if anything."""
+
+    figures: Annotated[tuple[Figure, ...], AfterValidator(_in_order)] = FIGURES  # "auc", "log-loss", "brier"
+
+
 class DisclosurePlan(Frozen):
     """What may be opened beyond each party's own result."""
 
@@ -177,6 +191,7 @@ class Plan(Frozen):
     model: ModelPlan = ModelPlan()
     preparation: PreparationPlan = PreparationPlan()
     split: SplitPlan = SplitPlan()
+    evaluation: EvaluationPlan = EvaluationPlan()
     disclosures: DisclosurePlan = DisclosurePlan()
 
     @model_validator(mode="after")

@@ -12,7 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from parties.errors import DataError, PlanError
-from parties.plan import DisclosurePlan, ModelPlan, Partition, Plan, PreparationPlan, SplitPlan, parse_plan
+from parties.plan import (
+    DisclosurePlan,
+    EvaluationPlan,
+    ModelPlan,
+    Partition,
+    Plan,
+    PreparationPlan,
+    SplitPlan,
+    parse_plan,
+)
 from parties.sources import read_csv
 from parties.tables import Table, classes, features, labels
 
@@ -204,6 +213,7 @@ party = {_quoted(owner)}
 
 def _settings() -> str:
     model, preparation, split, disclosures = ModelPlan(), PreparationPlan(), SplitPlan(), DisclosurePlan()
+    figures = json.dumps(EvaluationPlan().figures)
     return f"""\
 [model]
 # Names and meanings are those of scikit-learn's LogisticRegression. Default: "{model.kind}".
@@ -232,6 +242,10 @@ clip_bits = {preparation.clip_bits}
 [split]
 # Fraction of the rows kept out of training for evaluation, a decimal in quotes. Default: "{split.held_out}".
 held_out = {_quoted(split.held_out)}
+
+[evaluation]
+# What all are told of the model on held-out rows, 20 at least; [] is nothing. Default: {figures}.
+figures = {figures}
 
 [disclosures]
 # Disclosures of the mean training loss; newton tells its last alone, 0 is none. Default: {disclosures.loss_reports}.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from mpc.program import MiniBatch, Program
+from mpc.program import FIGURES, MiniBatch, Program
 from parties.contract import Contract
 from parties.errors import PolicyRefusal, SettingsError
 from parties.plan import Frozen, explain
@@ -20,7 +20,7 @@ class Policy(Frozen):
 
     approve: Literal["operator", "automatic"] = "operator"
     purposes: tuple[str, ...] = ()
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments")
+    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", *FIGURES)
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20

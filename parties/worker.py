@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from mpc.channel import Channel, Link
 from mpc.disclosure import Disclosure, ProgramLedger
+from mpc.held_out import OwnRows
 from mpc.keys import SessionKeys, agree
 from mpc.moments import joint_moments
+from mpc.partition import Partition
+from mpc.program import Fused, Program
 from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, train
 from parties import vault
@@ -26,6 +29,7 @@ from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, Outcome, PartyJob
 from parties.matching import compare_classes, compare_ids
 from parties.meeting import connect_dealer, connect_peers
+from parties.messages import Figures
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
 from parties.tables import Table, classes, features, labels
@@ -66,12 +70,14 @@ def load(job: PartyJob, contract: Contract) -> Table:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What this party trains on; hidden in print."""
+    """What this party trains on, and what the model is then evaluated on; hidden in print."""
 
     ids: tuple[str, ...] = field(repr=False)
-    values: NDArray[np.float64] = field(repr=False)  # (own training rows, own columns)
-    labels: NDArray[np.int64] | None = field(repr=False)  # of own training rows, where the party holds them
-    classes: tuple[str, str] | None = field(repr=False)  # of the label, likewise
+    values: NDArray[np.float64] = field(repr=False)  # (own rows, own columns)
+    labels: NDArray[np.int64] | None = field(repr=False)  # of own rows, where the party holds them
+    training: NDArray[np.int64] = field(repr=False)  # which own rows are trained on
+    held_out: NDArray[np.int64] = field(repr=False)  # and which are not
+    classes: tuple[str, str] | None = field(repr=False)  # of the label, where the party holds it
     standardiser: Standardiser | None = field(repr=False)  # none where it takes the others' rows as well
 
 
@@ -79,15 +85,15 @@ def prepare(job: PartyJob, contract: Contract) -> Prepared:
     """Raises: VaultError, DataError; ContractError if the rows are not as many as the contract says."""
     table, party = load(job, contract), contract.party(job.name)
     by_columns = contract.partition == "columns"
-    rows, _ = split(table.ids, contract.split_key, contract.split.held_out)
+    rows, others = split(table.ids, contract.split_key, contract.split.held_out)
     if len(rows) != (expected := contract.training_rows(job.name)):
         raise ContractError(f"{len(rows)} training rows are here, {expected} in the contract")
     values = features(table, party.columns, varied=by_columns) if party.columns else np.zeros((table.rows, 0))
     standardiser = Standardiser.fit(values[rows], party.columns, _clip(contract)) if by_columns else None
     label, y, names = contract.label, None, None
     if label.held_by(job.name):
-        y, names = labels(table, label.column, label.positive)[rows], classes(table, label.column)
-    return Prepared(tuple(table.ids), values[rows], y, names, standardiser)
+        y, names = labels(table, label.column, label.positive), classes(table, label.column)
+    return Prepared(tuple(table.ids), values, y, np.asarray(rows), np.asarray(others), names, standardiser)
 
 
 def _clip(contract: Contract) -> float:
@@ -123,10 +129,16 @@ def _train(
     ledger = NodeLedger(contract, voice)
     with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice)) as runtime:
         standardiser = prepared.standardiser or _joint_standardiser(contract, prepared, runtime)
-        block = _placed(contract, runtime.rank, standardiser.apply(prepared.values))
-        fit = train(contract.program, block, _placed_labels(contract, runtime.rank, prepared.labels), runtime)
+        X, program = standardiser.apply(prepared.values), contract.program
+        training = _placed(program, program, runtime.rank, X, prepared.labels, prepared.training)
+        held_out = None
+        if isinstance(program, Fused) and program.evaluation is not None:
+            partition = program.evaluation.partition
+            held_out = _placed(program, partition, runtime.rank, X, prepared.labels, prepared.held_out)
+        fit = train(program, training.block, training.labels, runtime, held_out)
         transcript = runtime.transcript
     done = Done(
+        figures=Figures.of(fit.figures),
         transcript=transcript.digest().hex(),
         openings=transcript.openings,
         words=transcript.words,
@@ -149,26 +161,34 @@ def _match(contract: Contract, channel: Channel, keys: SessionKeys, prepared: Pr
 def _joint_standardiser(contract: Contract, prepared: Prepared, runtime: Runtime) -> Standardiser:
     """Of the training rows of all parties. Reveals: their moments, as the contract says."""
     columns = contract.parties[runtime.rank].columns
-    moments = joint_moments(contract.program, _placed(contract, runtime.rank, prepared.values), runtime)
+    program = contract.program
+    placed = _placed(program, program, runtime.rank, prepared.values, None, prepared.training)
+    moments = joint_moments(program, placed.block, runtime)
     return Standardiser.joint(columns, moments.means, moments.deviations, _clip(contract))
 
 
-def _placed(contract: Contract, rank: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Own rows at their places among all training rows, zeros elsewhere. Shapes: (own rows, d) -> (rows, d)."""
-    found = np.zeros((contract.program.rows, values.shape[1]))
-    for place in contract.program.places(rank):
-        found[place] = values
-    return found
+def _placed(
+    program: Program,
+    partition: Partition,
+    rank: int,
+    values: NDArray[np.float64],
+    labels: NDArray[np.int64] | None,
+    chosen: NDArray[np.int64],
+) -> OwnRows:
+    """Chosen own rows at their places in a table of all parties' rows, zeros elsewhere.
 
-
-def _placed_labels(contract: Contract, rank: int, labels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    Shapes: values (own rows, d), labels (own rows,), chosen of these -> (rows, d), (rows,).
+    """
+    block = np.zeros((partition.rows, len(program.held(rank))))
+    for place in partition.places(rank):
+        block[place] = values[chosen]
     if labels is None:
-        return None
-    found = np.zeros(contract.program.rows, dtype=np.int64)
-    for part in contract.program.labels:
+        return OwnRows(block, None)
+    placed = np.zeros(partition.rows, dtype=np.int64)
+    for part in partition.labels:
         if part.owner == rank:
-            found[part.place] = labels
-    return found
+            placed[part.place] = labels[chosen]
+    return OwnRows(block, placed)
 
 
 def _reporter(voice: Voice) -> Callable[[Progress], None]:
@@ -192,6 +212,7 @@ def _outcome(columns: tuple[str, ...], fit: Fit, standardiser: Standardiser) -> 
         original=standardiser.to_original(fit.coefficients),
         intercept=fit.intercept,
         losses=fit.losses,
+        figures=Figures.of(fit.figures),
     )
 
 

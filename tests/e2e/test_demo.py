@@ -48,13 +48,26 @@ def test_report_says_everything(demo):
     assert report["audit"] == {"logs": 5, "verified": True}
 
 
+def test_figures_are_those_of_the_pooled_table(demo):
+    """What the session is told of the held-out rows is what scikit-learn says of them, to three digits."""
+    place, report, _ = demo
+    secure, pooled = report["figures"]["secure"], report["figures"]["pooled"]
+    assert all(abs(secure[name] - pooled[name]) < 2e-3 for name in ("auc", "log_loss", "brier"))
+    for name in CLINICS:
+        shown = json.loads(privity("result", "show", report["session"][:12], "--home", place / name, "--json").out)
+        assert shown["figures"] == secure
+
+
 def test_every_disclosure_is_one_that_the_contract_names(demo):
     """What was opened, to whom and how often stays within the clauses of the contract that all signed."""
     place, report, _ = demo
     store = SessionStore(place / "clinic-mean" / "state.sqlite")
     contract = parse_contract(store.get(report["session"]).contract.encode())
     clauses = {(item.name, item.recipient, item.clause): item.count for item in contract.disclosures}
-    assert {item["name"] for item in report["disclosures"]} == {"coefficients", "intercept", "guard", "loss"}
+    assert {item["name"] for item in report["disclosures"]} == {
+        *("coefficients", "intercept", "guard", "loss"),
+        *("auc", "log-loss", "brier"),
+    }
     for item in report["disclosures"]:
         assert item["count"] <= clauses[item["name"], item["recipient"], item["clause"]]
 
@@ -62,7 +75,15 @@ def test_every_disclosure_is_one_that_the_contract_names(demo):
 def test_tables_are_printed(demo):
     """Somebody who only looks at the terminal sees models, costs, disclosures and verdicts."""
     _, report, out = demo
-    for said in ("secure: all parties' columns", "pooled: scikit-learn", "bytes sent", "allowed by", "verified"):
+    for said in (
+        "secure: all parties' columns",
+        "pooled: scikit-learn",
+        "bytes sent",
+        "allowed by",
+        "verified",
+        "log-loss",
+        "no score",
+    ):
         assert said in out
     assert f"{report['auc']['secure']:.4f}" in out
 

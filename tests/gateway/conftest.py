@@ -29,6 +29,7 @@ from parties.messages import (
     STREAM,
     Approve,
     Fault,
+    Figures,
     Finished,
     Hello,
     Introduction,
@@ -129,8 +130,8 @@ class Daemon:
         )
         return Approve(session=contract.digest, envelope=sign_approval(self.identity, approval))
 
-    def finished(self, session: str, fault: Fault | None = None) -> Finished:
-        return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, fault=fault)
+    def finished(self, session: str, fault: Fault | None = None, figures: Figures | None = None) -> Finished:
+        return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, figures=figures, fault=fault)
 
 
 class House:

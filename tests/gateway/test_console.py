@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import Unauthorised
 from gateway.logins import CODE_S, COOKIE, LOGIN_S, Logins
+from parties.messages import Figures
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -70,6 +71,20 @@ def test_a_browser_logs_in(gateway, client):
         assert browser.post(f"http://{gateway.serving.rest}/v1/logins", headers=foreign).status_code == 403
     with httpx2.Client(cookies={COOKIE: "guessed"}) as stranger:
         assert stranger.get(f"http://{gateway.serving.rest}/").status_code == 401
+
+
+def test_a_session_s_page_shows_its_figures(gateway, consortium, client, make_plan):
+    """Whoever looks at an ended session reads how good the model is; rows of one class have no AUC, in words."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    for daemon in consortium.everybody:
+        told = None if daemon is consortium.dealer else Figures(auc=None, log_loss=0.4567, brier=0.125)
+        daemon.say(daemon.finished(session, figures=told)).settled()
+    with httpx2.Client() as browser:
+        browser.get(client.login())
+        page = browser.get(f"http://{gateway.serving.rest}/sessions/{session}").text
+    for said in ("On 25 held-out rows", "0.4567", "0.1250", "none: rows of one class"):
+        assert said in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `apt-get install chromium`")

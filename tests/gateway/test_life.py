@@ -9,7 +9,7 @@ import pytest
 from gateway.client import GatewayClient
 from parties.errors import GatewayError
 from parties.lifecycle import State
-from parties.messages import Fault, Head, Progress, Proposal, Refuse, Start, Stop, Waiting, Welcome
+from parties.messages import Fault, Figures, Head, Progress, Proposal, Refuse, Start, Stop, Waiting, Welcome
 
 
 def progress(session: str, iteration: int, loss: float | None = None) -> Progress:
@@ -39,6 +39,35 @@ def test_whole_life(consortium, client: GatewayClient, make_plan):
     assert view.participants[0].progress.loss == 0.5
     assert (view.waiting_for, view.fault) == ((), None)
     assert [item.id for item in client.sessions()] == [created.id]
+
+
+FIGURES = Figures(auc=0.75, log_loss=0.5, brier=0.125)
+
+
+def ended(consortium, client: GatewayClient, plan, figures):
+    """A session that ended, the parties having told these figures."""
+    session = client.propose(plan).id
+    consortium.started()
+    for daemon, told in zip(consortium.everybody, [*figures, None], strict=True):
+        daemon.say(daemon.finished(session, figures=told)).settled()
+    return client.session(session)
+
+
+def test_figures_show_where_the_contract_discloses_them(consortium, client: GatewayClient, make_plan):
+    """Figures of held-out rows are shown once both parties told the same, each as far as the contract names it."""
+    assert ended(consortium, client, make_plan(), [FIGURES, FIGURES]).figures == FIGURES
+    few = make_plan(evaluation={"figures": ["brier"]})
+    assert ended(consortium, client, few, [FIGURES, FIGURES]).figures == Figures(brier=0.125)
+    none = ended(consortium, client, make_plan(evaluation={"figures": []}), [FIGURES, FIGURES])
+    assert none.figures is None
+    assert not [item.report.figures for item in none.participants if item.report and item.report.figures]
+
+
+def test_figures_that_differ_are_nobody_s(consortium, client: GatewayClient, make_plan):
+    """If two parties tell different figures, each stands in its own name and none as the session's."""
+    view = ended(consortium, client, make_plan(), [FIGURES, Figures(auc=1.0)])
+    assert view.figures is None
+    assert [item.report.figures for item in view.participants if item.report] == [FIGURES, Figures(auc=1.0), None]
 
 
 def test_waiting_shows_who_and_why(consortium, client: GatewayClient, make_plan):

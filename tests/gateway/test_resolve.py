@@ -113,6 +113,7 @@ BAD_PLANS = {
     ),
     "unknown dealer": ({"dealer": "nobody"}, PlanError, "dealer: this gateway knows no 'nobody'"),
     "party as dealer": ({"dealer": "clinic-c"}, PlanError, "dealer: 'clinic-c' is invited and has not joined"),
+    "too few held-out rows": ({"split": {"held_out": "0.1"}}, ProgramError, "figures are of 20 to"),
     "C out of range": ({"model": {"C": "0.00001"}}, ProgramError, "C=0.00001 lies outside"),
 }
 
@@ -169,3 +170,12 @@ def test_dealer_with_a_party_key(make_plan: Callable[..., Plan], directory):
     directory["dealer"] = Listed("dealer", "dealer", directory["clinic-a"].public_key)
     with pytest.raises(ContractError, match="the dealer must not be a party"):
         run(make_plan(), directory)
+
+
+def test_figures_are_part_of_the_program(make_plan: Callable[..., Plan], directory):
+    """What the plan asks of the held-out rows is what the program evaluates and the contract discloses."""
+    contract = run(make_plan(evaluation={"figures": ["auc"]}), directory)
+    assert (contract.program.evaluation.rows, contract.program.evaluation.figures) == (25, ("auc",))
+    assert [item.name for item in contract.disclosures][-1] == "auc"
+    few = run(make_plan(evaluation={"figures": []}, split={"held_out": "0.1"}), directory)
+    assert few.program.evaluation is None

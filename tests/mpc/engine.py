@@ -10,7 +10,7 @@ from mpc.blocks import mask_table
 from mpc.channel import MemoryChannel
 from mpc.communicator import ChannelCommunicator
 from mpc.layouts import items, layout, opening_items, tuple_number
-from mpc.partition import labels_of, vertical
+from mpc.partition import Partition, labels_of, vertical
 from mpc.program import Fused, Spec, derive
 from mpc.simulation import Simulation
 from mpc.training import train
@@ -70,9 +70,12 @@ def labels_owner(columns):
     return columns.index(0) if 0 in columns else len(columns) - 1
 
 
-def program(columns, rows=12, label_owner=None, **changes) -> Fused:
+def program(columns, rows=12, label_owner=None, held_out_rows=None, **changes) -> Fused:
     """A small program; `columns` are those of each party."""
     owner = labels_owner(columns) if label_owner is None else label_owner
+    if held_out_rows is not None:
+        blocks, labels = vertical(held_out_rows, columns), labels_of(held_out_rows, owner)
+        changes = {"held_out": Partition(rows=held_out_rows, blocks=blocks, labels=labels), **changes}
     spec = {
         "solver": "nesterov",
         "rows": rows,

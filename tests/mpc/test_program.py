@@ -21,9 +21,10 @@ from scipy.stats import binom
 
 from mpc.errors import ProgramError
 from mpc.fourier import COEFFICIENT_BITS, TRIG_BITS, bound
-from mpc.partition import Block, horizontal, labels_of, labels_with, vertical
+from mpc.partition import Block, Partition, horizontal, labels_of, labels_with, vertical
 from mpc.program import (
     DATA_BITS,
+    FIGURES,
     ITERATE_BITS,
     LOSS_BITS,
     MAX_CELLS,
@@ -57,6 +58,7 @@ def spec(rows=569, columns=(10, 10, 10), label_owner=1, **changes):
 
 
 MIXED = (Block(owner=2, rows=(0, 569), columns=(10, 30)),)
+HELD_OUT = Partition(rows=142, blocks=vertical(142, (10, 10, 10)), labels=labels_of(142, 1))
 SPECS = {
     "breast cancer": spec(),
     "two parties": spec(rows=442, columns=(4, 6), C="100", max_iter=1000),
@@ -69,6 +71,7 @@ SPECS = {
     "newton, many rows": spec(rows=100_000, columns=(50, 0, 50), C="0.1", solver="newton", max_iter=None),
     "by rows": spec(blocks=horizontal((200, 169, 200), 30), labels=labels_with(horizontal((200, 169, 200), 30))),
     "mixed": spec(blocks=(*horizontal((300, 269), 10), *MIXED), solver="newton", max_iter=None),
+    "evaluated": spec(solver="newton", max_iter=None, held_out=HELD_OUT, figures=FIGURES),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),
 }
 

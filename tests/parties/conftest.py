@@ -21,7 +21,7 @@ from parties.contract import (
     spec_for,
 )
 from parties.identity import Identity
-from parties.plan import LabelPlan, ModelPlan, PreparationPlan, SplitPlan
+from parties.plan import EvaluationPlan, LabelPlan, ModelPlan, PreparationPlan, SplitPlan
 from parties.tls import TlsKey
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -52,7 +52,8 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
     )
     label = LabelPlan(party="clinic-a", column="outcome", positive="yes")
     model, preparation, split = ModelPlan(max_iter=20), PreparationPlan(), SplitPlan(held_out="0.25")
-    program = derive(spec_for(parties, label, model, preparation, split, 10))
+    evaluation = EvaluationPlan()
+    program = derive(spec_for(parties, label, model, preparation, split, evaluation, 10))
     return Contract(
         nonce=NONCE,
         created=CREATED,
@@ -66,6 +67,7 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
         preparation=preparation,
         model=model,
         split=split,
+        evaluation=evaluation,
         loss_every=program.loss_every,
         program=program,
         disclosures=disclosures_for(program, [party.name for party in parties]),

@@ -15,7 +15,7 @@ from mpc.simulation import Simulation
 from parties.contract import Contract, Disclosure, disclosures_for, parse_contract, spec_for, training_rows
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
 from parties.matching import compare_classes, compare_ids
-from parties.plan import LabelPlan, parse_plan, partition_of
+from parties.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
 from parties.policy import Policy, check
 from parties.preparation import Standardiser
 from parties.worker import Prepared, _joint_standardiser, _placed, _placed_labels
@@ -45,7 +45,7 @@ def by_rows(paper: Contract) -> Contract:
         for number, (name, rows) in enumerate(zip(NAMES, ROWS, strict=True))
     )
     label = LabelPlan(column="outcome", positive="yes")
-    facts = (parties, label, paper.model, paper.preparation, paper.split, 10)
+    facts = (parties, label, paper.model, paper.preparation, paper.split, paper.evaluation, 10)
     program = derive(spec_for(*facts, partition="rows"))
     return Contract(
         **{name: getattr(paper, name) for name in Contract.model_fields}
@@ -217,13 +217,22 @@ def test_a_policy_asks_for_own_rows(by_rows):
 def prepared(by_rows: Contract, rank: int, values: np.ndarray) -> Prepared:
     part = by_rows.program.blocks[rank].place[0]
     labels = (np.arange(by_rows.program.rows) % 2)[part].astype(np.int64)
-    return Prepared((), values[part], labels, ("no", "yes"), None)
+    everything, nothing = np.arange(len(labels)), np.arange(0)
+    return Prepared((), values[part], labels, everything, nothing, ("no", "yes"), None)
 
 
 def played(by_rows: Contract, values: np.ndarray) -> list[Standardiser]:
     """Every party's joint standardiser, beside a dealer that only answers."""
-    facts = (by_rows.parties, by_rows.label, by_rows.model, by_rows.preparation, by_rows.split, 0)
-    quiet = derive(spec_for(*facts, partition="rows").model_copy(update={"engine": "reference", "solver": None}))
+    facts = (
+        by_rows.parties,
+        by_rows.label,
+        by_rows.model,
+        by_rows.preparation,
+        by_rows.split,
+        EvaluationPlan(figures=()),
+    )
+    changes = {"engine": "reference", "solver": None}
+    quiet = derive(spec_for(*facts, 0, partition="rows").model_copy(update=changes))
     contract = by_rows.model_copy(update={"program": quiet})
 
     def party(runtime: Any) -> Standardiser:

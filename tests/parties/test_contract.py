@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "20b75201653f9601c268f97199356337e5a5b0b0f7c37b648617a129f7f36581"
+VECTOR_SHA256 = "b5549a940fe4cefcbdc7b6de10cf301c075c7f5c0ae3cf201ce76582b44cb1af"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -84,6 +84,9 @@ def test_a_contract_says_all_that_is_opened(contract):
         ("intercept", "party:clinic-a", 1),
         ("guard", "session", 1),
         ("loss", "session", 1),
+        ("auc", "session", 1),
+        ("log-loss", "session", 1),
+        ("brier", "session", 1),
     ]
     assert [item.clause for item in contract.disclosures] == [f"disclosures.{n}" for n in range(len(listed))]
     openings = contract.program.disclosures()
@@ -125,6 +128,7 @@ def test_an_altered_program_is_not_believed(contract):
         ("model", "solver"),
         ("split", "held_out"),
         ("loss_every",),
+        ("evaluation", "figures"),
         ("preparation", "clip_bits"),
     ],
 )
@@ -133,6 +137,8 @@ def test_a_program_follows_from_the_plan(contract, path):
     content = json.loads(contract.canonical())
     if path == ("preparation", "clip_bits"):
         content["preparation"]["clip_bits"] = 4
+    elif path == ("evaluation", "figures"):
+        content["evaluation"]["figures"] = ["auc"]
     elif path == ("model", "solver"):
         content["model"]["solver"] = "nesterov"
     else:
@@ -145,7 +151,7 @@ def test_a_disclosure_can_not_be_added_or_left_out(altered):
     """The list that operators read is complete: one more or one less is refused."""
     for edit in (
         lambda content: content["disclosures"].pop(),
-        lambda content: content["disclosures"].append(content["disclosures"][0] | {"clause": "disclosures.5"}),
+        lambda content: content["disclosures"].append(content["disclosures"][0] | {"clause": "disclosures.8"}),
         lambda content: content["disclosures"].reverse(),
         lambda content: content["disclosures"][1].update(recipient="party:clinic-a"),
         lambda content: content["disclosures"][0].update(recipient="session"),
@@ -261,7 +267,9 @@ def test_every_contract_survives_its_bytes(
     model = paper.model.model_copy(update={"C": strength, "max_iter": max_iter, "fit_intercept": intercept})
     created = datetime(2026, 1, 1, microsecond=microseconds, tzinfo=UTC)
     try:
-        program = derive(spec_for(parties, paper.label, model, paper.preparation, paper.split, loss_every))
+        program = derive(
+            spec_for(parties, paper.label, model, paper.preparation, paper.split, paper.evaluation, loss_every)
+        )
     except ProgramError:
         reject()  # such as a penalty too weak for so few iterations: no contract comes of it
     made = Contract(

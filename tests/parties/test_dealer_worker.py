@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from mpc.channel import MemoryChannel
 from mpc.disclosure import ProgramLedger
 from mpc.errors import PeerLost
+from mpc.held_out import OwnRows
 from mpc.keys import agree
 from mpc.runtime import Runtime
 from mpc.training import train
@@ -88,18 +89,23 @@ def test_it_serves_a_session_to_its_end(serving, consortium):
     child, links = serving
     program, digest = consortium.contract.program, bytes.fromhex(consortium.contract.digest)
     generator = np.random.default_rng(1)
-    blocks = [generator.normal(size=block.shape).clip(-4, 4) for block in program.blocks]
+    rows, held_out = program.rows, program.evaluation.rows
+    blocks = [generator.normal(size=(rows + held_out, block.shape[1])).clip(-4, 4) for block in program.blocks]
     y = (blocks[0][:, 0] > 0).astype(np.int64)
 
     def party(channel: MemoryChannel):
         rank = channel.rank
         keys = agree(channel, links[rank], digest, 1)
         with Runtime(channel, links[rank], keys, ProgramLedger(program), program, digest, lambda _: None) as runtime:
-            return train(program, blocks[rank], y if rank in program.label_owners else None, runtime)
+            labels = y if rank in program.label_owners else None
+            others = OwnRows(blocks[rank][rows:], None if labels is None else labels[rows:])
+            return train(program, blocks[rank][:rows], None if labels is None else labels[:rows], runtime, others)
 
     fits = at_once(*(lambda c=c: party(c) for c in MemoryChannel.mesh(2)))
     assert fits[0].losses == fits[1].losses
     assert 0 < fits[0].losses[-1] < np.log(2)
+    assert fits[0].figures == fits[1].figures
+    assert 0.9 < fits[0].figures["auc"] <= 1
     status, done = last_word(child)
     assert status == 0
     assert done["type"] == "done"

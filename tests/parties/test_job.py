@@ -24,6 +24,7 @@ from parties.job import (
     job_line,
     parse_job,
 )
+from parties.messages import Figures
 from parties.preparation import OriginalUnits
 
 KEY, DATA_KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\n-----END PRIVATE KEY-----\n", "5e" * 32
@@ -98,6 +99,7 @@ REPORTS = [
     Matched(rows=400, training_rows=300),
     Advanced(iteration=1, of=20, rounds=3, bytes_sent=100, loss=0.5),
     Done(outcome=OUTCOME, transcript="ab" * 32, openings=3, words=9, rounds=3, bytes_sent=100, seconds=1.5),
+    Done(outcome=OUTCOME, figures=Figures(auc=0.5)),
     Broken(code="data", what="no", action="", outward="no"),
 ]
 

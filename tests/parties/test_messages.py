@@ -15,6 +15,7 @@ from parties.messages import (
     MAX_SENTENCE,
     Approve,
     Fault,
+    Figures,
     Finished,
     Head,
     Hello,
@@ -49,6 +50,7 @@ FROM_DAEMON = [
     Lost(session=SESSION, fault=FAULT),
     Finished(session=SESSION, seconds=1.5, rounds=3, bytes_sent=4),
     Finished(session=SESSION, seconds=1.5, rounds=3, bytes_sent=4, fault=FAULT),
+    Finished(session=SESSION, seconds=1.5, rounds=3, bytes_sent=4, figures=Figures(auc=0.5, brier=-1e-5)),
     Head(note="privity\n3\nabc=\n\n— a b=\n"),
 ]
 FROM_GATEWAY = [
@@ -90,6 +92,8 @@ BAD = {
     "a count beyond JSON's": encode(FROM_DAEMON[5]).replace(b'"rounds":27', b'"rounds":9007199254740992'),
     "a loss that is no number": encode(FROM_DAEMON[5]).replace(b'"loss":0.5', b'"loss":NaN'),
     "a time that is no number": encode(FROM_DAEMON[7]).replace(b'"seconds":1.5', b'"seconds":Infinity'),
+    "an AUC above one": encode(FROM_DAEMON[9]).replace(b'"auc":0.5', b'"auc":1.5'),
+    "a figure that is no number": encode(FROM_DAEMON[9]).replace(b'"brier":-0.00001', b'"brier":NaN'),
     "a version that is no digest": encode(FROM_DAEMON[1]).replace(b"ab" * 16, b"../../etc/passwd"),
     "a column that moves the cursor": encode(FROM_DAEMON[1]).replace(b'"name":"x"', b'"name":"\\u001b[2K"'),
     "a name that is none": encode(FROM_DAEMON[3]).replace(b"clinic-a", b"Clinic A"),

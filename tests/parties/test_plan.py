@@ -76,6 +76,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "not standardised": ({"preparation": {"standardise": False}}, "preparation.standardise: Input should be True"),
     "nothing to train on": ({"split": {"held_out": "1"}}, "split.held_out: must lie above 0 and be at most 0.9"),
     "nothing held out": ({"split": {"held_out": "0.0"}}, "split.held_out: must lie above 0"),
+    "an unknown figure": ({"evaluation": {"figures": [SECRET]}}, "evaluation.figures.0: Input should be 'auc'"),
+    "a figure twice": ({"evaluation": {"figures": ["auc", "auc"]}}, "evaluation.figures: a figure stands twice"),
     "less than no loss": ({"disclosures": {"loss_reports": -1}}, "disclosures.loss_reports: Input should be greater"),
     "expired at once": ({"expires_in_hours": 0}, "expires_in_hours: Input should be greater than or equal to 1"),
 }
@@ -174,3 +176,11 @@ def test_what_plan_new_writes_is_the_default_plan(tmp_path: Path):
     stated = tomllib.loads(text)
     assert stated["legal_basis"] == Plan.model_fields["legal_basis"].default
     assert plan == parse_plan({key: stated[key] for key in ("purpose", "parties", "label")})
+
+
+def test_figures_have_one_order():
+    """Plans that ask for the same figures lead to the same contract; without a word all are asked for."""
+    asked = parse_plan(content(evaluation={"figures": ["brier", "auc"]})).evaluation.figures
+    assert asked == ("auc", "brier")
+    assert parse_plan(content()).evaluation.figures == ("auc", "log-loss", "brier")
+    assert parse_plan(content(evaluation={"figures": []})).evaluation.figures == ()

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from parties.errors import DataError, PlanError
-from parties.plan import DisclosurePlan, LabelPlan, ModelPlan, PartyPlan, Plan, PreparationPlan, SplitPlan, parse_plan
+from parties.plan import (
+    DisclosurePlan,
+    EvaluationPlan,
+    LabelPlan,
+    ModelPlan,
+    PartyPlan,
+    Plan,
+    PreparationPlan,
+    SplitPlan,
+    parse_plan,
+)
 from parties.planning import propose_plan
 
 A = "patient,radius,texture\np1,1.5,3\np2,2.5,1\np3,0.5,2\n"
@@ -63,8 +73,10 @@ def leaves(content: dict[str, object]) -> set[str]:
 def test_every_key_is_written_with_a_comment(tmp_path):
     """Each key of the format stands in the text with its meaning above it: the plan is its own manual."""
     text = proposed(tmp_path, "M")
-    models: list[type[BaseModel]] = [PartyPlan, LabelPlan, ModelPlan, PreparationPlan, SplitPlan, DisclosurePlan]
-    keys = set(Plan.model_fields) - {"parties", "label", "model", "preparation", "split", "disclosures"}
+    settings: list[type[BaseModel]] = [ModelPlan, PreparationPlan, SplitPlan, EvaluationPlan, DisclosurePlan]
+    models = [PartyPlan, LabelPlan, *settings]
+    sections = {"parties", "label", "model", "preparation", "split", "evaluation", "disclosures"}
+    keys = set(Plan.model_fields) - sections
     assert leaves(tomllib.loads(text)) == keys.union(*(model.model_fields for model in models))
     lines = text.splitlines()
     for number, line in enumerate(lines):

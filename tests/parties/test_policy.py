@@ -11,7 +11,7 @@ from parties.home import POLICY
 from parties.plan import ModelPlan
 from parties.policy import Policy, check, judge, load_policy
 
-DISCLOSURES = ("coefficients", "intercept", "loss", "guard")
+DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "auc", "log-loss", "brier")
 
 
 def broken(policy: Policy, contract, name: str = "clinic-a") -> list[str]:
@@ -78,7 +78,8 @@ def test_each_rule_breaks_for_its_own_reason(contract, changed, expected):
 def test_batches_are_neither_small_nor_few(contract, model, expected):
     """A few steps on few rows would be these rows: batches have a size, and go through the whole table."""
     plan = ModelPlan(solver="sgd", learning_rate="0.1", **model)
-    program = derive(spec_for(contract.parties, contract.label, plan, contract.preparation, contract.split, 0))
+    facts = (contract.preparation, contract.split, contract.evaluation)
+    program = derive(spec_for(contract.parties, contract.label, plan, *facts, 0))
     assert program.rows == 300
     assert broken(Policy(), contract.model_copy(update={"model": plan, "program": program})) == expected
 
@@ -93,7 +94,7 @@ def test_a_refusal_says_what_and_what_to_do(contract):
     """The line names the rule, what the contract asks for, and what the policy allows."""
     with pytest.raises(PolicyRefusal, match=r"300 training rows; the policy asks for 1000; change the plan, or"):
         check(Policy(min_training_rows=1000), contract, "clinic-a")
-    with pytest.raises(PolicyRefusal, match="the contract discloses guard, loss"):
+    with pytest.raises(PolicyRefusal, match="the contract discloses auc, brier, guard, log-loss, loss"):
         check(Policy(disclosures=("coefficients", "intercept")), contract, "clinic-a")
 
 
