@@ -18,7 +18,7 @@ from parties.matching import compare_classes, compare_ids
 from parties.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
 from parties.policy import Policy, check
 from parties.preparation import Standardiser
-from parties.worker import Prepared, _joint_standardiser, _placed, _placed_labels
+from parties.worker import Prepared, _joint_standardiser, _placed
 from tests.contracts.played import quiet_program
 
 ROWS = (200, 100, 61)
@@ -275,10 +275,13 @@ def test_own_rows_stand_at_their_places(by_rows):
     """Over all parties, placed rows and labels add up to the joint table."""
     values = np.random.default_rng(1).normal(size=(by_rows.program.rows, 2))
     parts = [prepared(by_rows, rank, values) for rank in range(3)]
-    assert (sum(_placed(by_rows, rank, part.values) for rank, part in enumerate(parts)) == values).all()
-    placed = [_placed_labels(by_rows, rank, part.labels) for rank, part in enumerate(parts)]
-    assert (np.sum(placed, axis=0) == np.arange(by_rows.program.rows) % 2).all()
-    assert _placed_labels(by_rows, 0, None) is None
+    program = by_rows.program
+    placed = [
+        _placed(program, program, rank, part.values, part.labels, part.training) for rank, part in enumerate(parts)
+    ]
+    assert (sum(each.block for each in placed) == values).all()
+    assert (np.sum([each.labels for each in placed], axis=0) == np.arange(program.rows) % 2).all()
+    assert _placed(program, program, 0, parts[0].values, None, parts[0].training).labels is None
     assert "0." not in repr(parts[0])
 
 
