@@ -74,7 +74,7 @@ Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_pr
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
 Strength = Annotated[DecimalText, AfterValidator(_positive)]
 Iterations = Annotated[int, Field(ge=0, le=100_000)]
-OwnRows = Annotated[DecimalText, AfterValidator(_fraction)]
+HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
 
 
 MOST_BATCH = 1 << 20
@@ -161,7 +161,7 @@ class PreparationPlan(Frozen):
 class SplitPlan(Frozen):
     """Rows kept out of training, chosen by a keyed hash of the record id."""
 
-    held_out: OwnRows = "0.25"
+    held_out: HeldOut = "0.25"
 
 
 class EvaluationPlan(Frozen):

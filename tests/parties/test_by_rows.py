@@ -208,8 +208,9 @@ def test_a_policy_asks_for_own_rows(by_rows):
     check(allowed, by_rows, "clinic-b")
     with pytest.raises(PolicyRefusal, match="46 training rows; the policy asks for 75"):
         check(allowed, by_rows, "clinic-c")
-    with pytest.raises(PolicyRefusal, match="discloses .*moments"):
-        check(Policy(disclosures=("coefficients", "intercept", "loss", "guard")), by_rows, "clinic-a")
+    others = tuple(name for name in Policy().disclosures if name != "moments")
+    with pytest.raises(PolicyRefusal, match="discloses moments"):
+        check(Policy(disclosures=others), by_rows, "clinic-a")
     with pytest.raises(PolicyRefusal, match="outcome never takes part"):
         check(Policy(never_columns=("outcome",)), by_rows, "clinic-b")
 
