@@ -11,7 +11,8 @@ from typing import Any
 from benchmarks.processes import Start, run_together
 from benchmarks.proxy import HOST, detours
 from benchmarks.works import CLIP_BITS, LEARNING_RATE, Work
-from mpc.program import Block, Spec, derive
+from mpc.partition import labels_of, vertical
+from mpc.program import Spec, derive
 from parties.contract import Approval
 from parties.tls import TlsKey, utc_now
 
@@ -26,8 +27,8 @@ def spec(work: Work, iterations: int) -> Spec:
         batch_rows=work.batch_rows,
         learning_rate=LEARNING_RATE if work.descends else None,
         rows=work.rows,
-        blocks=tuple(Block(owner=rank, columns=columns) for rank, columns in enumerate(work.blocks)),
-        label_owner=0,
+        blocks=vertical(work.rows, work.blocks),
+        labels=labels_of(work.rows, 0),
         C=work.C,
         fit_intercept=not work.descends,  # the peers' descents have none
         max_iter=iterations or None,
