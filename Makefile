@@ -43,4 +43,4 @@ $(VENV)/.stamp-bench: $(STAMP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) benchmarks/.spu .mypy_cache .ruff_cache .pytest_cache

@@ -43,25 +43,26 @@ def age() -> float:
 
 
 class Pace:
-    """Iterations a second, rounds and bytes of a loop, from the end of its warm-up to its end."""
+    """Iterations a second, computing time, rounds and bytes of a loop, from the end of its warm-up to its end."""
 
     def __init__(self, iterations: int) -> None:
         self.warm_up, self._of = min(WARM_UP, iterations // 5), iterations
-        self._marks: list[tuple[float, int, int, int]] = []
+        self._marks: list[tuple[float, float, int, int, int]] = []
 
     def tick(self, iteration: int, rounds: int = 0, bytes_sent: int = 0) -> None:
         """So many iterations are done. The counts are totals since the process began."""
         if iteration in {self.warm_up, self._of}:
-            mark = (time.perf_counter(), iteration, rounds, bytes_sent)
+            mark = (time.perf_counter(), time.process_time(), iteration, rounds, bytes_sent)
             self._marks[1:] = [mark] if self._marks else []
             self._marks = self._marks or [mark]
 
     def report(self) -> dict[str, float]:
-        (began, first, *before), (ended, last, *after) = self._marks
+        (began, cpu_before, first, *before), (ended, cpu_after, last, *after) = self._marks
         count = last - first
         rounds, sent = (end - begin for begin, end in zip(before, after, strict=True))
         return {
             "iterations_per_second": count / (ended - began),
+            "cpu_ms_per_iteration": 1000 * (cpu_after - cpu_before) / count,
             "rounds_per_iteration": rounds / count,
             "bytes_per_iteration": sent / count,
         }

@@ -41,6 +41,7 @@ class Result:
     slowest: float  # repeat, iterations a second
     fastest: float
     load: float | None = None  # processes that wanted a core of the machine, in the minute before
+    cpu_ms_per_iteration: float | None = None  # computing time, of the party that takes most
     startup_seconds: float | None = None  # of the slowest process: imports, and meeting the others
     solver: str | None = None
     rounds: int | None = None  # of the whole training
@@ -178,9 +179,11 @@ def optimum_table(results: Sequence[Result]) -> str:
 
 
 def system_table(results: Sequence[Result]) -> str:
-    """Every system's own figures; bytes and rounds are of an iteration."""
-    head = "| work | system | parties | it/s (slowest to fastest) | kB | rounds | coefficients | peak MB | load |"
-    lines = [head, "|---" * 9 + "|"]
+    """Every system's own figures; computing time, bytes and rounds are a party's and an iteration's."""
+    head = (
+        "| work | system | parties | it/s (slowest to fastest) | CPU ms | kB | rounds | coefficients | peak MB | load |"
+    )
+    lines = [head, "|---" * 10 + "|"]
     for result in results:
         spread = f" ({result.slowest:.3g} to {result.fastest:.3g})" if result.repeats > 1 else ""
         cells = [
@@ -188,6 +191,7 @@ def system_table(results: Sequence[Result]) -> str:
             result.system,
             str(result.parties),
             f"{result.iterations_per_second:.3g}{spread}",
+            "" if result.cpu_ms_per_iteration is None else f"{result.cpu_ms_per_iteration:.3g}",
             "" if not result.bytes_per_iteration else f"{result.bytes_per_iteration / 1e3:.3g}",
             "" if not result.rounds_per_iteration else f"{result.rounds_per_iteration:.3g}",
             "" if result.coefficient_error is None else f"{result.coefficient_error:.1e}",

@@ -129,7 +129,7 @@ WORKS = {
             12_800,
             100,
             Goal(iterations_per_second=28),
-            {PRIVITY: 600, SEMI2K: 10, ABY3: 10},
+            {PRIVITY: 1500, SEMI2K: 10, ABY3: 10},
             batch_rows=128,
             delay_ms=10,
             repeats=1,

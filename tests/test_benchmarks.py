@@ -82,6 +82,7 @@ def test_a_tiny_work_runs_end_to_end(parties):
     assert own.rounds_per_iteration >= 3
     assert own.bytes_per_iteration > 0
     assert own.bytes_dealt > 0
+    assert own.cpu_ms_per_iteration > 0
     assert set(own.processes) == {*(f"party-{rank}" for rank in range(parties)), "dealer"}
     assert own.peak_mb > 0
     assert found[NUMPY].coefficient_error == 0

@@ -51,7 +51,7 @@ def joined(reports: dict[str, dict[str, Any]], iterations: int) -> dict[str, Any
     }
     counts = {
         name: max(report[name] for report in reports.values() if report.get(name) is not None)
-        for name in ("bytes_per_iteration", "rounds_per_iteration")
+        for name in ("cpu_ms_per_iteration", "bytes_per_iteration", "rounds_per_iteration")
         if slowest[name] is not None
     }
     told = {name: value for name, value in slowest.items() if name not in {"cpu_seconds", "peak_rss_mb"}}

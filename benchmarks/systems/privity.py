@@ -92,6 +92,7 @@ def _joined(parties: list[dict[str, Any]], dealer: dict[str, Any], iterations: i
         "iterations_per_second": slowest["iterations_per_second"],
         "rounds_per_iteration": slowest["rounds_per_iteration"],
         "bytes_per_iteration": max(report["bytes_per_iteration"] for report in parties),
+        "cpu_ms_per_iteration": max(report["cpu_ms_per_iteration"] for report in parties),
         "bytes_dealt": dealer["bytes_dealt"],
         "seconds": max(report["seconds"] for report in parties),
         "startup_seconds": max(report["startup_seconds"] for report in parties),

@@ -111,6 +111,7 @@ def _take_part(program: Program, meeting: Meeting, tables: Path) -> dict[str, An
     pace.tick(0, channel.counters.rounds, channel.counters.bytes_sent)
     with Runtime(channel, link, keys, ProgramLedger(program), program, digest, tick) as runtime:
         fit = train(program, block, labels, runtime)
+        pace.tick(program.max_iter, channel.counters.rounds, channel.counters.bytes_sent)  # the last guard counts
     seconds = time.perf_counter() - started
     channel.finish()
     link.close()
