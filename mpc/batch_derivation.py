@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from fractions import Fraction
 
 from mpc.derivation import (
     CONTEXT,
@@ -24,7 +23,13 @@ from mpc.errors import ProgramError
 from mpc.program import DATA_BITS, ITERATE_BITS, MiniBatch, Segment, Spec, inverse_strength, learning_rate
 
 LADDER = ((64, 16), (128, 32), (256, 64))  # periods and harmonics; short ones first, which cost the dealer less
+UNIT_BITS = 36  # of a residual of 1 before truncation
 LEAST_UNIT = 1 << 5  # of a residual of 1 once truncated; rounding is unbiased and averages over a batch
+PRECISE_UNIT = 1 << 12
+HEADROOMS = (  # window + log2(entries), bits of the weights' bound, and what a truncated residual of 1 must be at least
+    *((headroom, WEIGHT_BITS[0], PRECISE_UNIT) for headroom in (46, 48, 50, 52, 54)),
+    *((STATE_HEADROOM, bits, LEAST_UNIT) for bits in WEIGHT_BITS),
+)
 PENALTY_ERROR = Decimal(1) / (1 << 12)  # of the weights at the end, relative, from rounding the penalty's integer
 LOT = 16  # slots dealt at once, at most
 LOT_WORDS = 1 << 16  # of tables, that a lot of several slots has at most
@@ -38,10 +43,14 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
         per_row = learning_rate(spec) / rows
         state_bits, weight_bits = _state(spec, width, per_row)
         ridge, every = _ridge(spec, max_iter, state_bits)
-        unit, shift = residual(per_row * (1 << (state_bits - DATA_BITS)), rows)
+        unit, shift = residual(per_row * (1 << (state_bits - DATA_BITS)), rows, UNIT_BITS)
     state_window, residual_window = 1 + state_bits + weight_bits, unit.bit_length() + 2
     rejected = rejection(width, state_window) + rejection(rows, residual_window)
-    lot = max(1, min(LOT, LOT_WORDS // (2 * LADDER[0][1] * rows), max_iter))
+    with localcontext(CONTEXT):
+        cut = segments(max_iter, 0, rejected)
+    slots = max(each.slots for each in cut)
+    lots = -(-slots // max(1, min(LOT, LOT_WORDS // (2 * LADDER[0][1] * rows))))
+    lot = -(-slots // lots)  # as even as can be: what a last lot has too many are void slots
     return MiniBatch(
         **shared_fields(spec, max_iter) | {"loss_every": 0},
         state_bits=state_bits,
@@ -54,7 +63,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
         loss_shift=loss_shift(spec.rows),
         copies=copies(rejection(width, state_window)),
         strip_rows=strip_rows(spec.rows),
-        segments=_in_lots(max_iter, rejected, lot),
+        segments=tuple(Segment(iterations=each.iterations, slots=-(-each.slots // lot) * lot) for each in cut),
         ladder=tuple(rung(*shape) for shape in LADDER),
         batch_rows=rows,
         ridge_every=every,
@@ -63,10 +72,13 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
 
 
 def _state(spec: Spec, width: int, per_row: Decimal) -> tuple[int, int]:
-    """Fractional bits of the iterate, and bits of the weights' bound: the widest that leaves a residual enough."""
-    for weight_bits in WEIGHT_BITS:
-        state_bits = STATE_HEADROOM - log2(width) - 1 - weight_bits
-        if per_row * (1 << (state_bits - DATA_BITS)) >= LEAST_UNIT:
+    """Fractional bits of the iterate, and bits of the weights' bound.
+
+    Few, so that hardly a slot is rejected, if that leaves a residual precise; else the widest that leaves it enough.
+    """
+    for headroom, weight_bits, least in HEADROOMS:
+        state_bits = headroom - log2(width) - 1 - weight_bits
+        if per_row * (1 << (state_bits - DATA_BITS)) >= least:
             return state_bits, weight_bits
     raise ProgramError(
         f"learning_rate={spec.learning_rate} over {spec.batch_rows} rows and {width} columns leaves too few bits",
@@ -91,10 +103,3 @@ def _ridge(spec: Spec, max_iter: int, state_bits: int) -> tuple[int, int]:
 def _missed(value: Decimal) -> Decimal:
     """How much of a value rounding takes or adds."""
     return abs(value.to_integral_value() - value) / value
-
-
-def _in_lots(max_iter: int, rejected: Fraction, lot: int) -> tuple[Segment, ...]:
-    """Whole lots: what a segment has beyond its iterations are spare slots."""
-    with localcontext(CONTEXT):
-        found = segments(max_iter, 0, rejected)
-    return tuple(Segment(iterations=each.iterations, slots=-(-each.slots // lot) * lot) for each in found)

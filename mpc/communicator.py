@@ -7,6 +7,7 @@ through `mpc.disclosure`.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch.distributed import ReduceOp
 from mpc.channel import Channel
 from mpc.errors import DisclosureRefused, EngineError
 from mpc.frames import Array, dtype_of
+from mpc.randomness import KEY_BYTES, Secret, Stream
 from mpc.shim import Communicator
 from mpc.transcript import Transcript
 
@@ -35,6 +37,7 @@ class ChannelCommunicator(Communicator):
         self._name = f"party {channel.rank}"
         self._peers = [rank for rank in range(channel.world) if rank != channel.rank]
         self._masked = 0
+        self._fresh = Stream(Secret(secrets.token_bytes(KEY_BYTES)))
         self.reset_communication_stats()
 
     @contextmanager
@@ -80,6 +83,10 @@ class ChannelCommunicator(Communicator):
 
     def get_name(self) -> str:
         return self._name
+
+    def fresh(self, count: int) -> bytearray:
+        """Random bytes that nobody else can know, for what is sent in place of shares."""
+        return self._fresh.bytes(count)
 
     def open_sum(self, name: str, words: Array) -> Array:
         """Open the sum of all parties' words, each of which a mask hides. Cost: 1 round, the words to each peer.

@@ -147,10 +147,10 @@ def _ridge(spec: Spec, max_iter: int, per_row: Decimal, state_bits: int) -> tupl
     return int(each * every), every
 
 
-def residual(truncated: Decimal, rows: int) -> tuple[int, int]:
+def residual(truncated: Decimal, rows: int, unit_bits: int = UNIT_BITS) -> tuple[int, int]:
     """What a residual of 1 is before truncation, and the bits that truncation then drops to leave `truncated`."""
     shift = 1
-    most = min(RESIDUAL_HEADROOM - 2 - log2(rows), UNIT_BITS)
+    most = min(RESIDUAL_HEADROOM - 2 - log2(rows), unit_bits)
     while int(truncated * (1 << (shift + 1))).bit_length() <= most:
         shift += 1
     return int((truncated * (1 << shift)).to_integral_value()), shift

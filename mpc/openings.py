@@ -7,7 +7,6 @@ nothing that a party sends to the dealer, to the gateway or to a log depends on 
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,7 +105,7 @@ class Slot:
 
     def _open(self, name: str, share: Array) -> Array:
         communicator = ChannelCommunicator.get()
-        drawn = np.frombuffer(secrets.token_bytes(share.nbytes), dtype=share.dtype).reshape(share.shape)
+        drawn = np.frombuffer(communicator.fresh(share.nbytes), dtype=share.dtype).reshape(share.shape)
         share = drawn if self.void else share  # drawn in either case: a void slot takes as long
         with communicator.masked():
             return communicator.open_sum(name, np.ascontiguousarray(share))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mpc.errors import MaskReuse
 
 KEY_BYTES = 32
+_ZEROS = memoryview(bytes(1 << 20))
 Words = NDArray[np.int64]
 
 
@@ -60,9 +61,17 @@ class Stream:
 
     def words(self, shape: tuple[int, ...], bits: int = 64) -> Words:
         """The next words, uniform in 0 .. 2**bits - 1 (as int64: all 64 bits used whole). Shapes may be empty."""
-        count = prod(shape)
-        drawn = np.frombuffer(bytearray(self._cipher.update(bytes(8 * count))), dtype="<i8").reshape(shape)
+        drawn = np.frombuffer(self.bytes(8 * prod(shape)), dtype="<i8").reshape(shape)
         return drawn if bits == 64 else drawn & ((1 << bits) - 1)
+
+    def bytes(self, count: int) -> bytearray:
+        """The next bytes. The cipher holds the interpreter, so other threads get their turns between pieces."""
+        drawn = bytearray(count)
+        view = memoryview(drawn)
+        for start in range(0, count, len(_ZEROS)):
+            piece = view[start : start + len(_ZEROS)]
+            self._cipher.update_into(_ZEROS[: len(piece)], piece)
+        return drawn
 
 
 class Streams:

@@ -33,6 +33,8 @@ class DealerLink:
         """`timeout_s`: for a message; `silence_s`: without even a heartbeat."""
         self._tls, self._name, self._limit = tls, name, limit
         self._timeout_s, self._silence_s = timeout_s, silence_s
+        if tls.family in {socket.AF_INET, socket.AF_INET6}:  # what is dealt ahead waits for a busy reader
+            tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * timeout_s))
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(tls, select.POLLIN)
         self._writable.register(tls, select.POLLOUT)

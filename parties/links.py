@@ -29,6 +29,7 @@ GREETING = "privity1"
 MAX_GREETING_BYTES = 256
 SILENCE_S = 8  # the kernel gives a peer's machine up after this
 CHUNK_BYTES = 1 << 18
+BUFFERED_BYTES = 1 << 16  # that a socket takes while its reader is busy
 LINGER_S, LINGER_READS = 1.0, 8  # for the other side to read an alert
 _PADDING = -HEADER_BYTES % 8  # before a header, so that the words after it stand on their boundaries
 _GREETING = re.compile(GREETING.encode() + rb" ([0-9a-f]{64}) ([0-9]{1,9}) ([a-z0-9][a-z0-9_-]{0,63})\n")
@@ -140,16 +141,22 @@ def _hang_up(tls: ssl.SSLSocket) -> None:
 
 
 class _Peer:
-    """One connection's state within a round."""
+    """One connection's state within a round.
+
+    A frame that a socket's buffer may not hold follows its header only when the peer's header shows that it is in the
+    round as well: the kernel would take a live peer that is busy, and so reads nothing, for a dead one.
+    """
 
     def __init__(self, name: str, tls: ssl.SSLSocket) -> None:
         self.name, self.tls = name, tls
-        self.out = self.into = memoryview(b"")
+        self.out = self.held_back = self.into = memoryview(b"")
         self.filled = 0
         self.expected: Header | None = None
 
     def begin(self, frame: bytes, expected: Header | None) -> None:
-        self.out, self.expected, self.filled = memoryview(frame), expected, 0
+        whole, self.expected, self.filled = memoryview(frame), expected, 0
+        ready = HEADER_BYTES if expected is not None and len(frame) > BUFFERED_BYTES else len(frame)
+        self.out, self.held_back = whole[:ready], whole[ready:]
         due = 0 if expected is None else HEADER_BYTES + expected.length
         self.into = memoryview(bytearray(_PADDING + due))[_PADDING:]
 
@@ -161,7 +168,13 @@ class _Peer:
     def wanted(self) -> int:
         return (select.POLLIN if self.reading else 0) | (select.POLLOUT if self.out else 0)
 
+    @property
+    def writing(self) -> bool:
+        return bool(self.out or self.held_back)
+
     def write(self) -> None:
+        if not self.out and self.filled >= HEADER_BYTES:
+            self.out, self.held_back = self.held_back, self.held_back[:0]
         while self.out:
             try:
                 sent = self.tls.send(self.out[:CHUNK_BYTES])
@@ -243,11 +256,12 @@ class TlsChannel:
         try:
             peer.write()
             peer.read()
+            peer.write()
         except (OSError, EOFError) as exc:
             raise PeerLost(peer.name, "closed its connection") from exc
         except ProtocolError as exc:
             raise ProtocolError(f"from {peer.name}: {exc.what}", action=exc.action) from exc
-        return bool(peer.out) or peer.reading
+        return peer.writing or peer.reading
 
     def finish(self) -> None:
         """Say goodbye and wait for everybody's, so that nobody's last message is lost; then close."""

@@ -76,7 +76,7 @@ def test_tables_are_printed(demo):
     """Somebody who only looks at the terminal sees models, costs, disclosures and verdicts."""
     _, report, out = demo
     for said in (
-        "secure: all parties' columns",
+        "secure: all parties' data",
         "pooled: scikit-learn",
         "bytes sent",
         "allowed by",

@@ -485,3 +485,27 @@ def test_a_call_that_nobody_answers_ends_with_the_name():
         for address in (f"127.0.0.1:{silent.getsockname()[1]}", "127.0.0.1:1"):
             with pytest.raises(PeerLost, match=f"clinic-a did not answer at {address} in time"):
                 dial(address, Greeting(SESSION, 1, "clinic-b"), "clinic-a", time.monotonic() + 0.5)
+
+
+def test_a_large_frame_waits_for_its_reader(keys):
+    """A busy peer's socket is not filled: the words of a large frame follow once the peer is in the round."""
+    large = np.arange(1 << 20, dtype="<i8")
+    expected = {1: ("i8", large.shape)}, {0: ("i8", large.shape)}
+    with mesh(2, keys) as (one, other):
+        sent = []
+
+        def first():
+            received = one.exchange("words", {1: large}, expected[0])
+            return received[1]
+
+        def second():
+            # Nothing but a header lies in the socket before this side joins the round.
+            readable, _, _ = select.select([other._peers[0].tls], [], [], 20)
+            assert readable
+            sent.append(len(socket.socket.recv(other._peers[0].tls, 1 << 20, socket.MSG_PEEK)))
+            return other.exchange("words", {0: large * 2}, expected[1])[0]
+
+        mine, theirs = at_once(first, second)
+    assert (mine == large * 2).all()
+    assert (theirs == large).all()
+    assert sent[0] < 1 << 10
