@@ -31,6 +31,7 @@ HEADROOMS = (  # window + log2(entries), bits of the weights' bound, and what a 
     *((STATE_HEADROOM, bits, LEAST_UNIT) for bits in WEIGHT_BITS),
 )
 PENALTY_ERROR = Decimal(1) / (1 << 12)  # of the weights at the end, relative, from rounding the penalty's integer
+GUARDS = 2  # of the whole table, which is many batches: the first comes halfway
 LOT = 16  # slots dealt at once, at most
 LOT_WORDS = 1 << 16  # of tables, that a lot of several slots has at most
 
@@ -47,7 +48,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
     state_window, residual_window = 1 + state_bits + weight_bits, unit.bit_length() + 2
     rejected = rejection(width, state_window) + rejection(rows, residual_window)
     with localcontext(CONTEXT):
-        cut = segments(max_iter, 0, rejected)
+        cut = segments(max_iter, 0, rejected, GUARDS)
     slots = max(each.slots for each in cut)
     lots = -(-slots // max(1, min(LOT, LOT_WORDS // (2 * LADDER[0][1] * rows))))
     lot = -(-slots // lots)  # as even as can be: what a last lot has too many are void slots

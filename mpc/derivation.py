@@ -183,9 +183,9 @@ def copies(rejected: Fraction) -> int:
     return count
 
 
-def segments(iterations: int, loss_every: int, rejected: Fraction) -> tuple[Segment, ...]:
+def segments(iterations: int, loss_every: int, rejected: Fraction, guards: int = GUARDS) -> tuple[Segment, ...]:
     """A segment is made of whole intervals between loss reports, so that these fall on multiples from the beginning."""
-    parts = GUARDS if iterations >= GUARDED_ITERATIONS else 1
+    parts = guards if iterations >= GUARDED_ITERATIONS else 1
     unit = loss_every if 0 < loss_every <= iterations else 1
     each = -(-iterations // (parts * unit)) * unit
     counts = [min(each, iterations - begin) for begin in range(0, iterations, each)]

@@ -72,7 +72,6 @@ def measure(work: Work, tables: Path, iterations: int) -> dict[str, Any]:
                     "approvals": approvals,
                     "door_fd": doors[name].fileno(),
                     "tables": str(tables),
-                    "stall_s": work.stall_s,
                 },
                 descriptors=(doors[name].fileno(),),
             )

@@ -39,12 +39,10 @@ class Meeting:
         self._own = TlsKey.from_pem(job["key_pem"].encode(), self._approvals[self.own_name].certificate)
         self._door = socket.socket(fileno=job["door_fd"])
         self._deadline = time.monotonic() + CONNECT_S
-        self.stall_s: int | None = job["stall_s"]
 
     def call(self, name: str) -> ssl.SSLSocket:
         greeting = Greeting(self.contract, EPOCH, self.own_name)
         raw = dial(self._approvals[name].endpoint, greeting, name, self._deadline)
-        self._tolerate(raw)
         return secure(raw, self._own, self._approvals[name], server=False)
 
     def let_in(self, names: Collection[str]) -> dict[str, ssl.SSLSocket]:
@@ -55,15 +53,9 @@ class Meeting:
             raw, _ = self._door.accept()
             name = parse_greeting(_line(raw)).caller
             tune(raw)
-            self._tolerate(raw)
-            raw.sendall(b"+")
+                raw.sendall(b"+")
             found[name] = secure(raw, self._own, self._approvals[name], server=True)
         return found
-
-    def _tolerate(self, raw: socket.socket) -> None:
-        """Wait longer than production for a peer that computes and reads nothing."""
-        if self.stall_s is not None:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * self.stall_s)
 
 
 def _line(raw: socket.socket) -> bytes:
@@ -80,9 +72,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deal(program: Program, meeting: Meeting) -> dict[str, Any]:
-    found, patience = meeting.let_in(meeting.names), meeting.stall_s or PARTY_S
+    found = meeting.let_in(meeting.names)
     links = [
-        DealerLink(found[name], name, limit=MAX_REQUEST_BYTES, timeout_s=patience, silence_s=patience)
+        DealerLink(found[name], name, limit=MAX_REQUEST_BYTES, timeout_s=PARTY_S, silence_s=PARTY_S)
         for name in meeting.names
     ]
     with beating(links):
@@ -96,12 +88,11 @@ def _take_part(program: Program, meeting: Meeting, tables: Path) -> dict[str, An
     names, rank = meeting.names, meeting.names.index(meeting.own_name)
     block = np.load(tables / f"block-{rank}.npy", allow_pickle=False)
     labels = np.load(tables / "labels.npy", allow_pickle=False) if rank == 0 else None
-    patience, silence = meeting.stall_s or DEALER_S, meeting.stall_s or SILENCE_S
-    link = DealerLink(meeting.call(DEALER), DEALER, limit=MAX_MESSAGE_BYTES, timeout_s=patience, silence_s=silence)
+    link = DealerLink(meeting.call(DEALER), DEALER, limit=MAX_MESSAGE_BYTES, timeout_s=DEALER_S, silence_s=SILENCE_S)
     peers = {name: meeting.call(name) for name in names[:rank]} | meeting.let_in(names[rank + 1 :])
     digest = bytes.fromhex(meeting.contract)
     ranked = {other: (name, peers[name]) for other, name in enumerate(names) if other != rank}
-    channel = TlsChannel(rank, ranked, session=digest, epoch=EPOCH, timeout_s=patience)
+    channel = TlsChannel(rank, ranked, session=digest, epoch=EPOCH)
     pace, started, startup = Pace(program.max_iter), time.perf_counter(), age()
 
     def tick(progress: Progress) -> None:
