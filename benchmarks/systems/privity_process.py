@@ -53,7 +53,7 @@ class Meeting:
             raw, _ = self._door.accept()
             name = parse_greeting(_line(raw)).caller
             tune(raw)
-                raw.sendall(b"+")
+            raw.sendall(b"+")
             found[name] = secure(raw, self._own, self._approvals[name], server=True)
         return found
 
