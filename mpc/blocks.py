@@ -137,7 +137,7 @@ class MaskedBlocks:
     """A table after its masked entries were exchanged. Hidden in print."""
 
     X: Words = field(repr=False)  # own columns, zero where an entry is another party's
-    E: Words = field(repr=False)  # of all parties, (rows, columns)
+    E: Words = field(repr=False)  # of all parties, (rows, width)
     masked_labels: Words = field(repr=False)  # of all owners, if they were exchanged
     label_mask: Words | None = field(repr=False)  # at owners of labels, zero in rows of others
 
@@ -153,9 +153,8 @@ def mask_table(
     Reveals: nothing (masked). The dealer must never see what is exchanged here: it knows the masks.
     """
     rank, exchanges = ChannelCommunicator.get().get_rank(), program.loss_every > 0
-    found = mask_blocks("table", program, keys.dealt.table, block, labels, exchanges_labels=exchanges)
-    X, E = with_constant(program, rank, found.X, found.E)
-    places = program.places(rank)
+    found = mask_blocks("table", program, program.width, keys.dealt.table, block, labels, exchanges_labels=exchanges)
+    X, E, places = with_constant(program, rank, found.X), found.E, program.places(rank)
     if X.shape[1] > found.X.shape[1]:
         places.append((slice(None), slice(X.shape[1] - 1, None)))
     theirs = found.masked_labels
@@ -169,40 +168,45 @@ def mask_table(
 def mask_blocks(
     name: str,
     partition: Partition,
+    width: int,
     masks: Streams,
     block: NDArray[np.float64],
     labels: NDArray[np.int64] | None,
     *,
     exchanges_labels: bool,
 ) -> MaskedBlocks:
-    """One round: each party's masked entries, block by block, then its masked labels, to all others."""
+    """One round: each party's masked entries, block by block, then its masked labels, to all others.
+
+    E has `width` columns: those after the partition's are the public constant.
+    """
     communicator = ChannelCommunicator.get()
     rank, X = communicator.get_rank(), encode(block, DATA_BITS)
-    sent = [
-        X[place] - masks.open(TABLE + number).words(part.shape)
-        for (number, part), place in zip(_numbered(partition, rank), partition.places(rank), strict=True)
-    ]
-    label_mask = None
-    if labels is not None:
-        label_mask = _label_mask(partition, masks, rank)
-        if exchanges_labels:
-            sent += [(labels - label_mask)[part.place] for part in partition.labels if part.owner == rank]
-    row = np.concatenate([np.zeros(0, dtype=np.int64), *(each.reshape(-1) for each in sent)])
     sizes = [
         partition.cells(peer) + exchanges_labels * partition.labelled(peer)
         for peer in range(communicator.get_world_size())
     ]
+    row, end = np.empty(sizes[rank], dtype=np.int64), 0
+    for (number, part), place in zip(_numbered(partition, rank), partition.places(rank), strict=True):
+        begin, end = end, end + part.cells
+        mask = masks.open(TABLE + number).words(part.shape)
+        np.subtract(X[place], mask, out=row[begin:end].reshape(part.shape))
+    label_mask = None
+    if labels is not None:
+        label_mask = _label_mask(partition, masks, rank)
+        for rows in partition.labels if exchanges_labels else ():
+            if rows.owner == rank:
+                begin, end = end, end + rows.count
+                row[begin:end] = (labels - label_mask)[rows.place]
     everyone = _exchange_blocks(name, communicator, row, sizes)
-    E, masked_labels = _assembled(partition, everyone, exchanges_labels=exchanges_labels)
+    E, masked_labels = _assembled(partition, width, everyone, exchanges_labels=exchanges_labels)
     return MaskedBlocks(X, E, masked_labels, label_mask)
 
 
-def with_constant(program: Fused, rank: int, X: Words, E: Words) -> tuple[Words, Words]:
-    """Both with the public column, which counts as the lowest rank's."""
-    if not program.fit_intercept:
-        return X, E
-    constant = np.full((len(E), 1), 1 << DATA_BITS, dtype=np.int64)
-    return np.concatenate([X, constant], axis=1) if rank == 0 else X, np.concatenate([E, constant], axis=1)
+def with_constant(program: Fused, rank: int, X: Words) -> Words:
+    """Own columns with the public one, which counts as the lowest rank's."""
+    if rank or not program.fit_intercept:
+        return X
+    return np.concatenate([X, np.full((len(X), 1), 1 << DATA_BITS, dtype=np.int64)], axis=1)
 
 
 def _numbered(partition: Partition, rank: int) -> list[tuple[int, Block]]:
@@ -218,9 +222,12 @@ def _label_mask(partition: Partition, masks: Streams, rank: int) -> Words:
     return mask
 
 
-def _assembled(partition: Partition, everyone: list[Words], *, exchanges_labels: bool) -> tuple[Words, Words]:
+def _assembled(
+    partition: Partition, width: int, everyone: list[Words], *, exchanges_labels: bool
+) -> tuple[Words, Words]:
     """E and, if they were exchanged, E_y of all parties."""
-    E, masked_labels = np.empty((partition.rows, partition.columns), np.int64), np.zeros(partition.rows, np.int64)
+    E, masked_labels = np.empty((partition.rows, width), np.int64), np.zeros(partition.rows, np.int64)
+    E[:, partition.columns :] = 1 << DATA_BITS
     taken = [0] * len(everyone)
 
     def take(owner: int, count: int) -> Words:

@@ -15,7 +15,7 @@ from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
 from mpc.ordering import SEED_BYTES
-from mpc.program import LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
+from mpc.program import GUARD_ROWS, LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
 from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
@@ -82,7 +82,8 @@ def comparison(parties: int, words: int) -> Cost:
 def range_guard(program: Fused, rank: int) -> Cost:
     bit = Opening(name="guard", recipients="session", count=1, values=1)
     n = program.world
-    return comparison(n, 2 * program.rows) + comparison(n, 1) + disclosure(n, rank, bit)
+    parts = [min(GUARD_ROWS, program.rows - start) for start in range(0, program.rows, GUARD_ROWS)]
+    return total(comparison(n, 2 * rows) for rows in parts) + comparison(n, 1) + disclosure(n, rank, bit)
 
 
 def start(program: Fused, rank: int) -> Cost:

@@ -57,7 +57,6 @@ def mask_held_out(program: Fused, keys: SessionKeys, brought: OwnRows) -> HeldOu
     """
     rank, partition = ChannelCommunicator.get().get_rank(), evaluation_of(program).partition
     found = mask_blocks(
-        "held-out", partition, keys.dealt.held_out, brought.block, brought.labels, exchanges_labels=True
+        "held-out", partition, program.width, keys.dealt.held_out, brought.block, brought.labels, exchanges_labels=True
     )
-    X, E = with_constant(program, rank, found.X, found.E)
-    return HeldOutTable(program.own(rank), X, E, found.masked_labels)
+    return HeldOutTable(program.own(rank), with_constant(program, rank, found.X), found.E, found.masked_labels)

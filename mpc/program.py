@@ -24,6 +24,7 @@ FRACTION_BITS = 14  # of CrypTen's tensors: products stay far enough below 2**64
 DATA_BITS = 13  # fractional bits of a table's entries
 ITERATE_BITS = 18  # of weights once opened and truncated
 SCORE_BITS = DATA_BITS + ITERATE_BITS
+GUARD_ROWS = 1 << 17  # whose range is guarded at once: CrypTen's comparison takes memory of many times a word
 MOMENTUM_BITS = 6
 NEWTON_MOMENTUM = 51  # at most, at scale 2**MOMENTUM_BITS: four fifths
 TABLE_BITS = 16  # of the dealer's sines and cosines

@@ -18,8 +18,10 @@ Words = NDArray[np.int64]
 
 def encode(values: NDArray[np.float64], bits: int) -> Words:
     """Round to scale 2**bits. Raises: RangeExceeded for a value that is not finite or leaves the ring."""
-    scaled = np.rint(np.ldexp(values, bits))
-    if not np.all(np.abs(scaled) < 2.0 ** (WORD_BITS - 1)):
+    scaled = np.ldexp(values, bits)
+    np.rint(scaled, out=scaled)
+    most = 2.0 ** (WORD_BITS - 1)
+    if scaled.size and not (scaled.min() > -most and scaled.max() < most):  # neither holds for what is no number
         raise RangeExceeded(f"a value does not fit the ring at {bits} fractional bits", action="clip the column")
     return scaled.astype(np.int64)
 
