@@ -31,6 +31,12 @@ class _Iterate:
     step: Words  # s_(t-1), scale 2**(state_bits - MOMENTUM_BITS)
     truncated: Words  # a_(t-1), scale 2**ITERATE_BITS
 
+    @classmethod
+    def start(cls, program: Fused) -> Self:
+        """At weights of zero."""
+        zero = np.zeros(program.width, dtype=np.int64)
+        return cls(program, 0, zero, zero, zero)
+
     def iterate(self) -> ArithmeticSharedTensor:
         """Where the next gradient is to be taken; after the last step, the result."""
         return shared(self.ahead)
@@ -57,11 +63,6 @@ class Nesterov(_Iterate):
 
     program: FirstOrder
 
-    @classmethod
-    def start(cls, program: FirstOrder) -> Nesterov:
-        zero = np.zeros(program.width, dtype=np.int64)
-        return cls(program, 0, zero, zero, zero)
-
     def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Nesterov:
         """After one step. `gradient` is of the data's part: X^T r for a truncated r, `truncated` the iterate itself."""
         program, t, here = self.program, self.iteration, words(truncated)
@@ -74,11 +75,6 @@ class Stochastic(_Iterate):
     """Plain descent on one batch after the other. The learning rate is in the gradient's scale."""
 
     program: MiniBatch
-
-    @classmethod
-    def start(cls, program: MiniBatch) -> Stochastic:
-        zero = np.zeros(program.width, dtype=np.int64)
-        return cls(program, 0, zero, zero, zero)
 
     def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Stochastic:
         """After one step. `gradient` is X^T r of a batch for a truncated r, `truncated` the iterate itself."""
@@ -103,11 +99,6 @@ class LaggedNewton(_Iterate):
     program: Newton
     inverse: Inverse | None = None
     age: int = 0  # iterations since the inverse was made
-
-    @classmethod
-    def start(cls, program: Newton) -> LaggedNewton:
-        zero = np.zeros(program.width, dtype=np.int64)
-        return cls(program, 0, zero, zero, zero)
 
     def refreshed(self, inverse: Inverse) -> LaggedNewton:
         return replace(self, inverse=inverse, age=0)

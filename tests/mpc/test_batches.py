@@ -15,12 +15,10 @@ from mpc.ordering import agreed_seed, order
 from mpc.partition import horizontal, labels_with
 from mpc.program import DATA_BITS, ITERATE_BITS, Segment
 from mpc.shares import shared, words
-from mpc.simulation import Simulation
 from mpc.solvers import Stochastic
-from mpc.training import train
 from tests.contracts.channel_suite import everyone
-from tests.mpc.engine import fit, joined, own, program, seeds, some, split, table, uniform, unsigned, worlds
-from tests.mpc.listener import Listener
+from tests.mpc.engine import fit, joined, program, seeds, some, split, table, uniform, unsigned, worlds
+from tests.mpc.observed import Observed
 from tests.mpc.oracle import pooled, sigmoid
 from tests.mpc.test_costs import counted, narrow, quoted
 from tests.mpc.test_fused import weights
@@ -34,18 +32,8 @@ def batches(columns=(3, 2), **changes):
     return program(list(columns), **{**facts, **changes})
 
 
-class Observed:
+class Descent(Observed):
     """One run, and what a listener inside of its channels knows of it: the rows' order and the void slots."""
-
-    def __init__(self, agreed, seed=1):
-        self.agreed, self.listener = agreed, Listener()
-        self.X, self.y = table(agreed, seed)
-        self.simulation = Simulation(agreed, wire=self.listener.wire)
-        self.fits = self.simulation.run(self._party)
-
-    def _party(self, runtime):
-        self.listener.introduce(runtime)
-        return train(self.agreed, *own(self.agreed, runtime.rank, self.X, self.y), runtime)
 
     @property
     def order(self):
@@ -53,9 +41,8 @@ class Observed:
         return order(hashlib.sha256(b"".join(parts)).digest(), self.agreed.rows)
 
     @property
-    def void(self):
-        windows = {"weights": self.agreed.state_window, "residuals": self.agreed.residual_window}
-        return [any(slot) for slot in zip(*(self.listener.rejected(*item) for item in windows.items()), strict=True)]
+    def rejected(self):
+        return self.void(weights=self.agreed.state_window, residuals=self.agreed.residual_window)
 
     def expected(self):
         """The same steps in floating point: batch after batch, those of void slots left out."""
@@ -63,7 +50,7 @@ class Observed:
         X, y = pooled(agreed, self.X)[self.order], self.y[self.order]
         rate = agreed.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
         penalty = agreed.ridge * 2.0**ITERATE_BITS / scale
-        w, done, void = np.zeros(agreed.width), 0, iter(self.void)
+        w, done, void = np.zeros(agreed.width), 0, iter(self.rejected)
         for phase, segment in enumerate(agreed.segments, 1):
             end = done + segment.iterations
             for slot in range(segment.slots):
@@ -82,7 +69,7 @@ class Observed:
 @pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", "no intercept"])
 def test_training_is_stochastic_descent(columns, fit_intercept):
     """Whoever holds the columns and the labels, the model is floating point's after the same steps."""
-    run = Observed(batches(columns, fit_intercept=fit_intercept))
+    run = Descent(batches(columns, fit_intercept=fit_intercept))
     assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
 
 
@@ -98,14 +85,14 @@ def test_training_is_stochastic_descent(columns, fit_intercept):
 )
 def test_a_thousand_steps_stay_together(changes):
     """After so many steps the weights are within a thousandth of floating point's, whatever batches and rate."""
-    run = Observed(batches((4, 3), **changes))
+    run = Descent(batches((4, 3), **changes))
     assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
 
 
 def test_rows_of_several_owners_are_mixed():
     """Where parties own rows, a batch has rows of all, and the model is floating point's on the same batches."""
     agreed = batches(blocks=horizontal([40, 60], 3), labels=labels_with(horizontal([40, 60], 3)))
-    run = Observed(agreed)
+    run = Descent(agreed)
     assert np.abs(np.append(run.fits[0].coefficients, run.fits[0].intercept) - run.expected()).max() < NOISE
     assert (run.fits[0].coefficients == run.fits[1].coefficients).all()
 
@@ -178,17 +165,17 @@ RUNS = 3
 def often_void():
     """Runs whose windows are so wide that many slots are rejected."""
     agreed = batches((2, 1), rows=12, batch_rows=4, max_iter=33)
-    slots = 3 * agreed.lot
+    slots = 130 // agreed.lot * agreed.lot  # enough, however many are rejected
     segments = tuple(Segment(iterations=each.iterations, slots=slots) for each in agreed.segments)
     wide = {"state_window": 61, "residual_window": 60, "copies": 120, "segments": segments}
-    return [Observed(agreed.model_copy(update=wide)) for _ in range(RUNS)]
+    return [Descent(agreed.model_copy(update=wide)) for _ in range(RUNS)]
 
 
 def test_void_slots_change_nothing_but_the_batches(often_void):
     """Whatever is rejected, the model is that of as many steps, on the batches of the slots that were not."""
-    assert len({tuple(run.void) for run in often_void}) == RUNS
+    assert len({tuple(run.rejected) for run in often_void}) == RUNS
     for run in often_void:
-        assert any(run.void[: run.agreed.segments[0].iterations])
+        assert any(run.rejected[: run.agreed.segments[0].iterations])
         assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
 
 

@@ -6,27 +6,14 @@ from scipy.stats import chisquare
 
 from mpc.program import DATA_BITS
 from mpc.ring import encode
-from mpc.simulation import Simulation
-from mpc.training import train
-from tests.mpc.engine import own, session, table
+from tests.mpc.engine import session, table
 from tests.mpc.listener import Listener
+from tests.mpc.observed import Observed
 from tests.mpc.tilings import divided, whole_run
 
 kinds = pytest.mark.parametrize("kind", ["horizontal", "mixed", "windmill"])
 solvers = pytest.mark.parametrize("solver", ["nesterov", "newton"])
 BITS = {0, 1}  # CrypTen's conversions open single bits, each under a random one
-
-
-def heard(agreed, X, y):
-    """Train while somebody listens."""
-    listener = Listener()
-
-    def party(runtime):
-        listener.introduce(runtime)
-        return train(agreed, *own(agreed, runtime.rank, X, y), runtime)
-
-    Simulation(agreed, wire=listener.wire).run(party)
-    return listener
 
 
 def marked(agreed, seed=1):
@@ -41,7 +28,7 @@ def test_no_entry_of_the_table_goes_over_a_wire(kind, solver):
     """No feature, as the ring's word or as a float, and no party's labels, are in any message of a run."""
     agreed = divided(kind, 200, solver=solver)  # a party's labels are a word long enough not to come by chance
     X, y = marked(agreed)
-    listener = heard(agreed, X, y)
+    listener = Observed(agreed, training=(X, y)).listener
     words = encode(X, DATA_BITS)
     secrets = {each.tobytes() for each in (*words.reshape(-1), *(-words).reshape(-1), *X.reshape(-1))}
     for payload in listener.payloads():
@@ -57,7 +44,7 @@ def test_a_mask_serves_one_place(kind, solver):
     party, and no labels, are under one mask.
     """
     agreed = divided(kind, 60, solver=solver)
-    listener = heard(agreed, np.zeros((60, 6)), np.zeros(60, dtype=np.int64))
+    listener = Observed(agreed, training=(np.zeros((60, 6)), np.zeros(60, dtype=np.int64))).listener
     found = []
     for rank in range(agreed.world):
         found += [
@@ -74,7 +61,7 @@ def test_a_mask_serves_one_place(kind, solver):
 def test_masked_entries_are_uniform(kind):
     """Each byte of what a party sends of a table of zeros is uniform."""
     agreed = divided(kind, 600, solver="nesterov", max_iter=1)
-    listener = heard(agreed, np.zeros((600, 6)), np.zeros(600, dtype=np.int64))
+    listener = Observed(agreed, training=(np.zeros((600, 6)), np.zeros(600, dtype=np.int64))).listener
     for rank in range(agreed.world):
         sent = [array for name, array in listener.frames(rank)[:: agreed.world - 1] if name == "table"]
         payload = np.frombuffer(b"".join(array.tobytes() for array in sent), "u1")

@@ -15,7 +15,7 @@ from mpc.program import Newton, Segment
 from mpc.simulation import Simulation
 from mpc.training import train
 from tests.mpc.engine import own, program, table
-from tests.mpc.listener import Listener
+from tests.mpc.observed import Observed
 from tests.mpc.oracle import iterates, losses
 from tests.mpc.test_fused import LOSS_NOISE, NOISE, loss_unit, weights
 
@@ -40,18 +40,8 @@ def often_rejected(columns, *, spares=110, strip_rows=12, **changes):
     return agreed.model_copy(update=wide)
 
 
-class Observed:
-    """One run, and all that it showed."""
-
-    def __init__(self, agreed, seed=1):
-        self.agreed, self.listener = agreed, Listener()
-        self.X, self.y = table(agreed, seed)
-        self.simulation = Simulation(agreed, wire=self.listener.wire)
-        self.fits = self.simulation.run(self._party)
-
-    def _party(self, runtime):
-        self.listener.introduce(runtime)
-        return train(self.agreed, *own(self.agreed, runtime.rank, self.X, self.y), runtime)
+class Rejected(Observed):
+    """A run whose slots were rejected here and there."""
 
     @property
     def pattern(self):
@@ -59,8 +49,7 @@ class Observed:
         windows = {"weights": self.agreed.state_window, "residuals": self.agreed.residual_window}
         if isinstance(self.agreed, Newton):
             windows["gradient"] = self.agreed.gradient_window
-        openings = [self.listener.rejected(name, window) for name, window in windows.items()]
-        return [any(slot) for slot in zip(*openings, strict=True)]
+        return self.void(**windows)
 
     @property
     def progress(self):
@@ -74,7 +63,7 @@ class Observed:
 @cache
 def observed(case):
     """Several runs of one program, rejected here and there."""
-    return [Observed(often_rejected(**CASES[case])) for _ in range(RUNS)]
+    return [Rejected(often_rejected(**CASES[case])) for _ in range(RUNS)]
 
 
 @pytest.fixture(params=CASES)
@@ -159,7 +148,7 @@ def test_void_slots_are_filled_with_fresh_words(runs):
 @pytest.mark.parametrize("columns", [[2, 1], [1, 0, 2]], ids=len)
 def test_too_few_slots_without_reports_cost_iterations(columns):
     """If more is rejected than a program has slots for, the model is of fewer iterations, and still a right one."""
-    run = Observed(often_rejected(columns, spares=0, max_iter=20, loss_every=0))
+    run = Rejected(often_rejected(columns, spares=0, max_iter=20, loss_every=0))
     accepted = run.pattern.count(False)
     assert 0 < accepted < 20
     assert np.abs(weights(run.agreed, run.fits) - iterates(run.agreed, run.X, run.y)[accepted]).max() < NOISE

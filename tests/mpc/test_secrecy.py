@@ -17,21 +17,10 @@ from mpc.simulation import Simulation
 from mpc.training import train
 from tests.mpc.engine import own, program, session, table, taken
 from tests.mpc.listener import Listener
+from tests.mpc.observed import Observed
 
 solvers = pytest.mark.parametrize("solver", ["nesterov", "newton"])
 BITS = {0, 1}  # CrypTen's conversions open single bits, each under a random one
-
-
-def heard(agreed, X, y):
-    """Train while somebody listens."""
-    listener = Listener()
-
-    def party(runtime):
-        listener.introduce(runtime)
-        return train(agreed, *own(agreed, runtime.rank, X, y), runtime)
-
-    Simulation(agreed, wire=listener.wire).run(party)
-    return listener
 
 
 def marked(agreed, seed=1):
@@ -52,7 +41,7 @@ def test_no_entry_of_the_table_goes_over_a_wire(columns, solver):
     """No feature, as the ring's word or as a float, and no whole column of labels, is in any message of a run."""
     agreed = program(columns, rows=40, max_iter=6, loss_every=2, solver=solver)
     X, y = marked(agreed)
-    listener = heard(agreed, X, y)
+    listener = Observed(agreed, training=(X, y)).listener
     words = encode(X, DATA_BITS)
     secrets = {each.tobytes() for each in (*words.reshape(-1), *(-words).reshape(-1), *X.reshape(-1))}
     for payload in listener.payloads():
@@ -67,7 +56,7 @@ def test_masked_blocks_meet_no_other_words():
     """
     agreed = program([2, 1], rows=12, max_iter=8, loss_every=2)
     X, y = marked(agreed)
-    listener = heard(agreed, X, y)
+    listener = Observed(agreed, training=(X, y)).listener
     encoded = set(encode(X, DATA_BITS).reshape(-1).tolist())
     sent = [
         array.astype(np.int64).reshape(-1)
@@ -89,7 +78,7 @@ def test_a_mask_serves_one_place(solver):
     twice, and nothing unmasked.
     """
     agreed = program([2, 2, 1], rows=80, max_iter=10, loss_every=5, solver=solver)
-    listener = heard(agreed, np.zeros((80, 5)), np.zeros(80, dtype=np.int64))
+    listener = Observed(agreed, training=(np.zeros((80, 5)), np.zeros(80, dtype=np.int64))).listener
     for rank in range(3):
         sent = [
             array
@@ -105,7 +94,7 @@ def test_a_mask_serves_one_place(solver):
 def test_words_between_parties_are_uniform(name):
     """On a table of zeros, which has nothing random of its own, each byte of what goes over the wire is uniform."""
     agreed = program([3, 3], rows=200, max_iter=30, loss_every=0)
-    listener = heard(agreed, np.zeros((200, 6)), np.zeros(200, dtype=np.int64))
+    listener = Observed(agreed, training=(np.zeros((200, 6)), np.zeros(200, dtype=np.int64))).listener
     for rank in range(2):
         payload = b"".join(array.tobytes() for found, array in listener.frames(rank) if found == name)
         for place in range(8):
@@ -120,7 +109,7 @@ def test_a_run_repeated_shows_other_words(solver):
     X, y = marked(agreed)
     words = []
     for _ in range(2):
-        listener = heard(agreed, X, y)
+        listener = Observed(agreed, training=(X, y)).listener
         words.append(
             {
                 word
@@ -140,7 +129,7 @@ def test_the_dealer_receives_no_word(solver):
     lengths = []
     for seed in (1, 2):
         agreed = program([2, 1], rows=20, max_iter=4, solver=solver)
-        listener = heard(agreed, *marked(agreed, seed))
+        listener = Observed(agreed, training=marked(agreed, seed)).listener
         lengths.append(listener.to_dealer())
     assert lengths[0] == lengths[1]  # of other tables, the same bytes
     assert all(max(map(len, messages)) < 200 for messages in lengths[0])
