@@ -69,10 +69,25 @@ class Opening(Frozen):
     values: int
 
 
-class Common(Partition):
-    """What every program takes over from its specification."""
+class Design(Partition):
+    """The joint table with its public constant column, which is last, if there is one."""
 
     fit_intercept: bool
+
+    @property
+    def width(self) -> int:
+        """Columns with the constant one."""
+        return self.columns + self.fit_intercept
+
+    def own(self, rank: int) -> list[int]:
+        """Columns of which a party owns entries; the constant one counts as the lowest rank's."""
+        held = self.held(rank)
+        return [*held, self.width - 1] if rank == 0 and self.fit_intercept else held
+
+
+class Common(Design):
+    """What every program takes over from its specification."""
+
     max_iter: int
     loss_every: int
     clip_bits: int
@@ -210,11 +225,6 @@ class Fused(Common):
     evaluation: Evaluation | None = None
 
     @property
-    def width(self) -> int:
-        """Columns with the public constant one, which is last."""
-        return self.columns + self.fit_intercept
-
-    @property
     def gradient_rows(self) -> int:
         """Rows that one gradient is taken of."""
         return self.rows
@@ -240,11 +250,6 @@ class Fused(Common):
     def state_shift(self) -> int:
         """Surplus bits of the iterate."""
         return self.state_bits - ITERATE_BITS
-
-    def own(self, rank: int) -> list[int]:
-        """Columns of which a party owns entries; the constant one counts as the lowest rank's."""
-        held = self.held(rank)
-        return [*held, self.width - 1] if rank == 0 and self.fit_intercept else held
 
     @property
     def phases(self) -> int:

@@ -29,6 +29,7 @@ class Fit:
     iterations: int
     rounds: int
     bytes_sent: int
+    share: Words | None = field(repr=False)  # of all weights, fresh, scale 2**ITERATE_BITS; of the fused engine alone
 
 
 def train(
@@ -59,7 +60,11 @@ def train(
         bits = program.fraction_bits + program.fine_bits
     coefficients, intercept = _open_result(program, share, bits, runtime)
     counters = runtime.channel.counters
-    return Fit(coefficients, intercept, tuple(losses), figures, program.max_iter, counters.rounds, counters.bytes_sent)
+    # The dealer knows what hides the last iterate: only fresh shares of it may be kept.
+    kept = runtime.keys.refreshed("model", share) if isinstance(program, Fused) else None
+    return Fit(
+        coefficients, intercept, tuple(losses), figures, program.max_iter, counters.rounds, counters.bytes_sent, kept
+    )
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:

@@ -33,13 +33,15 @@ class Angles:
 
         Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
-        scaled = _scaled(self._rung.sigmoid, program.residual_unit)
-        share = self._odd(scaled, COEFFICIENT_BITS + TABLE_BITS)
-        if rank == 0:
-            share += np.int64(program.residual_unit // 2)
+        share = self.sigmoid(program.residual_unit, rank)
         if labels is not None:
             share -= labels * np.int64(program.residual_unit)
         return shared(share)
+
+    def sigmoid(self, unit: int, rank: int) -> Words:
+        """Shares of the scores' sigmoids; `unit` is what 1 is. Shapes: -> (m,). No round.  Error: as of `residuals`."""
+        share = self._odd(_scaled(self._rung.sigmoid, unit), COEFFICIENT_BITS + TABLE_BITS)
+        return share + np.int64(unit // 2) if rank == 0 else share
 
     def density(self, rank: int) -> ArithmeticSharedTensor:
         """The variance p (1 - p), and the floor that keeps it an upper bound.
