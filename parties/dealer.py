@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from parties.contract import Contract
 from parties.daemon import Daemon, Live
 from parties.job import Answer, DealerJob, Done, Report
+from parties.kinds import AnyContract
 from parties.supervisor import Process
 
 PROCESS = (sys.executable, "-P", "-m", "parties.dealer_worker")
@@ -19,10 +19,10 @@ PROCESS = (sys.executable, "-P", "-m", "parties.dealer_worker")
 class Dealer(Daemon):
     role: Literal["node", "dealer"] = "dealer"
 
-    def examine(self, contract: Contract) -> None:
+    def examine(self, contract: AnyContract) -> None:
         """Nothing more than every participant checks."""
 
-    def inspect(self, contract: Contract) -> None:
+    def inspect(self, contract: AnyContract) -> None:
         """It has no data."""
 
     def signs_by_itself(self) -> bool:

@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from mpc.program import FIGURES, MiniBatch, Program
-from parties.contract import Contract
+from parties.contract import Contract, Terms
 from parties.errors import PolicyRefusal, SettingsError
+from parties.kinds import AnyContract
 from parties.plan import Frozen, explain
+from parties.prediction import PredictionContract
 
 
 class Policy(Frozen):
@@ -20,11 +22,12 @@ class Policy(Frozen):
 
     approve: Literal["operator", "automatic"] = "operator"
     purposes: tuple[str, ...] = ()
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", *FIGURES)
+    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", *FIGURES, "probabilities")
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     max_loss_reports: Annotated[int, Field(ge=0)] = 100
+    max_predicted_rows: Annotated[int, Field(ge=0)] = 10_000
     never_columns: tuple[str, ...] = ()
 
 
@@ -49,21 +52,16 @@ def load_policy(path: Path) -> Policy:
         raise SettingsError(f"{path}: {explain(exc)}") from exc
 
 
-def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
+def judge(policy: Policy, contract: AnyContract, name: str) -> list[Finding]:
     """Every rule's verdict on a contract, at the party of this name."""
+    if isinstance(contract, PredictionContract):
+        return _of_prediction(policy, contract, name)
     program, rows = contract.program, contract.training_rows(name)
-    named = {item.name for item in contract.disclosures}
-    forbidden = sorted(named - set(policy.disclosures))
     losses = sum(item.count for item in contract.disclosures if item.name == "loss")
     most = policy.max_columns_per_100_rows * program.rows // 100
     never = sorted(_columns(contract, name) & set(policy.never_columns))
     return [
-        Finding(
-            "purposes",
-            not policy.purposes or contract.purpose in policy.purposes,
-            "the purpose is not one that the policy lists",
-        ),
-        Finding("disclosures", not forbidden, f"the contract discloses {', '.join(forbidden)}"),
+        *_of_any(policy, contract),
         Finding(
             "min_training_rows",
             rows >= policy.min_training_rows,
@@ -80,8 +78,39 @@ def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
             losses <= policy.max_loss_reports,
             f"the loss is disclosed up to {losses} times; the policy allows {policy.max_loss_reports}",
         ),
-        Finding("never_columns", not never, f"column {', '.join(never)} never takes part"),
+        _never(never),
     ]
+
+
+def _of_prediction(policy: Policy, contract: PredictionContract, name: str) -> list[Finding]:
+    """Probabilities of many rows tell the model, and of a known model what the others' columns hold."""
+    rows, never = contract.program.rows, sorted(set(contract.party(name).columns) & set(policy.never_columns))
+    return [
+        *_of_any(policy, contract),
+        Finding(
+            "max_predicted_rows",
+            rows <= policy.max_predicted_rows,
+            f"{rows} rows are predicted; the policy allows {policy.max_predicted_rows}",
+        ),
+        _never(never),
+    ]
+
+
+def _of_any(policy: Policy, contract: Terms) -> list[Finding]:
+    """Rules for contracts of every kind."""
+    forbidden = sorted({item.name for item in contract.disclosures} - set(policy.disclosures))
+    return [
+        Finding(
+            "purposes",
+            not policy.purposes or contract.purpose in policy.purposes,
+            "the purpose is not one that the policy lists",
+        ),
+        Finding("disclosures", not forbidden, f"the contract discloses {', '.join(forbidden)}"),
+    ]
+
+
+def _never(columns: list[str]) -> Finding:
+    return Finding("never_columns", not columns, f"column {', '.join(columns)} never takes part")
 
 
 def _of_batches(policy: Policy, program: Program) -> list[Finding]:
@@ -105,7 +134,7 @@ def _columns(contract: Contract, name: str) -> set[str]:
     return label | set(contract.party(name).columns)
 
 
-def check(policy: Policy, contract: Contract, name: str) -> None:
+def check(policy: Policy, contract: AnyContract, name: str) -> None:
     """Raises: PolicyRefusal that names the first rule that a contract breaks."""
     for finding in judge(policy, contract, name):
         if not finding.holds:
