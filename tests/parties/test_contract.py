@@ -186,7 +186,7 @@ BAD = {
     "loss of every minus one": (lambda c: c.update(loss_every=-1), "loss_every: Input should be greater"),
     "no rows": (lambda c: [party.update(rows=0) for party in c["parties"]], "rows: Input should be greater"),
     "rows without end": (lambda c: [party.update(rows=2**40) for party in c["parties"]], "rows: Input should be less"),
-    "kept for ever": (lambda c: c.update(retention="forever"), "retention: Input should be 'none'"),
+    "kept for ever": (lambda c: c["retention"].update(model_days=10**6), "retention.model_days: Input should be less"),
     "another matching": (lambda c: c.update(matching="psi"), "matching: Input should be 'equal-ids'"),
 }
 
