@@ -111,7 +111,7 @@ def _party(plan: Plan, number: int, directory: Directory) -> Party:
     wanted, where = plan.parties[number], f"parties.{number}"
     listed, published = find_data(wanted.name, wanted.data, directory, where)
     _check_columns(plan, wanted, published, where)
-    return party_of(listed, published, wanted.columns, where)
+    return party_of(listed, wanted.data, published, wanted.columns, where)
 
 
 def find_data(name: str, data: str, directory: Directory, where: str) -> tuple[Listed, PublishedData]:
@@ -131,9 +131,8 @@ def find_data(name: str, data: str, directory: Directory, where: str) -> tuple[L
     return listed, published
 
 
-def party_of(listed: Listed, published: PublishedData, columns: tuple[str, ...], where: str) -> Party:
+def party_of(listed: Listed, data: str, published: PublishedData, columns: tuple[str, ...], where: str) -> Party:
     """Raises: ContractError if what it publishes fits no contract."""
-    data = published.table.name
     try:
         return Party(
             name=listed.name,

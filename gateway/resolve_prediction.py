@@ -64,10 +64,11 @@ def _party(plan: PredictionPlan, number: int, trained: Contract, directory: Dire
         )
     place = names.index(former.name)
     where = f"parties.{place}"
-    listed, published = find_data(former.name, plan.parties[place].data, directory, where)
+    data = plan.parties[place].data
+    listed, published = find_data(former.name, data, directory, where)
     try:
         if former.columns:
             check_features(published.table, former.columns)
     except DataError as exc:
         raise DataError(f"{where}: '{former.name}': {exc.what}", action=exc.action) from exc
-    return party_of(listed, published, former.columns, where)
+    return party_of(listed, data, published, former.columns, where)

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from mpc.derivation import RING_BITS, UNIT_BITS, WEIGHT_BITS, log2, rung, strip_rows
 from mpc.errors import ProgramError
 from mpc.partition import Frozen, Rank, check_blocks, vertical
 from mpc.program import LIMITS, MAX_CELLS, SCORE_BITS, Design, Opening, Program, Rung
@@ -76,6 +75,8 @@ Runnable: TypeAlias = Program | Prediction  # what parties and a dealer can run
 
 def derive_prediction(spec: PredictionSpec) -> Prediction:
     """The program that follows from these facts. Raises: ProgramError for what can't be computed."""
+    from mpc.derivation import RING_BITS, UNIT_BITS, WEIGHT_BITS, log2, rung, strip_rows
+
     _check(spec)
     found = Prediction(
         rows=spec.rows,
