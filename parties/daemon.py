@@ -99,7 +99,7 @@ class Daemon(ABC):
         """Check the data itself, once somebody here agreed. Raises: PrivityError if it does not fit the contract."""
 
     @abstractmethod
-    def signs_by_itself(self) -> bool:
+    def signs_by_itself(self, contract: Contract) -> bool:
         """Whether a contract that passed is signed without the operator."""
 
     @abstractmethod
@@ -161,7 +161,7 @@ class Daemon(ABC):
         except PrivityError as exc:
             self.refuse(digest, exc, by="policy")
             return
-        if self.signs_by_itself():
+        if await asyncio.to_thread(self.signs_by_itself, contract):
             with contextlib.suppress(PrivityError):  # everybody was told why
                 await self.sign(digest, by="policy")
         else:

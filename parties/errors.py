@@ -37,7 +37,15 @@ class ContractError(PartyError):
 
 
 class PolicyRefusal(PartyError):
+    """A rule of the policy is broken, or the operator said no."""
+
     code = "policy"
+
+    def __init__(self, what: str, *, action: str = "change the plan, or the policy", rule: str = "") -> None:
+        super().__init__(f"rule '{rule}': {what}" if rule else what, action=action)
+        self.rule = rule
+        if rule:
+            self.code = f"{PolicyRefusal.code}.{rule.replace('_', '-')}"
 
 
 class PartnerError(PartyError):

@@ -178,10 +178,16 @@ def _make(home: Home, invitation: Invitation, role: Role, settings: str, now: da
 POLICY = """\
 # What this organisation signs. A contract that breaks a rule is refused whoever asks.
 
-# "operator": every contract waits for `privity session approve` here. "automatic": what passes the rules is signed.
-approve = "operator"
+# Partners that may take part; empty: any whose fingerprint was confirmed.
+partners = []
+# Dealers that may serve a session; empty: any whose fingerprint was confirmed.
+dealers = []
 # Purposes that may be signed, word for word; empty: any (the operator reads it).
 purposes = []
+# Whether a contract must name an impact assessment.
+impact_assessment = false
+# Solvers that may be used.
+solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows.
 disclosures = ["coefficients", "intercept", "loss", "guard", "moments", "auc", "log-loss", "brier"]
 # Fewest training rows of this organisation in a session.
@@ -194,4 +200,17 @@ max_columns_per_100_rows = 20
 max_loss_reports = 100
 # Own columns that never take part.
 never_columns = []
+# Most sessions within a day, 0: any number.
+sessions_a_day = 0
+# Most sessions on one data set; 0: any number.
+sessions_a_data_set = 0
+# When contracts are signed, in this machine's time, such as "08:00-18:00"; empty: always.
+hours = ""
+
+# "operator": every contract waits for `privity session approve` here. "automatic": what keeps the rules above, and
+# those under [automatic] as well, is signed.
+approve = "operator"
+
+# Rules for what is signed without the operator, by the keys above; a contract that breaks one waits for the operator.
+[automatic]
 """

@@ -19,7 +19,7 @@ from parties.identity import write_private
 from parties.job import Advanced, Answer, Done, Intent, Matched, Outcome, PartyJob, Report
 from parties.lifecycle import State
 from parties.messages import FromDaemon, Progress, Publish, PublishedData
-from parties.policy import check, load_policy
+from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
@@ -39,7 +39,7 @@ class Node(Daemon):
     def examine(self, contract: Contract) -> None:
         """The policy, then what this node publishes of its data."""
         party = contract.party(self.name)
-        check(load_policy(self.home.path("policy.toml")), contract, self.name)
+        check(self.findings(contract))
         manifest = self.vault.manifest(party.data)
         if manifest.version != party.data_version or manifest.table.rows != party.rows:
             raise ContractError(
@@ -72,8 +72,13 @@ class Node(Daemon):
             )
         )
 
-    def signs_by_itself(self) -> bool:
-        return load_policy(self.home.path("policy.toml")).approve == "automatic"
+    def findings(self, contract: Contract) -> list[Finding]:
+        """What the policy in force says of a contract, rule by rule. Raises: SettingsError if there is none."""
+        policy = load_policy(self.home.path("policy.toml"))
+        return judge(policy, contract, self.name, Circumstances.of(self.store, self.name))
+
+    def signs_by_itself(self, contract: Contract) -> bool:
+        return verdict(self.findings(contract)) == "holds"
 
     def greetings(self) -> list[FromDaemon]:
         return [self._published()]

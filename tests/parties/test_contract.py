@@ -29,9 +29,10 @@ from parties.contract import (
 )
 from parties.errors import ContractError
 from parties.identity import Identity
+from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "b5549a940fe4cefcbdc7b6de10cf301c075c7f5c0ae3cf201ce76582b44cb1af"
+VECTOR_SHA256 = "d82b6f15c6f973a97817957e1130dee89f1130f0e9236d6cf4fef36afd1130df"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -145,6 +146,13 @@ def test_a_program_follows_from_the_plan(contract, path):
         content = change(content, path)
     with pytest.raises(ContractError, match="program is not the one that follows"):
         parse_contract(rfc8785.dumps(content)).check_derived()
+
+
+@pytest.mark.parametrize("figure", ["rounds", "dealer_bytes", "memory_bytes", "seconds", "most_rounds"])
+def test_a_quote_follows_from_the_program(altered, figure):
+    """Nobody is talked into a session by costs that are not its own."""
+    with pytest.raises(ContractError, match="quote is not what its program costs"):
+        parse_contract(altered(lambda content: content["quote"].update({figure: 1}))).check_derived()
 
 
 def test_a_disclosure_can_not_be_added_or_left_out(altered):
@@ -282,6 +290,7 @@ def test_every_contract_survives_its_bytes(
             "created": created,
             "expires": created + timedelta(hours=hours),
             "program": program,
+            "quote": quote(program),
             "disclosures": disclosures_for(program, ["clinic-a", "clinic-b"]),
         }
     )
