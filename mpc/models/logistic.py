@@ -67,11 +67,17 @@ class Angles:
 
     def _odd(self, coefficients: tuple[int, ...], shift: int) -> Words:
         with_cosines, with_sines = waves(coefficients, shift, self._sines), waves(coefficients, shift, self._cosines)
-        return np.asarray((with_cosines * self._mask_cosines + with_sines * self._mask_sines).sum(axis=0))
+        with_cosines *= self._mask_cosines
+        with_sines *= self._mask_sines
+        with_cosines += with_sines
+        return np.asarray(with_cosines.sum(axis=0))
 
     def _even(self, coefficients: tuple[int, ...], shift: int) -> Words:
         with_cosines, with_sines = waves(coefficients, shift, self._cosines), waves(coefficients, shift, self._sines)
-        return np.asarray((with_cosines * self._mask_cosines - with_sines * self._mask_sines).sum(axis=0))
+        with_cosines *= self._mask_cosines
+        with_sines *= self._mask_sines
+        with_cosines -= with_sines
+        return np.asarray(with_cosines.sum(axis=0))
 
 
 @cache
