@@ -84,7 +84,7 @@ class LibraryChanged(Event):
 
 
 class LogVerified(Event):
-    """Somebody logged in to the node's page had the log verified, up to the entry before this one."""
+    """Somebody who is logged in to the node's page had the log verified."""
 
     type = "log:file:verified"
     subject_field = "by"

@@ -346,9 +346,17 @@ def _download(content: bytes, kind: str, name: str) -> Response:
 def described(entry: Entry) -> str:
     """What an event's fields say, in one line."""
     data = {key: value for key, value in entry.envelope()["data"].items() if key != "session"}
-    return ", ".join(
-        f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in data.items()
-    )
+    return ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in data.items())
+
+
+def _said(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return " ".join(map(str, value))
+        case _:
+            return str(value)
 
 
 _templates.filters["described"] = described

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from parties.contract import Contract, Disclosure
 
 _WHAT = {
-    "coefficients": "The model's coefficients",
-    "intercept": "The model's intercept",
+    "coefficients": "The model’s coefficients",
+    "intercept": "The model’s intercept",
     "loss": "The mean loss over all training records",
-    "guard": "One bit: whether any record's score left the range that is computed rightly",
-    "moments": "Exact sums of each column, and of its squares, over all parties' training records",
+    "guard": "One bit: whether any record’s score left the range that is computed rightly",
+    "moments": "Exact sums of each column, and of its squares, over all parties’ training records",
     "auc": "AUC on the held-out records: how well the model puts them in order",
     "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
-    "brier": "Brier score on the held-out records: the same, squared",
+    "brier": "Brier score on the held-out records: its probabilities’ mean squared error",
 }
 
 
@@ -56,24 +56,29 @@ def _to(contract: Contract, item: Disclosure, own: str) -> str:
     if item.recipient == "session":
         # The dealer has the bits from which correlations it is asked for.
         if item.name == "guard":
-            return f"every party, the gateway and the dealer {contract.dealer.name}"
+            return f"every party, the gateway and {_dealer(contract)}"
         return "every party and the gateway"
     told = ["us" if name == own else name for name in item.recipient.partition(":")[2].split(",")]
     return f"{told[0]} alone" if len(told) == 1 else ", ".join(told)
 
 
+def _dealer(contract: Contract) -> str:
+    name = contract.dealer.name
+    return "the dealer" if name == "dealer" else f"the dealer {name}"
+
+
 def inferences(contract: Contract, own: str) -> list[str]:
     """What others can tell beyond the numbers disclosed; docs/threat-model.md has all of it."""
     party = contract.party(own)
-    dealer = contract.dealer.name
+    dealer = _dealer(contract)
     told = [
         (
-            f"Every party, the dealer {dealer} and the gateway read this contract: the names of our columns,"
+            f"Every party, {dealer} and the gateway read this contract: the names of our columns,"
             f" our {party.rows} rows, and the label’s column and positive class. Of all our data sets the gateway had"
             " such names before."
         ),
         (
-            f"The dealer {dealer} sees every range bit in its own traffic, but no data and no result."
+            f"{dealer[0].upper()}{dealer[1:]} sees every range bit in its own traffic, but no data and no result."
             " Together with any one party it could read our rows: it must be independent of all."
         ),
         "The gateway sees how far the run is, how long it takes and how many bytes are sent.",

@@ -25,7 +25,7 @@ FLAGS = (
 def test_what_waits_stands_first(clinic):
     """The first page begins with the contract to decide on, then data, partners and the log's head."""
     session, text = clinic.proposed(), clinic.browser().get("/").text
-    assert text.index("Waits for you") < text.index("predict the outcome") < text.index("<h1>Sessions</h1>")
+    assert text.index("Waits for you") < text.index("predict the outcome") < text.index("<h2>Sessions</h2>")
     assert f"/sessions/{session}" in text
     for said in ("cohort", "400", clinic.others["clinic-b"].fingerprint, "NOT connected", "Not verified since"):
         assert said in text
