@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ class Guard:
             except PageError as exc:
                 await self._pages.error(Request(scope), exc)(scope, receive, send_guarded)
                 return
-        await self._app(scope, receive, send_guarded)
+        with suppress(Exception):  # answered and logged by `unexpected`; the server would print its text
+            await self._app(scope, receive, send_guarded)
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,8 @@ class Pages:
         raise error
 
     def unexpected(self, request: Request, error: Exception) -> Response:
-        log.error("a request to the page failed", kind=type(error).__name__)
+        # Where, never what: the text of an error that is not ours could hold anything.
+        log.error("a request failed", kind=type(error).__name__, at=traceback.format_tb(error.__traceback__))
         return self._say(request, 500, f"the node met an unexpected {type(error).__name__}", "see its operational log")
 
     # parts of answers

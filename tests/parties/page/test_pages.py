@@ -11,6 +11,7 @@ import pytest
 from parties.audit.verify import verify
 from parties.contract import recipient
 from parties.errors import REASONS
+from parties.page.app import HEADERS
 from parties.page.leaving import inferences, leaving
 from parties.page.ledger import PAGE_ENTRIES
 from tests.parties.page.conftest import SECRET_RESULT
@@ -141,6 +142,32 @@ def test_an_unknown_session_is_said_so(clinic, session):
     answer = clinic.browser().get(f"/sessions/{session}")
     assert answer.status_code == 404
     assert "to the overview" in answer.text
+
+
+def test_an_unexpected_error_is_named_and_not_quoted(clinic, capfd):
+    """A mistake of ours is a page with its type alone, its text in no answer and no log, and the node goes on."""
+    session, browser = clinic.proposed(), clinic.browser()
+    clinic.home.path("results").joinpath(f"{session}.json").mkdir()
+    answer = browser.get(f"/sessions/{session}")
+    assert answer.status_code == 500
+    assert "unexpected IsADirectoryError" in answer.text
+    assert HEADERS.items() <= dict(answer.headers).items()
+    written = "".join(capfd.readouterr())
+    assert "a request failed" in written
+    assert "Is a directory" not in answer.text + written
+    assert browser.get("/").status_code == 200
+
+
+def test_an_altered_log_is_said_so(clinic):
+    """Verification reads the file, not what the node remembers: a changed byte is told, and where."""
+    browser, path = clinic.browser("officer"), clinic.node.journal.path
+    content = path.read_bytes()
+    position = content.rindex(b"clinic-b")
+    path.write_bytes(content[:position] + b"clinic-x" + content[position + 8 :])
+    answer = browser.post("/audit/verify")
+    path.write_bytes(content)
+    assert "NOT VERIFIED" in browser.get("/audit").text
+    assert answer.status_code == 200
 
 
 def test_the_log_is_verified_on_demand(clinic):
