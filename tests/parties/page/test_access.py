@@ -9,10 +9,13 @@ import pytest
 
 from parties.audit.events import LoginOffered, LoginOpened
 from parties.errors import PageError, SettingsError
+from parties.node import Node
 from parties.page.access import COOKIE, LINK_S, LOGIN_S, MAX_FORM_BYTES, Login, Logins
 from parties.page.app import ENDPOINTS, HEADERS
 from parties.page.ledger import Filter, excerpt
-from parties.web.addresses import names_loopback
+from parties.web.addresses import names_loopback, parse_address
+from parties.web.server import listen
+from tests.parties.page.conftest import home_of
 
 ALLOWED = {  # (role, method, path): whether it is answered; each cell is stated here, not taken from the code
     ("operator", "GET", "/"): True,
@@ -220,3 +223,23 @@ def test_a_role_that_is_none_gets_no_link(clinic):
     """The command says what it takes."""
     with pytest.raises(SettingsError, match="'root' is no role; say operator or officer"):
         clinic.link("root")
+
+
+def test_a_taken_port_is_named(clinic):
+    """Whoever starts a node whose page's port is another program's reads which setting to change."""
+    with pytest.raises(SettingsError, match="page: can't listen on 127.0.0.1:[0-9]+: .*; see what else listens"):
+        listen(parse_address(clinic.node.page.url.removeprefix("http://")), "page")
+
+
+def test_a_node_without_a_page_says_how_to_get_one(tmp_path):
+    """An empty setting serves nothing, and a login says which line to write."""
+    home = home_of(tmp_path / "home")
+    path = home.path("settings.toml")
+    path.write_text(path.read_text().replace('page = "127.0.0.1:0"', 'page = ""'))
+    node = Node(home)
+    try:
+        assert node.page is None
+        with pytest.raises(SettingsError, match='set page = "127.0.0.1:0" in its settings.toml'):
+            node.login("operator")
+    finally:
+        node.journal.close()
