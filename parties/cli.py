@@ -129,6 +129,17 @@ def node_status(home: Home, as_json: AsJson = False) -> None:
     _status(home, as_json=as_json)
 
 
+@node_app.command("login")
+def node_login(
+    home: Home,
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="operator, or officer, who can change nothing.")
+    ] = "operator",
+) -> None:
+    """A link to the node's own page; it logs one browser on this machine in, once, within ten minutes."""
+    typer.echo(ask_daemon(home, "login", role=role))
+
+
 @dealer_app.command("init")
 def dealer_init(token: Token, home: Home, listen: Listen = "127.0.0.1:0") -> None:
     """Make a dealer's directory."""
@@ -153,6 +164,8 @@ def _status(home: Path, *, as_json: bool) -> None:
         echo_json(status)
         return
     typer.echo(f"{status['name']} runs; the gateway is {'connected' if status['gateway'] else 'NOT connected'}")
+    if status["page"]:
+        typer.echo(f"its page is at {status['page']}; `privity node login` gives a link")
     for digest, state in status["sessions"].items():
         typer.echo(f"  {digest[:12]}  {state}")
 
@@ -375,9 +388,15 @@ def approve(session: SessionId, home: Home) -> None:
     typer.echo(f"signed session {ask_daemon(home, 'approve', session=session)}")
 
 
-def refuse(session: SessionId, home: Home) -> None:
-    """Refuse a contract at this node."""
-    typer.echo(f"refused session {ask_daemon(home, 'refuse', session=session)}")
+def refuse(
+    session: SessionId,
+    home: Home,
+    reason: Annotated[
+        str, typer.Option(metavar="REASON", help="purpose, basis, data, disclosures, parties or unstated.")
+    ] = "unstated",
+) -> None:
+    """Refuse a contract at this node; everybody is told the reason."""
+    typer.echo(f"refused session {ask_daemon(home, 'refuse', session=session, reason=reason)}")
 
 
 @result_app.command("show")

@@ -13,17 +13,24 @@ import tomllib
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError, model_validator
 
 from parties.contract import Address, Hex32
 from parties.errors import PartnerError, SettingsError
 from parties.identity import Identity, write_private
 from parties.plan import Frozen, Name, explain
 from parties.tls import Invitation, TlsKey, certificate_sha256, fetch_certificate
+from parties.web.addresses import parse_address
 
 Role = Literal["party", "dealer"]
+
+
+def _loopback(text: str) -> str:
+    if text and not parse_address(text).is_loopback:
+        raise ValueError(f"{text} is not loopback; use 127.0.0.1 and reach it through ssh -L")
+    return text
 
 
 class Settings(Frozen):
@@ -33,8 +40,15 @@ class Settings(Frozen):
     role: Role
     listen: Address
     advertise: Address | Literal[""] = ""
+    page: Annotated[str, AfterValidator(_loopback)] = ""
     gateway: Address
     gateway_certificate_sha256: Hex32
+
+    @model_validator(mode="after")
+    def _page_of_nodes(self) -> Self:
+        if self.page and self.role == "dealer":
+            raise ValueError('page: a dealer has nothing to decide and serves none; leave it ""')
+        return self
 
 
 _SETTINGS = """\
@@ -46,6 +60,8 @@ role = "{role}"
 listen = "{listen}"
 # HOST:PORT that others are told instead, where a firewall translates addresses; empty: the one above.
 advertise = ""
+# HOST:PORT, loopback only, of the page where {readers}; port 0 takes a free one at each start; empty: none.
+page = "{page}"
 # HOST:PORT of the gateway's control stream, which this daemon dials.
 gateway = "{gateway}"
 # SHA-256 of the certificate that the gateway must show, from the invitation.
@@ -134,6 +150,10 @@ def _settings_text(invitation: Invitation, role: Role, listen: str) -> str:
         name=invitation.name,
         listen=listen,
         callers="the other parties' workers" if role == "party" else "workers",
+        readers="operators decide and officers read"
+        if role == "party"
+        else "a node's operator decides (a dealer has none)",
+        page="127.0.0.1:0" if role == "party" else "",
         gateway=invitation.address,
         sha256=invitation.gateway_sha256,
     )
