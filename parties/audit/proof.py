@@ -183,7 +183,8 @@ def _look_up(connection: sqlite3.Connection, index: int) -> Proof:
     if index >= size or row is None:
         raise AuditError(f"there is no entry {index}: the log has {size}", action="run `privity audit list`")
     hashes = inclusion_proof(index, size, lambda last, level: layout.subtree(connection, last, level))
-    return Proof(*owner, row[0], index, tuple(hashes), parse_note(note))
+    origin, public_key = owner
+    return Proof(origin, public_key, row[0], index, tuple(hashes), parse_note(note))
 
 
 def _damaged(what: str) -> AuditError:
