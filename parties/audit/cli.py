@@ -37,7 +37,7 @@ Key = Annotated[
 @app.command("verify")
 def verify_command(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A log, the directory that holds audit.sqlite, or a proof.")
+        Path, typer.Argument(metavar="PATH", help="A log, the directory that holds audit.sqlite, a proof or a bundle.")
     ],
     key: Key = None,
     head: Annotated[
@@ -46,7 +46,7 @@ def verify_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every byte of a log, or a proof of one entry, offline. Exit status 0 only if it verifies.
+    """Check every byte of a log, a proof of one entry or a bundle, offline. Exit status 0 only if it verifies.
 
     Without --key the signer is not confirmed; without --head a rollback can't be seen.
     """
@@ -79,6 +79,29 @@ def prove_command(
     with _naming(path):
         text = prove(path, index).render()
     _deliver(text.encode(), out)
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the bundle goes: a new file.")],
+    session: Annotated[
+        str, typer.Argument(metavar="[SESSION]", help="The session's id, or as much as tells it apart; none: all.")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Write a signed bundle: all that a third party needs to check the log, or one session in it and no other."""
+    from parties.audit.agreements import agreements_of
+    from parties.audit.export import export
+    from parties.audit.snapshot import locate
+    from parties.errors import SettingsError
+    from parties.identity import Identity
+
+    if home is None or not home.is_dir():
+        raise SettingsError("a bundle is signed by a home's key", action="give --home DIR, or set PRIVITY_HOME")
+    identity = Identity.load(home / "identity.pem")
+    with _naming(locate(home)):
+        content = export(locate(home), identity, session, agreements_of(home))
+    _deliver(content, out)
 
 
 @app.command("list")

@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from parties.audit import layout, notes, proof
+from parties.audit import bundle, bundle_check, layout, notes, proof
 from parties.audit.entries import ORIGIN_PATTERN, decode
 from parties.audit.events import LibraryChanged, LogCreated
 from parties.audit.heads import KnownHead
@@ -44,6 +44,8 @@ def verify(path: Path, key: str | None = None, *heads: Path) -> Verdict:
     known = [KnownHead.read(head) for head in heads]
     if proof.is_one(path):
         return proof.examine(path, expected, known)
+    if bundle.is_one(path):
+        return bundle_check.examine(path, expected, known)[0]
     try:
         snapshot = take(path)
     except AuditError as exc:
