@@ -356,7 +356,7 @@ def leaves(contract: Contract) -> str:
         f"label    {contract.label.column} of {contract.label.holder}, positive class '{contract.label.positive}'",
         f"model    logistic regression, C={contract.model.C}, {contract.program.max_iter} iterations",
         f"rows     {_rows(contract)}",
-        f"costs    {_costs(contract)}",
+        f"costs    {contract.quote.words}",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
         "opened   (all else stays masked)",
         *(
@@ -372,15 +372,6 @@ def _rows(contract: Contract) -> str:
         return f"{contract.program.rows} for training, the same records everywhere"
     counts = ", ".join(f"{party.name} {contract.training_rows(party.name)}" for party in contract.parties)
     return f"{contract.program.rows} for training, of each party its own: {counts}"
-
-
-def _costs(contract: Contract) -> str:
-    quote = contract.quote
-    sent = max(quote.bytes_sent) / 1e6
-    return (
-        f"{quote.rounds} rounds, {sent:.1f} MB from a party, {quote.dealer_bytes / 1e6:.1f} MB from the dealer, "
-        f"{quote.memory_bytes / 1e6:.0f} MB of memory, about {quote.seconds} s on links of 20 ms and 100 Mbit/s"
-    )
 
 
 def approve(session: SessionId, home: Home) -> None:

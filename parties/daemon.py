@@ -298,6 +298,7 @@ class Daemon(ABC):
             self.journal.append(
                 events.SessionStarted(session=message.session, epoch=1, parties=len(live.contract.parties))
             )
+            self.store.keep_approvals(message.session, message.approvals)
             self.store.begin_epoch(message.session, 1)
             self.store.step(message.session, Step.START)
             with self.door.inbox(message.session) as inbox:

@@ -70,7 +70,7 @@ class OperatorRefusal(PartyError):
         if reason not in REASONS:
             raise SettingsError(f"'{reason[:40]}' is no reason", action=f"give one of {', '.join(REASONS)}")
         super().__init__(f"the operator of {name} refused: {REASONS[reason]}", action="ask the operator")
-        self.code = f"operator.{reason}"  # type: ignore[misc] # the reason's own
+        self.code = f"operator.{reason}"  # the reason's own
 
 
 class PartnerError(PartyError):

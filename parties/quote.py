@@ -35,6 +35,15 @@ class Quote(Frozen):
     most_rounds: Count
     most_bytes_sent: tuple[Count, ...]
 
+    @property
+    def words(self) -> str:
+        """On one line, for people."""
+        return (
+            f"{self.rounds} rounds, {max(self.bytes_sent) / 1e6:.1f} MB from a party, "
+            f"{self.dealer_bytes / 1e6:.1f} MB from the dealer, {self.memory_bytes / 1e6:.0f} MB of memory, "
+            f"about {self.seconds} s on links of 20 ms and 100 Mbit/s"
+        )
+
 
 def quote(program: Program) -> Quote:
     """Raises: ContractError for a program that no contract has: what the reference engine costs is not declared."""

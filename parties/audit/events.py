@@ -411,6 +411,12 @@ class KeyMismatched(Event):
 VOCABULARY: Final[Mapping[str, type[Event]]] = MappingProxyType({kind.type: kind for kind in Event.__subclasses__()})
 
 
+def session_of(event: Event) -> str | None:
+    """The session that an event is about, if it is about one."""
+    found: str | None = getattr(event, "session", None)
+    return found
+
+
 def allowed_name(asked: str) -> str | None:
     """What a process asked to open, if it reads like a disclosure's name: a process may ask for any text."""
     return asked if re.fullmatch(DISCLOSURE_PATTERN, asked) else None

@@ -269,7 +269,7 @@ class Pages:
             "contract": contract,
             "leaving": leaving(contract, name),
             "inferences": inferences(contract, name),
-            "verdicts": views.verdicts(self._node.home, contract),
+            "verdicts": views.verdicts(self._node, contract),
         }
 
     def _outcome(self, session: Session) -> Outcome | None:

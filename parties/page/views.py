@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from mpc.errors import PrivityError
 from parties.contract import Contract, Participant, parse_contract
 from parties.lifecycle import State
-from parties.policy import judge, load_policy
+from parties.policy import Finding
 
 if TYPE_CHECKING:
-    from parties.home import Home
     from parties.node import Node
     from parties.store import Session
 
@@ -40,15 +39,6 @@ class DataRow:
     name: str
     rows: int | None = None
     columns: int | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the node's policy says of a contract by one rule."""
-
-    rule: str
-    verdict: str  # holds | asks | refuses
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -85,13 +75,12 @@ def _data(node: Node, name: str) -> DataRow:
     return DataRow(name, table.rows, len(table.columns))
 
 
-def verdicts(home: Home, contract: Contract) -> list[Verdict]:
+def verdicts(node: Node, contract: Contract) -> list[Finding]:
     """The policy in force, rule by rule; without a readable policy nothing is signed."""
     try:
-        findings = judge(load_policy(home.path("policy.toml")), contract, home.settings.name)
+        return node.findings(contract)
     except PrivityError as exc:
-        return [Verdict("policy.toml", "refuses", exc.what)]
-    return [Verdict(item.rule, "holds" if item.holds else "refuses", item.reason) for item in findings]
+        return [Finding("policy.toml", "refuses", exc.what)]
 
 
 def standing(node: Node, participant: Participant) -> str:
