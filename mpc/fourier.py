@@ -100,28 +100,29 @@ def _scaled(value: Decimal) -> int:
 def turns(theta: Words, harmonics: int) -> tuple[Words, Words]:
     """Cosines and sines of the odd multiples of an angle, by integer arithmetic.
 
-    Shapes: theta (m,) in 0 .. 2**32 - 1 -> twice (K, m), scale 2**TRIG_BITS.
+    Shapes: theta (...) in 0 .. 2**32 - 1 -> twice (K, ...), scale 2**TRIG_BITS.
     Error: pi * 2**-WHEEL_BITS, from the angle's rounding, without bias for a uniform theta; 6 * 2**-TRIG_BITS more.
     """
-    odd = np.array(_odd(harmonics), dtype=np.int64)[:, None]
+    odd = np.array(_odd(harmonics), dtype=np.int64).reshape(-1, *(1,) * theta.ndim)
     spoke = (odd * theta + (1 << (TURN_BITS - WHEEL_BITS - 1))) >> (TURN_BITS - WHEEL_BITS)
     wheel, quarter, last = cosine_wheel(), 1 << (WHEEL_BITS - 2), (1 << WHEEL_BITS) - 1
     return wheel.take(spoke & last), wheel.take((spoke - quarter) & last)
 
 
-def waves(coefficients: tuple[int, ...], shift: int, trigonometry: Words) -> Words:
-    """Public integers coefficient * trigonometry, the coefficient's scale lowered by `shift` bits.
+def waves(lowered: Words, trigonometry: Words) -> Words:
+    """Public integers coefficient * trigonometry. Shapes: (K, ...) each, broadcast.
 
-    Requires: coefficients below 2**32 once lowered.
+    Requires: coefficients below 2**32.
     """
-    return (_lowered(coefficients, shift) * trigonometry + _HALF) >> TRIG_BITS
+    return (lowered * trigonometry + _HALF) >> TRIG_BITS
 
 
 @cache
-def _lowered(coefficients: tuple[int, ...], shift: int) -> Words:
-    """As a column."""
-    lowered = [each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in coefficients]
-    return np.array(lowered, dtype=np.int64)[:, None]
+def lowered(coefficients: tuple[int, ...], shift: int, units: tuple[int, ...] = (1,)) -> Words:
+    """Coefficients times each unit, their scale lowered by `shift` bits. Shapes: -> (K, 1, units)."""
+    exact = [[coefficient * unit for unit in units] for coefficient in coefficients]
+    found = [[each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in row] for row in exact]
+    return np.array(found, dtype=np.int64)[:, None, :]
 
 
 def _times(one: tuple[Words, Words], other: tuple[Words, Words]) -> tuple[Words, Words]:

@@ -81,9 +81,9 @@ class Evaluated:
         """Of the held-out rows by the disclosed model, clamped."""
         w = np.zeros(self.agreed.columns)
         for rank, fit in enumerate(self.fits):
-            w[self.agreed.held(rank)] = fit.coefficients
+            w[self.agreed.held(rank)] = fit.models[0].coefficients
         if self.agreed.fit_intercept:
-            w = np.append(w, self.fits[self.agreed.label_owners[0]].intercept)
+            w = np.append(w, self.fits[self.agreed.label_owners[0]].models[0].intercept)
         held = pooled(self.agreed.model_copy(update={"rows": self.agreed.evaluation.rows}), self.held_X)
         return np.clip(held @ w, -31, 31)
 
@@ -95,9 +95,9 @@ def noise(h, slopes):
 
 def check_figures(run):
     """Against scikit-learn's figures of the very scores."""
-    figures, z, y = run.fits[0].figures, run.scores, run.held_y
+    figures, z, y = run.fits[0].models[0].figures, run.scores, run.held_y
     p, h = sigmoid(z), width(run.agreed)
-    assert all(fit.figures == figures for fit in run.fits)
+    assert all(fit.models[0].figures == figures for fit in run.fits)
     allowed = bias(h) + UNIT + noise(h, p - y)
     assert abs(figures["log-loss"] - log_loss(y, np.stack([1 - p, p], axis=1))) < allowed
     allowed = bias(h) + UNIT + noise(h, 2 * (p - y) * p * (1 - p))
@@ -126,7 +126,7 @@ def test_figures_are_those_of_the_model(columns, fit_intercept, solver):
 def test_only_the_figures_asked_for_are_disclosed(figures):
     """Each figure stands alone, and what was not asked for is neither disclosed nor returned."""
     run = Evaluated(evaluated([1, 2], figures=figures))
-    assert tuple(run.fits[0].figures) == figures
+    assert tuple(run.fits[0].models[0].figures) == figures
     for seen in run.disclosed:
         assert [each.name for each in seen if each.name in FIGURES] == list(figures)
 
@@ -149,7 +149,7 @@ def test_one_class_has_no_area(label):
     agreed = evaluated([1, 1])
     X, _ = rows_of(agreed, 2)
     run = Evaluated(agreed, (X, np.full(30, label)))
-    figures, p = run.fits[0].figures, sigmoid(run.scores)
+    figures, p = run.fits[0].models[0].figures, sigmoid(run.scores)
     assert figures["auc"] is None
     assert abs(figures["brier"] - np.square(p - label).mean()) < UNIT + bias(1 / 64) + noise(1 / 64, np.full(30, 0.3))
 

@@ -302,6 +302,6 @@ def test_nothing_secret_is_printed():
         return [repr(each) for each in (fit, runtime.keys, runtime.keys.dealt, runtime.provider, runtime)], fit
 
     for texts, fit in Simulation(agreed).run(party):
-        shown = [repr(float(value)) for value in fit.coefficients]
+        shown = [repr(float(value)) for value in fit.models[0].coefficients]
         assert not any(value in text for value in shown for text in texts)
         assert not any("array(" in text for text in texts)
