@@ -28,6 +28,7 @@ from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor
 
 Place = tuple[slice, slice]
+Columns = NDArray[np.intp]
 ALL: Place = (slice(None), slice(None))
 GRAM_ROWS = 1 << 15  # at once
 
@@ -37,7 +38,7 @@ class Table:
 
     def __init__(
         self,
-        own: list[int],
+        own: Sequence[int] | Columns,
         X: Words,
         E: Words,
         labels: Words | None,
@@ -48,7 +49,7 @@ class Table:
 
         All three are zero elsewhere.
         """
-        self._own, self._X, self._E, self._places = own, X, E, places
+        self._own, self._X, self._E, self._places = np.asarray(own, dtype=np.intp), X, E, places
         self._Xt, self._Et = X.T, E.T
         self.labels, self._masked_labels = labels, masked_labels
 

@@ -68,11 +68,17 @@ class Angles:
 
     def _odd(self, coefficients: Words) -> Words:
         with_cosines, with_sines = waves(coefficients, self._sines), waves(coefficients, self._cosines)
-        return np.asarray((with_cosines * self._mask_cosines + with_sines * self._mask_sines).sum(axis=0))
+        with_cosines *= self._mask_cosines
+        with_sines *= self._mask_sines
+        with_cosines += with_sines
+        return np.asarray(with_cosines.sum(axis=0))
 
     def _even(self, coefficients: Words) -> Words:
         with_cosines, with_sines = waves(coefficients, self._cosines), waves(coefficients, self._sines)
-        return np.asarray((with_cosines * self._mask_cosines - with_sines * self._mask_sines).sum(axis=0))
+        with_cosines *= self._mask_cosines
+        with_sines *= self._mask_sines
+        with_cosines -= with_sines
+        return np.asarray(with_cosines.sum(axis=0))
 
 
 class LabelTotals:
