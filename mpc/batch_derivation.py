@@ -40,7 +40,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     rows = spec.batch_rows or 0
     width = spec.columns + spec.fit_intercept
-    entries, scores = width * spec.vectors, rows * spec.vectors
+    entries, scores = width * len(spec.grid), rows * len(spec.grid)
     with localcontext(CONTEXT):
         per_row = learning_rate(spec) / rows
         state_bits, weight_bits = _state(spec, entries, per_row)

@@ -82,7 +82,7 @@ def comparison(parties: int, words: int) -> Cost:
 def range_guard(program: Fused, rank: int) -> Cost:
     bit = Opening(name="guard", recipients="session", count=1, values=1)
     n = program.world
-    scores = program.rows * program.vectors
+    scores = program.rows * len(program.models)
     parts = [min(GUARD_SCORES, scores - start) for start in range(0, scores, GUARD_SCORES)]
     return total(comparison(n, 2 * each) for each in parts) + comparison(n, 1) + disclosure(n, rank, bit)
 
@@ -108,7 +108,7 @@ def item(program: Fused, rank: int, rung: Rung, kind: Kind) -> Cost:
 
 def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
     """Bytes that an item opens to each peer, round by round, beside disclosures and guards."""
-    d, M, half = program.width, program.vectors, packed_size(program.width)
+    d, M, half = program.width, len(program.models), packed_size(program.width)
     scores, strip = program.gradient_rows * M, program.strip_rows * M
     slot = (WORD * d * M, ANGLE * scores, WORD * scores)
     by_kind: dict[Kind, tuple[int, ...]] = {
@@ -116,7 +116,7 @@ def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
         "slot": slot,
         "tables": (),
         "lot": slot * (program.lot if isinstance(program, MiniBatch) else 0),
-        "report": (WORD * program.copies * len(program.models),),
+        "report": (WORD * program.copies * M,),
         "checkpoint": (WORD * program.copies * d * M,),
         "gram": (),
         "density": (WORD * strip, WORD * strip * d),
@@ -195,12 +195,8 @@ def memory(program: Fused, rungs: Iterable[Rung]) -> int:
 
     Held-out rows are there from the beginning; their comparisons and histograms come when training is over.
     """
-    m, d, scores, strip = (
-        program.rows,
-        program.width,
-        program.rows * program.vectors,
-        program.strip_rows * program.vectors,
-    )
+    m, d, M = program.rows, program.width, len(program.models)
+    scores, strip = m * M, program.strip_rows * M
     tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
     party = 2 * m * d + VECTORS * scores + strip * max(4 * tables, 9 * refreshed)
     dealer = m * d + VECTORS * scores + strip * max((program.world + 3) * tables, (program.world + 5) * refreshed)

@@ -186,7 +186,7 @@ class Dealing:
         """The mask under which symmetric matrices were opened whole; later tuples build on it."""
         with self._lock:
             if number not in self._matrices:
-                size = (program.vectors, packed_size(program.width))
+                size = (len(program.models), packed_size(program.width))
                 drawn = [streams.matrices.open(number).words(size) for streams in self._streams]
                 self._matrices[number] = np.add.reduce(drawn)
             return self._matrices[number]
@@ -211,11 +211,11 @@ class Dealing:
 
     @property
     def _max_words(self) -> int:
-        """No operation of the program works on more than the table, widened for bitwise stacks."""
+        """No operation of the program works on more than the table for each model, widened for bitwise stacks."""
         rows = self._program.rows
         if isinstance(self._program, Fused) and self._program.evaluation is not None:
             rows = max(rows, self._program.evaluation.rows, COARSE)
-        return 64 * rows * (self._program.columns + 1)
+        return 64 * rows * (self._program.columns + 1) * self._program.results
 
 
 class _Phases:

@@ -93,7 +93,7 @@ def _multiplier(value: Decimal) -> tuple[int, int]:
 
 def first_order(spec: Spec, max_iter: int) -> FirstOrder:
     width = spec.columns + spec.fit_intercept
-    entries, scores, grid = width * spec.vectors, spec.rows * spec.vectors, strengths(spec)
+    entries, scores, grid = width * len(spec.grid), spec.rows * len(spec.grid), strengths(spec)
     with localcontext(CONTEXT):
         per_row, weight_bits = [_step_per_row(spec, C) for C in grid], 0
         for weight_bits in WEIGHT_BITS:
@@ -171,7 +171,7 @@ def loss_shift(rows: int) -> int:
 
 def strip_rows(spec: Spec) -> int:
     """Strips of equal size but for the last one, which lacks fewer rows than there are strips."""
-    strips = -(-spec.rows * spec.vectors // STRIP_WORDS)
+    strips = -(-spec.rows * len(spec.grid) // STRIP_WORDS)
     return -(-spec.rows // strips)
 
 

@@ -73,13 +73,13 @@ class Run:
     def matrix_mask(self) -> Words:
         """This party's share of the mask that goes with the tuple taken last, of symmetric matrices."""
         stream = self.runtime.keys.dealt.matrices.open(tuple_number(self.phase, self.place - 1))
-        return stream.words((self.program.vectors, packed_size(self.program.width)))
+        return stream.words((len(self.program.models), packed_size(self.program.width)))
 
 
 def run(
     program: Fused, block: NDArray[np.float64], labels: NDArray[np.int64] | None, runtime: Runtime
 ) -> tuple[Words, list[Losses]]:
-    """Train. Returns shares of the weights, (d, vectors) at scale 2**ITERATE_BITS, and the disclosed losses.
+    """Train. Returns shares of the weights, (d, models) at scale 2**ITERATE_BITS, and the disclosed losses.
 
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """

@@ -170,24 +170,24 @@ def corrected(number: int, world: int) -> int:
 
 
 def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
-    m, copies, weights = program.rows, program.copies, (program.width, program.vectors)
+    m, copies, models, weights = program.rows, program.copies, len(program.models), (program.width, len(program.models))
     if kind == "labels":
         return Layout({}, {"table_labels": (program.width,)})
     if kind == "report":
-        losses = (copies, len(program.models))
+        losses = (copies, models)
         return Layout({"mask": losses}, {"low": losses})
     if kind == "checkpoint":
-        values = {"low": (copies, *weights), "table_low": (copies, m, program.vectors)}
-        return Layout({"mask": (copies, *weights)}, values)
+        opened = (copies, *weights)
+        return Layout({"mask": opened}, {"low": opened, "table_low": (copies, m, models)})
     if kind == "tables":
-        return _tables_layout(rung, (program.strip_rows, program.vectors))
+        return _tables_layout(rung, (program.strip_rows, models))
     if kind in MATRIX_KINDS:
-        return _matrix_layout(kind, program.strip_rows, program.width, program.vectors)
+        return _matrix_layout(kind, program.strip_rows, program.width, models)
     many: Shape = (program.lot,) if isinstance(program, MiniBatch) else ()
-    each, step = (*many, program.gradient_rows, program.vectors), (*many, *weights)
-    values = {"low": step, "table_low": each, "noise_low": each, "table_noise": step}
+    each, step = (*many, program.gradient_rows, models), (*many, *weights)
+    values: dict[str, Shape] = {"low": step, "table_low": each, "noise_low": each, "table_noise": step}
     if program.loss_every:
-        values["labels_low"] = (len(program.models),)
+        values["labels_low"] = (models,)
     found = Layout({"mask": step, "noise": each}, values)
     return found if kind == "slot" else found.with_(_tables_layout(rung, each))
 
@@ -213,21 +213,21 @@ TABLES = ("cosines", "sines")  # a harmonic's come first, whatever else there is
 MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "product", "inverse", "advance")
 
 
-def _matrix_layout(kind: Kind, m: int, d: int, vectors: int) -> Layout:
-    """Each weight vector has its matrices; of rows, those of one vector after the other's stand side by side."""
-    square, half = (vectors, d, d), (vectors, packed_size(d))
+def _matrix_layout(kind: Kind, m: int, d: int, models: int) -> Layout:
+    """Each model has its matrices; of rows, those of one model after the other's stand side by side."""
+    square, half = (models, d, d), (models, packed_size(d))
     products = {"low": square, "information_inverse": square, "inverse_product": square}
-    density, rows, step = (m, vectors), (m, vectors * d), (d, vectors)
+    density, rows, step = (m, models), (m, models * d), (d, models)
     layouts = {
         "gram": Layout({}, {"table_table": (d, d)}),
         "density": Layout(
-            {"mask": density, "scaled": rows}, {"low": density, "low_table": rows, "table_scaled": (d, vectors * d)}
+            {"mask": density, "scaled": rows}, {"low": density, "low_table": rows, "table_scaled": (d, models * d)}
         ),
         "information": Layout({"mask": half}, {"low": half, "top": half}),
         "inverse": Layout({"mask": half}, {"low": half, "top": half}),
         "step": Layout({"inverse": half, "product": square}, {"inverse_low": half, **products}),
         "product": Layout({"product": square}, products),
-        "advance": Layout({"mask": step}, {"low": step, "inverse_gradient": (vectors, d, 1)}),
+        "advance": Layout({"mask": step}, {"low": step, "inverse_gradient": (models, d, 1)}),
     }
     return layouts[kind]
 

@@ -36,7 +36,7 @@ class Scales:
     traces: tuple[Decimal, ...]  # at most
     greatest: Decimal  # of any V, at most
     rounded: bool  # V is rounded before each step, so that only H V is opened truncated
-    vectors: int
+    models: int
 
     @classmethod
     def of(cls, spec: Spec, width: int, mean_bits: int, relative: Decimal, *, rounded: bool) -> Self:
@@ -48,7 +48,7 @@ class Scales:
             tuple(CURVATURE * width + each for each in least),
             1 / min(least),
             rounded,
-            spec.vectors,
+            len(spec.grid),
         )
 
     @property
@@ -80,10 +80,10 @@ class Scales:
     @property
     def rejected(self) -> Fraction:
         """How probably a step is, at most."""
-        product = rejection(self.vectors * self.width**2, self.product_window)
+        product = rejection(self.models * self.width**2, self.product_window)
         if self.rounded:
             return product
-        return product + rejection(self.vectors * packed_size(self.width), self.inverse_window)
+        return product + rejection(self.models * packed_size(self.width), self.inverse_window)
 
     @property
     def starts(self) -> tuple[int, ...]:

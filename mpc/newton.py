@@ -43,16 +43,16 @@ class Refresh:
     def from_gram(cls, program: Newton, table: Table, values: Arrays) -> Refresh:
         """At weights zero, where p (1 - p) is a quarter. No round."""
         gram = words(table.gram(values["table_table"])) << (ROW_BITS - 2)
-        return cls(program, shared(np.tile(gram, program.vectors)), Slot(), None)
+        return cls(program, shared(np.tile(gram, len(program.models))), Slot(), None)
 
     @classmethod
     def of_strips(cls, program: Newton, before: Inverse | None, *, void: bool) -> Refresh:
         """At weights whose p (1 - p) comes strip by strip. No round."""
-        nothing = np.zeros((program.width, program.vectors * program.width), dtype=np.int64)
+        nothing = np.zeros((program.width, len(program.models) * program.width), dtype=np.int64)
         return cls(program, shared(nothing), Slot(void=void), before)
 
     def density(self, strip: Table, density: ArithmeticSharedTensor, parts: Arrays, values: Arrays) -> None:
-        """Add a strip's X^T S X, at p (1 - p) = density, for each of M weight vectors.
+        """Add a strip's X^T S X, at p (1 - p) = density, for each of M models.
 
         Shapes: strip (m, d), density (m, M).  Cost: 2 rounds, 8 m M and 8 m d M bytes to each peer.
         """
@@ -66,7 +66,7 @@ class Refresh:
     def information(self, mask: Words, parts: Arrays, values: Arrays) -> None:
         """Damp, round and open each H. Cost: 2 rounds, 4 d (d + 1) M bytes to each peer in each."""
         program, d = self._program, self._program.width
-        share = words(self._total).reshape(d, program.vectors, d).transpose(1, 0, 2).copy()
+        share = words(self._total).reshape(d, len(program.models), d).transpose(1, 0, 2).copy()
         if ChannelCommunicator.get().get_rank() == 0:
             share[:, range(d), range(d)] += _column([model.damping for model in program.models])
         self._information = _unpacked(
@@ -126,7 +126,7 @@ class Refresh:
 def _start(program: Newton) -> Words:
     """The identity over a bound on the trace: public, so the lowest rank holds it."""
     d = program.width
-    found = np.zeros((program.vectors, d, d), dtype=np.int64)
+    found = np.zeros((len(program.models), d, d), dtype=np.int64)
     if ChannelCommunicator.get().get_rank() == 0:
         found[:, range(d), range(d)] = _column([model.start for model in program.models])
     return packed(found)

@@ -77,7 +77,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     columns = spec.columns
     width, mean_bits = columns + spec.fit_intercept, log2(spec.rows)
-    entries, scores, grid = width * spec.vectors, spec.rows * spec.vectors, strengths(spec)
+    entries, scores, grid = width * len(spec.grid), spec.rows * len(spec.grid), strengths(spec)
     if max_iter > MOST_ITERATIONS:
         raise ProgramError(
             f"max_iter={max_iter} is more than the {MOST_ITERATIONS} that Newton's method may take",
@@ -85,7 +85,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         )
     if columns > MAX_COLUMNS or mean_bits > MAX_ROWS_BITS or scores * width > MAX_TABLE:
         raise ProgramError(
-            f"{spec.rows} rows x {columns} columns, {spec.vectors} times, are more than Newton's method takes",
+            f"{spec.rows} rows x {columns} columns, {len(spec.grid)} times, are more than Newton's method takes",
             action="choose solver = nesterov",
         )
     with localcontext(CONTEXT):

@@ -62,11 +62,6 @@ class Spec(Partition):
         """C of each model."""
         return (self.C,) if isinstance(self.C, str) else self.C
 
-    @property
-    def vectors(self) -> int:
-        """Weight vectors that are trained at once."""
-        return len(self.grid)
-
 
 Recipients: TypeAlias = Literal["session"] | tuple[int, ...]
 
@@ -248,17 +243,12 @@ class Fused(Common):
     evaluation: Evaluation | None = None
 
     @property
-    def vectors(self) -> int:
-        """Weight vectors that are trained at once."""
-        return len(self.models)
-
-    @property
     def results(self) -> int:
         return len(self.models)
 
     @property
     def residual_units(self) -> tuple[int, ...]:
-        """Of each weight vector."""
+        """Of each model."""
         return tuple([model.residual_unit for model in self.models])
 
     @property
@@ -448,7 +438,12 @@ def _check_grid(spec: Spec) -> None:
             raise ProgramError(f"C={C} lies outside 0.0001 to 100000", action="choose a C within")
     if not 1 <= len(set(strengths(spec))) == len(spec.grid) <= MOST_MODELS:
         raise ProgramError(f"a grid of {len(spec.grid)} values of C", action=f"write 1 to {MOST_MODELS} different ones")
-    if spec.engine == "reference" and spec.vectors > 1:
+    if spec.rows * len(spec.grid) > MAX_CELLS:
+        raise ProgramError(
+            f"{spec.rows} rows x {len(spec.grid)} models are more than {MAX_CELLS} scores",
+            action="use fewer rows or values of C",
+        )
+    if spec.engine == "reference" and len(spec.grid) > 1:
         raise ProgramError("the reference engine trains one model", action="choose one C")
 
 

@@ -41,8 +41,8 @@ class Scores:
     What is asked for depends on the schedule alone, and is computed in void slots too: no time tells of a rejection.
     """
 
-    residuals: Words  # (m, vectors)
-    density: Words | None  # (m, vectors), in slots with a refresh
+    residuals: Words  # (m, models)
+    density: Words | None  # (m, models), in slots with a refresh
     softplus: Words | None  # (models,), in slots that may report the loss
 
 
@@ -51,8 +51,8 @@ class Step:
     """A slot whose gradients are there."""
 
     slot: Slot
-    w: Truncated  # (d, vectors)
-    gradient: ArithmeticSharedTensor  # (d, vectors)
+    w: Truncated  # (d, models)
+    gradient: ArithmeticSharedTensor  # (d, models)
     scores: Scores
     loss: ArithmeticSharedTensor | None = None  # summed, of each model, scale 2**LOSS_BITS
 
@@ -68,9 +68,9 @@ def step(
     *,
     void: bool,
 ) -> Step:
-    """X^T (sigmoid(X W) - y). Shapes: table (m, d), iterate (d, vectors).
+    """X^T (sigmoid(X W) - y). Shapes: table (m, d), iterate (d, models).
 
-    Cost: 3 rounds, 8 d + 12 m bytes for each weight vector to each peer.  Reveals: nothing (masked).
+    Cost: 3 rounds, 8 d + 12 m bytes for each model to each peer.  Reveals: nothing (masked).
     """
     (parts, values), slot = taken, Slot(void=void)
     w = slot.truncating("weights", iterate, parts["mask"], values["low"], program.state_window, program.state_shift)

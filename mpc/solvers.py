@@ -28,14 +28,14 @@ class _Iterate:
 
     program: Fused
     iteration: int
-    ahead: Words  # a_t of each model: (width, vectors)
+    ahead: Words  # a_t of each model: (width, models)
     step: Words  # s_(t-1), scale 2**(state_bits - MOMENTUM_BITS)
     truncated: Words  # a_(t-1), scale 2**ITERATE_BITS
 
     @classmethod
     def start(cls, program: Fused) -> Self:
         """At weights of zero."""
-        zero = np.zeros((program.width, program.vectors), dtype=np.int64)
+        zero = np.zeros((program.width, len(program.models)), dtype=np.int64)
         return cls(program, 0, zero, zero, zero)
 
     def iterate(self) -> ArithmeticSharedTensor:
@@ -96,7 +96,7 @@ class Inverse:
     """Each inverse V of an information matrix: shares of its upper half, and the whole opened under a mask."""
 
     packed: Words  # scale 2**inverse_bits
-    opened: Masked  # (vectors, d, d)
+    opened: Masked  # (models, d, d)
 
 
 @dataclass(frozen=True, repr=False)

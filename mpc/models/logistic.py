@@ -22,12 +22,12 @@ class Angles:
 
     def __init__(self, rung: Rung, theta: Words, tables: Arrays) -> None:
         self._rung = rung
-        self._cosines, self._sines = turns(theta, rung.harmonics)  # (K, m, vectors) each
+        self._cosines, self._sines = turns(theta, rung.harmonics)  # (K, m, models) each
         rows = len(theta)  # a last strip's tables have more
         self._mask_cosines, self._mask_sines = tables["cosines"][:, :rows], tables["sines"][:, :rows]
 
     def residuals(self, program: Fused, rank: int, labels: Words | None) -> ArithmeticSharedTensor:
-        """sigmoid(z) - y. Shapes: -> (m, vectors), scale `program.residual_units`. No round.
+        """sigmoid(z) - y. Shapes: -> (m, models), scale `program.residual_units`. No round.
 
         Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
@@ -42,7 +42,7 @@ class Angles:
     def density(self, rank: int) -> ArithmeticSharedTensor:
         """The variance p (1 - p), and the floor that keeps it an upper bound.
 
-        Shapes: -> (m, vectors), scale 2**DENSITY_BITS. No round.
+        Shapes: -> (m, models), scale 2**DENSITY_BITS. No round.
         Error: below the floor, and K * 2**-TABLE_BITS at most from the tables.
         Raises: EngineError if the program is not of a solver that asks for it.
         """
@@ -54,7 +54,7 @@ class Angles:
         return shared(share)
 
     def loss(self, rank: int, z: ArithmeticSharedTensor) -> Words:
-        """Shares of sum log(1 + exp(z)), scale 2**LOSS_BITS. Shapes: z (m, vectors), scale 2**SCORE_BITS -> (vectors,).
+        """Shares of sum log(1 + exp(z)), scale 2**LOSS_BITS. Shapes: z (m, models), scale 2**SCORE_BITS -> (models,).
 
         No round.
         """

@@ -172,7 +172,7 @@ def test_clamping_is_exact(world, z, seed):
 
 def counted(agreed, z, held_out, seed=1):
     """Histograms of scores at scale 2**SCORE_BITS, joined."""
-    shares = split(np.random.default_rng(seed), agreed.world, z)
+    shares = split(np.random.default_rng(seed), agreed.world, z[:, None])
 
     def party(runtime):
         taken(agreed, runtime)
@@ -183,7 +183,7 @@ def counted(agreed, z, held_out, seed=1):
         part = evaluation.Part(agreed, runtime, 1)
         found = evaluation.histograms_of(part, agreed.evaluation, masked, shared(shares[runtime.rank]))
         part.take("figures")
-        return found.rows, found.positives
+        return found.rows[0], found.positives[0]
 
     rows, positives = zip(*Simulation(agreed).run(party), strict=True)
     return joined(rows), joined(positives)

@@ -72,6 +72,8 @@ SPECS = {
     "by rows": spec(blocks=horizontal((200, 169, 200), 30), labels=labels_with(horizontal((200, 169, 200), 30))),
     "mixed": spec(blocks=(*horizontal((300, 269), 10), *MIXED), solver="newton", max_iter=None),
     "evaluated": spec(solver="newton", max_iter=None, held_out=HELD_OUT, figures=FIGURES),
+    "grid": spec(C=("0.01", "1.0", "100"), held_out=HELD_OUT, figures=FIGURES),
+    "newton, grid": spec(C=("0.01", "1.0", "100"), solver="newton", max_iter=None),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),
 }
 
