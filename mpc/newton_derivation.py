@@ -93,7 +93,8 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         residual_bits = min(RESIDUAL_BITS, STATE_HEADROOM - log2(entries) - 1 - DATA_BITS - reach)
         shift = min(RESIDUAL_HEADROOM - 2 - log2(scores), UNIT_BITS) - residual_bits
         penalties = [_penalty(spec, C, residual_bits, shift) for C in grid]
-        of_matrices = scales(spec, width, mean_bits)
+        found = scales(spec, width, mean_bits)
+        of_matrices, starts = _of_matrices(found), found.starts
     state_bits = STATE_HEADROOM - log2(entries) - 1 - WEIGHT_BITS
     state_window = 1 + state_bits + WEIGHT_BITS
     residual_window = max(unit for _, unit in penalties).bit_length() + 2
@@ -109,9 +110,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         **shared_fields(spec, max_iter) | {"loss_every": last_loss},
         models=tuple(
             NewtonModel(C=C, residual_unit=unit, ridge=ridge, damping=damping, start=start)
-            for C, (ridge, unit), damping, start in zip(
-                spec.grid, penalties, of_matrices.dampings, of_matrices.starts, strict=True
-            )
+            for C, (ridge, unit), damping, start in zip(spec.grid, penalties, found.dampings, starts, strict=True)
         ),
         state_bits=state_bits,
         state_window=state_window,
@@ -125,9 +124,9 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         ladder=tuple(_rung(*shape) for shape in LADDER),
         mean_bits=mean_bits,
         gradient_window=gradient_window,
-        gradient_shift=DATA_BITS + residual_bits + mean_bits + MOMENTUM_BITS + of_matrices.inverse_bits - state_bits,
+        gradient_shift=DATA_BITS + residual_bits + mean_bits + MOMENTUM_BITS + of_matrices["inverse_bits"] - state_bits,
         density_window=DENSITY_BITS,
-        **_of_matrices(of_matrices),
+        **of_matrices,
         refresh_every=REFRESH_EVERY,
         refresh_until=min(REFRESHES * REFRESH_EVERY + 1, max_iter - REFRESH_EVERY + 1),
     )

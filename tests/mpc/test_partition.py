@@ -37,7 +37,7 @@ def test_products_are_exact_for_every_tiling(tiling, seed):
     X, y = table(agreed, seed)
     generator = np.random.default_rng(seed)
     d, m = agreed.width, agreed.rows
-    deltas = [uniform(generator, shape) for shape in ((d,), (m,), (m,), (m, d))]
+    deltas = [uniform(generator, shape) for shape in ((d, 1), (m, 1), (m, 1), (m, d))]
 
     def party(masked, label_mask, tuples):
         slot, parts, density = tuples["slot"][0][1], *tuples["density"][0]
@@ -60,7 +60,7 @@ def test_products_are_exact_for_every_tiling(tiling, seed):
     assert (z == product(exact, w)).all()
     assert (g == product(across, r)).all()
     assert (gram == product(across, exact)).all()
-    assert (scaled == s[:, None] * exact).all()
+    assert (scaled == s * exact).all()
     assert (rows == product(across, Z)).all()
     assert (totals == product(across, y)).all()
 

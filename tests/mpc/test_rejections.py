@@ -140,7 +140,7 @@ def test_the_gateway_is_told_the_same(runs):
 def test_void_slots_are_filled_with_fresh_words(runs):
     """No word that was opened, in void slots or others, comes again in another slot or run."""
     seen = np.concatenate(
-        [np.concatenate(run.listener.opened(name)) for run in runs for name in ("weights", "residuals")]
+        [np.concatenate(run.listener.opened(name)).reshape(-1) for run in runs for name in ("weights", "residuals")]
     )
     assert len(set(seen.tolist())) == seen.size
 

@@ -165,7 +165,7 @@ def test_no_door_opens_a_share_of_a_run(door, to):
     def act(masked, _, tuples):
         values = tuples["slot"][0][1]
         gradient = masked.transposed_product(
-            Truncated(np.zeros(20, np.int64), values["noise_low"]), values["table_noise"]
+            Truncated(np.zeros((20, 1), np.int64), values["noise_low"]), values["table_noise"]
         )
         communicator = crypten.communicator.get()
         before = communicator.channel.counters.bytes_sent
