@@ -376,7 +376,7 @@ def test_no_opened_word_comes_twice():
     names = ("held-out", "held-out weights", "held-out scores", "histograms")
     runs = [Evaluated(agreed) for _ in range(2)]
     for name in names[1:]:
-        opened = np.concatenate([np.concatenate(run.listener.opened(name)) for run in runs])
+        opened = np.concatenate([np.concatenate(run.listener.opened(name)).reshape(-1) for run in runs])
         assert len(set(opened.tolist())) > 0.99 * opened.size, name
         assert abs((opened > 0).mean() - 0.5) < 6 / np.sqrt(opened.size), name
     sent = [
