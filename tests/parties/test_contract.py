@@ -29,9 +29,10 @@ from parties.contract import (
 )
 from parties.errors import ContractError
 from parties.identity import Identity
+from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "bbf6dafcdf2a01c246a6a3586030d26e5f6e652fda172b2756e5aad7486f4ce0"
+VECTOR_SHA256 = "d5d4078b4740de5416ac58e102d042579f30cb274039548ead83fe1a8ebf1e85"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -145,6 +146,13 @@ def test_a_program_follows_from_the_plan(contract, path):
         content = change(content, path)
     with pytest.raises(ContractError, match="program is not the one that follows"):
         parse_contract(rfc8785.dumps(content)).check_derived()
+
+
+@pytest.mark.parametrize("figure", ["rounds", "dealer_bytes", "memory_bytes", "seconds", "most_rounds"])
+def test_a_quote_follows_from_the_program(altered, figure):
+    """Nobody is talked into a session by costs that are not its own."""
+    with pytest.raises(ContractError, match="quote is not what its program costs"):
+        parse_contract(altered(lambda content: content["quote"].update({figure: 1}))).check_derived()
 
 
 def test_a_disclosure_can_not_be_added_or_left_out(altered):
@@ -282,6 +290,7 @@ def test_every_contract_survives_its_bytes(
             "created": created,
             "expires": created + timedelta(hours=hours),
             "program": program,
+            "quote": quote(program),
             "disclosures": disclosures_for(program, ["clinic-a", "clinic-b"]),
         }
     )
