@@ -101,36 +101,38 @@ def _scaled(value: Decimal) -> int:
 def turns(theta: Words, harmonics: int) -> tuple[Trigonometry, Trigonometry]:
     """Cosines and sines of the odd multiples of an angle, by integer arithmetic.
 
-    Shapes: theta (m,) in 0 .. 2**32 - 1 -> twice (K, m) int32, scale 2**TRIG_BITS.
+    Shapes: theta (...) in 0 .. 2**32 - 1 -> twice (K, ...) int32, scale 2**TRIG_BITS.
     Error: pi * 2**-WHEEL_BITS, from the angle's rounding, without bias for a uniform theta; 6 * 2**-TRIG_BITS more.
     """
-    angles = _odd_column(harmonics) * theta.astype(np.uint32)  # a turn is all 32 bits: multiples wrap as angles do
+    odd = _odd_numbers(harmonics).reshape(-1, *(1,) * theta.ndim)
+    angles = odd * theta.astype(np.uint32)  # a turn is all 32 bits: multiples wrap as angles do
     spokes = (angles + (1 << (TURN_BITS - WHEEL_BITS - 1))) >> (TURN_BITS - WHEEL_BITS)
     pairs = _spokes().take(spokes).view(np.int32).reshape(*spokes.shape, 2)
     return pairs[..., 0], pairs[..., 1]
 
 
-def waves(coefficients: tuple[int, ...], shift: int, trigonometry: Trigonometry) -> Words:
-    """Public integers coefficient * trigonometry, the coefficient's scale lowered by `shift` bits.
+def waves(lowered: Words, trigonometry: Trigonometry) -> Words:
+    """Public integers coefficient * trigonometry. Shapes: (K, ...) each, broadcast.
 
-    Requires: coefficients below 2**32 once lowered.
+    Requires: coefficients below 2**32.
     """
-    found = _lowered(coefficients, shift) * trigonometry
+    found = lowered * trigonometry
     found += _HALF
     found >>= TRIG_BITS
     return found
 
 
 @cache
-def _odd_column(harmonics: int) -> NDArray[np.uint32]:
-    return np.array(_odd(harmonics), dtype=np.uint32)[:, None]
+def _odd_numbers(harmonics: int) -> NDArray[np.uint32]:
+    return np.array(_odd(harmonics), dtype=np.uint32)
 
 
 @cache
-def _lowered(coefficients: tuple[int, ...], shift: int) -> Words:
-    """As a column."""
-    lowered = [each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in coefficients]
-    return np.array(lowered, dtype=np.int64)[:, None]
+def lowered(coefficients: tuple[int, ...], shift: int, units: tuple[int, ...] = (1,)) -> Words:
+    """Coefficients times each unit, their scale lowered by `shift` bits. Shapes: -> (K, 1, units)."""
+    exact = [[coefficient * unit for unit in units] for coefficient in coefficients]
+    found = [[each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in row] for row in exact]
+    return np.array(found, dtype=np.int64)[:, None, :]
 
 
 def _times(one: tuple[Words, Words], other: tuple[Words, Words]) -> tuple[Words, Words]:

@@ -28,7 +28,8 @@ from parties.audit.entries import Entry
 from parties.audit.events import VOCABULARY, Reader
 from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import take
-from parties.audit.verify import Verdict, verify
+from parties.audit.verdict import Verdict
+from parties.audit.verify import verify
 from parties.contract import Contract, parse_contract
 from parties.desk import result_of
 from parties.errors import REASONS, PageError
