@@ -12,6 +12,7 @@ from parties.contract import Contract, Party, disclosures_for
 from parties.errors import ContractError, DataError, PlanError
 from parties.plan import explain
 from parties.prediction import PredictionContract, PredictionPlan, spec_for
+from parties.quote import quote
 from parties.schema import check_features
 
 
@@ -48,6 +49,7 @@ def resolve_prediction(
             preparation=preparation,
             fit_intercept=fit_intercept,
             program=program,
+            quote=quote(program),
         )
     except ValidationError as exc:
         raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc

@@ -7,22 +7,22 @@ from typing import Any
 import torch
 
 from mpc.disclosure import Disclosure
-from mpc.program import GUARD_ROWS, SCORE_BITS, Rung
+from mpc.program import GUARD_SCORES, SCORE_BITS, Rung
 from mpc.runtime import Runtime
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor, MPCTensor
 
 
 def exceeded(runtime: Runtime, rung: Rung, z: ArithmeticSharedTensor) -> bool:
-    """Whether any |z| > bound. Shapes: z (m,), scale 2**SCORE_BITS.
+    """Whether any |z| > bound. Shapes: z any, scale 2**SCORE_BITS.
 
     Reveals: the bit, to the session and, by what follows from it, to the dealer; never how many.
-    Cost: CrypTen's comparisons of 2 m words, GUARD_ROWS rows at once, and of one word, and a disclosure.
+    Cost: CrypTen's comparisons of 2 words a score, GUARD_SCORES scores at once, and of one word, and a disclosure.
     """
     limit = rung.bound << SCORE_BITS
     count = torch.zeros(1, dtype=torch.int64)
-    for rows in z.share.split(GUARD_ROWS):
-        part = ArithmeticSharedTensor.from_shares(rows, precision=0)
+    for scores in z.share.reshape(-1).split(GUARD_SCORES):
+        part = ArithmeticSharedTensor.from_shares(scores, precision=0)
         count += negative(ArithmeticSharedTensor.cat([_less(limit, part), _plus(limit, part)])).share.sum()
     hit = negative(ArithmeticSharedTensor.from_shares(-count, precision=0))
     opened = runtime.discloser.open(Disclosure("guard", "session", 1), words(hit))

@@ -25,7 +25,7 @@ from mpc.layouts import Arrays, Kind, tuple_number
 from mpc.models.logistic import Angles
 from mpc.openings import Slot
 from mpc.prediction_program import Prediction
-from mpc.program import GUARD_ROWS
+from mpc.program import GUARD_SCORES
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
 from mpc.shares import shared, words
@@ -91,14 +91,14 @@ def _scores(program: Prediction, block: NDArray[np.float64], weights: Words, run
     """Shares of the scores, clamped. Shapes: -> (rows,), scale 2**SCORE_BITS.
 
     Cost: 1 round for the rows, 8 bytes an own entry to each peer; 1 for the model, 8 d; the comparisons, and a product,
-    of GUARD_ROWS rows at once.  Reveals: nothing (masked).
+    of GUARD_SCORES rows at once.  Reveals: nothing (masked).
     """
     rank, masks = runtime.rank, runtime.keys.dealt.table
     found = mask_blocks("table", program, program.width, masks, block, None, exchanges_labels=False)
     table = HeldOutTable(program.own(rank), with_constant(program, rank, found.X), found.E, found.masked_labels)
     parts, values = _Part(program, runtime, 0).take("model")
-    z = table.scores(Slot().whole("model", shared(weights), parts["mask"]), values["table_mask"])
-    pieces = [words(z)[start : start + GUARD_ROWS] + 0 for start in range(0, program.rows, GUARD_ROWS)]
+    (z,) = words(table.scores(Slot().whole("model", shared(weights[:, None]), parts["mask"]), values["table_mask"])).T
+    pieces = [z[start : start + GUARD_SCORES] + 0 for start in range(0, program.rows, GUARD_SCORES)]
     return np.concatenate([words(clamped(program.bound, rank, shared(piece))) for piece in pieces])
 
 
@@ -109,7 +109,7 @@ def _probabilities(program: Prediction, z: Words, part: _Part, rank: int) -> Wor
     """
     parts, values = part.take("probabilities")
     m, slot = z.size, Slot()
-    theta = slot.period("scores", shared(z + 0), parts["turn"][:m], program.rung.modulus_bits)
-    p = Angles(program.rung, theta, values).sigmoid(1 << program.unit_bits, rank)
+    theta = slot.period("scores", shared(z[:, None] + 0), parts["turn"][:m], program.rung.modulus_bits)
+    (p,) = Angles(program.rung, theta, values).sigmoid((1 << program.unit_bits,), rank).T
     rounding = (parts["mask"][:m], values["low"][:m], values["top"][:m])
-    return words(slot.rounded("probabilities", shared(p), *rounding, program.shift))
+    return words(slot.rounded("probabilities", shared(p + 0), *rounding, program.shift))

@@ -19,7 +19,7 @@ from mpc.costs import (
 )
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.prediction_program import Prediction
-from mpc.program import GUARD_ROWS
+from mpc.program import GUARD_SCORES
 
 
 def quote(program: Prediction) -> Quote:
@@ -39,7 +39,7 @@ def start(program: Prediction, rank: int) -> Cost:
 def scores(program: Prediction) -> Cost:
     """The model opened, and the scores clamped."""
     n = program.world
-    pieces = [min(GUARD_ROWS, program.rows - first) for first in range(0, program.rows, GUARD_ROWS)]
+    pieces = [min(GUARD_SCORES, program.rows - first) for first in range(0, program.rows, GUARD_SCORES)]
     dealt = Cost(0, 0, WORD * prediction_layouts.layout(program, "model").words)
     return opening(n, WORD * program.width) + dealt + total(comparison(n, 2 * m) + product(n, m) for m in pieces)
 
@@ -55,7 +55,7 @@ def memory(program: Prediction) -> int:
     """In bytes, of the largest process: blocks or masks, vectors, and a comparison's bits or a strip's tables."""
     tables = 2 * program.rung.harmonics * program.strip_rows
     held = program.rows * (2 * program.width + VECTORS)
-    return WORD * (held + max(COMPARED * min(program.rows, GUARD_ROWS), (program.world + 3) * tables))
+    return WORD * (held + max(COMPARED * min(program.rows, GUARD_SCORES), (program.world + 3) * tables))
 
 
 def _run(program: Prediction, rank: int) -> Cost:

@@ -90,7 +90,7 @@ def derive_prediction(spec: PredictionSpec) -> Prediction:
         rung=rung(PERIOD, HARMONICS),
         unit_bits=UNIT_BITS,
         digits=DIGITS,
-        strip_rows=strip_rows(spec.rows),
+        strip_rows=strip_rows(spec.rows, 1),
     )
     check_blocks(found)
     largest = log2(found.width) + spec.clip_bits + max(WEIGHT_BITS) + SCORE_BITS

@@ -39,6 +39,7 @@ from parties.plan import (
     check_label_holder,
     explain,
 )
+from parties.quote import Quote, quote
 from parties.tls import one_certificate
 
 APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
@@ -102,6 +103,7 @@ class Terms(Frozen, ABC):
     impact_assessment: Title
     parties: Annotated[tuple[Party, ...], Field(min_length=2, max_length=16)]
     dealer: Participant
+    quote: Quote
     disclosures: tuple[Disclosure, ...]
 
     @field_validator("created", "expires")
@@ -144,13 +146,18 @@ class Terms(Frozen, ABC):
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
 
-        Raises: ContractError if the program or the list of disclosures is not what follows; ProgramError if none does.
+        Raises: ContractError if program, quote or list of disclosures is not what follows; ProgramError if none does.
         """
 
     def _check_follows(self, written: Runnable, program: Runnable) -> None:
-        """Raises: ContractError if what is written is not the program, or the disclosures are others than it makes."""
+        """Raises: ContractError if program, quote or list of disclosures is written otherwise than it follows."""
         if program != written:
             raise _another_program()
+        if self.quote != quote(program):
+            raise ContractError(
+                "the contract's quote is not what its program costs",
+                action="refuse, and ask the gateway's operator who changed it",
+            )
         if self.disclosures != disclosures_for(program, [party.name for party in self.parties]):
             raise ContractError(
                 "the contract's list of disclosures is not the one that its program makes",

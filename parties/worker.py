@@ -23,7 +23,7 @@ from mpc.moments import joint_moments
 from mpc.partition import Partition
 from mpc.program import Fused, Program
 from mpc.runtime import Progress, Runtime
-from mpc.training import Fit, train
+from mpc.training import Fit, Fitted, train
 from mpc.transcript import Transcript
 from parties import predicting, vault
 from parties.contract import Contract, recipient
@@ -123,11 +123,12 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
         started = time.monotonic()
         fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice)
         channel.finish()
+        (model,) = fit.models
         keeps = contract.retention.model_days > 0
         found = {
-            "outcome": _outcome(contract.party(job.name).columns, fit, standardiser),
-            "figures": Figures.of(fit.figures),
-            "model": ModelPart.of(standardiser, fit.share) if keeps and fit.share is not None else None,
+            "outcome": _outcome(contract.party(job.name).columns, model, standardiser),
+            "figures": Figures.of(model.figures),
+            "model": ModelPart.of(standardiser, fit.share[:, 0]) if keeps and fit.share is not None else None,
         }
         voice.say(_done(transcript, channel, started).model_copy(update=found))
 
@@ -225,22 +226,31 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
 
     def report(progress: Progress) -> None:
         nonlocal said
-        if progress.loss is None and progress.iteration < progress.of and time.monotonic() - said < PROGRESS_S:
+        if progress.losses is None and progress.iteration < progress.of and time.monotonic() - said < PROGRESS_S:
             return
         said = time.monotonic()
-        voice.say(Advanced.model_validate(progress, from_attributes=True))
+        loss = None if progress.losses is None else progress.losses[0]  # a contract has one model
+        voice.say(
+            Advanced(
+                iteration=progress.iteration,
+                of=progress.of,
+                rounds=progress.rounds,
+                bytes_sent=progress.bytes_sent,
+                loss=loss,
+            )
+        )
 
     return report
 
 
-def _outcome(columns: tuple[str, ...], fit: Fit, standardiser: Standardiser) -> Outcome:
+def _outcome(columns: tuple[str, ...], model: Fitted, standardiser: Standardiser) -> Outcome:
     return Outcome(
         columns=columns,
-        standardised=tuple(float(value) for value in fit.coefficients),
-        original=standardiser.to_original(fit.coefficients),
-        intercept=fit.intercept,
-        losses=fit.losses,
-        figures=Figures.of(fit.figures),
+        standardised=tuple(float(value) for value in model.coefficients),
+        original=standardiser.to_original(model.coefficients),
+        intercept=model.intercept,
+        losses=model.losses,
+        figures=Figures.of(model.figures),
     )
 
 

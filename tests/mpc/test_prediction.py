@@ -120,7 +120,7 @@ def test_a_trained_model_predicts_as_scikit_learn_does():
     trained = program([10, 10, 10], rows=400, solver="newton", max_iter=15, loss_every=0)
     fits, _ = fit(trained, X[training], y[training])
     found = agreed([10, 10, 10], rows=len(X) - 400, recipient=2)
-    told = Predicted(found, X[new], [each.share for each in fits]).told[2]
+    told = Predicted(found, X[new], [each.share[:, 0] for each in fits]).told[2]
     best = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(X[training], y[training])
     assert np.abs(told - best.predict_proba(X[new])[:, 1]).max() < 2e-3
 
@@ -132,10 +132,10 @@ def test_kept_shares_are_the_model_and_fresh(columns):
     X, y = table(trained, 3)
     runs = [fit(trained, X, y)[0] for _ in range(2)]
     for fits in runs:
-        weights = joined([each.share for each in fits]) / 2.0**ITERATE_BITS
+        weights = joined([each.share[:, 0] for each in fits]) / 2.0**ITERATE_BITS
         for rank, each in enumerate(fits):
-            assert weights[trained.held(rank)] == pytest.approx(each.coefficients, abs=1e-12)
-    words = np.concatenate([each.share for fits in runs for each in fits])
+            assert weights[trained.held(rank)] == pytest.approx(each.models[0].coefficients, abs=1e-12)
+    words = np.concatenate([each.share[:, 0] for fits in runs for each in fits])
     assert len(set(words.tolist())) == words.size
     assert "share" not in repr(runs[0][0])
 
@@ -171,7 +171,7 @@ def test_no_opened_word_comes_twice():
     X, _, shares = made_up(found)
     runs = [Predicted(found, X, shares) for _ in range(2)]
     for name in ("model", "scores", "probabilities"):
-        opened = np.concatenate([np.concatenate(run.listener.opened(name)) for run in runs])
+        opened = np.concatenate([np.concatenate(run.listener.opened(name)).reshape(-1) for run in runs])
         assert len(set(opened.tolist())) > 0.99 * opened.size, name
         assert abs((opened > 0).mean() - 0.5) < 6 / np.sqrt(opened.size) + 0.01, name
     sent = [

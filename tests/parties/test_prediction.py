@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from parties.errors import ContractError, LifecycleError, PlanError
 from parties.job import Predicted
 from parties.kinds import load_any_plan, parse_contract, training
 from parties.plan import RetentionPlan
-from parties.policy import Policy, judge
+from parties.policy import Circumstances, Policy, judge
 from parties.prediction import PredictionContract, parse_prediction_plan, spec_for
 from parties.predictions import Predictions, predictions_of
+from parties.quote import quote
 from tests.parties import test_contract as bytes_of
 
 ROWS = 60
+NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "prediction.toml"
 
 
@@ -46,6 +49,7 @@ def prediction(trained) -> PredictionContract:
         impact_assessment="",
         parties=parties,
         dealer=trained.dealer,
+        quote=quote(program),
         disclosures=disclosures_for(program, ["clinic-a", "clinic-b"]),
         model=trained.digest,
         recipient="clinic-b",
@@ -101,10 +105,10 @@ def test_signatures_hold_for_its_bytes_alone(consortium, prediction):
 
 
 def test_an_altered_program_is_not_believed(prediction):
-    """Program and disclosures are derived again: another recipient, digit or coefficient is refused."""
+    """Program, quote and disclosures are derived again: another recipient, digit, cost or coefficient is refused."""
     content = json.loads(prediction.canonical())
     for path in bytes_of.leaves(content):
-        if path[0] in {"program", "disclosures"}:
+        if path[0] in {"program", "quote", "disclosures"}:
             with pytest.raises(PrivityError):
                 parse_contract(rfc8785.dumps(bytes_of.change(json.loads(prediction.canonical()), path))).check_derived()
     with pytest.raises(ContractError, match="program is not the one that follows"):
@@ -173,8 +177,10 @@ POLICIES = {
 @pytest.mark.parametrize(("changed", "expected"), POLICIES.values(), ids=POLICIES)
 def test_a_policy_judges_predictions(prediction, changed, expected):
     """Each rule that a prediction can break, at its edge."""
-    findings = judge(Policy(**changed), prediction, "clinic-a")
-    assert [finding.rule for finding in findings if not finding.holds] == expected
+    findings = judge(Policy(approve="automatic", **changed), prediction, "clinic-a", Circumstances(NOON))
+    assert [finding.rule for finding in findings if finding.verdict == "refuses"] == expected
+    assert [finding.rule for finding in findings if finding.verdict == "asks"] == []
+    assert not {"min_training_rows", "solvers", "whole_pass"} & {finding.rule for finding in findings}
 
 
 def test_the_example_holds_and_explains_every_key():
