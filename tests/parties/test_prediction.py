@@ -11,18 +11,17 @@ import pytest
 import rfc8785
 
 from mpc.errors import PrivityError, ProgramError
-from mpc.prediction_program import derive_prediction
 from parties.cli import leaves
-from parties.contract import Approval, check_approvals, disclosures_for, sign_approval
+from parties.contract import Approval, check_approvals, sign_approval
 from parties.errors import ContractError, LifecycleError, PlanError
 from parties.job import Predicted
 from parties.kinds import load_any_plan, parse_contract, training
 from parties.plan import RetentionPlan
 from parties.policy import Circumstances, Policy, judge
-from parties.prediction import PredictionContract, parse_prediction_plan, spec_for
+from parties.prediction import PredictionContract, parse_prediction_plan
 from parties.predictions import Predictions, predictions_of
-from parties.quote import quote
 from tests.parties import test_contract as bytes_of
+from tests.parties.conftest import draft_prediction
 
 ROWS = 60
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -39,24 +38,7 @@ def trained(contract):
 def prediction(trained) -> PredictionContract:
     """New rows of both clinics, of which clinic-b is told."""
     parties = tuple(party.model_copy(update={"data": "new", "rows": ROWS}) for party in trained.parties)
-    program = derive_prediction(spec_for(parties, "clinic-b", trained.preparation, trained.model.fit_intercept))
-    return PredictionContract(
-        nonce="0f" * 32,
-        created=trained.created,
-        expires=trained.expires,
-        purpose="score new patients",
-        legal_basis="consent",
-        impact_assessment="",
-        parties=parties,
-        dealer=trained.dealer,
-        quote=quote(program),
-        disclosures=disclosures_for(program, ["clinic-a", "clinic-b"]),
-        model=trained.digest,
-        recipient="clinic-b",
-        preparation=trained.preparation,
-        fit_intercept=trained.model.fit_intercept,
-        program=program,
-    )
+    return draft_prediction(trained, parties)
 
 
 def altered(prediction, **changes) -> bytes:
