@@ -20,6 +20,7 @@ from parties.contract import Contract
 from parties.desk import result_of
 from parties.errors import GatewayError, PlanError, SettingsError
 from parties.job import Outcome
+from parties.kinds import training
 from parties.plan import Plan
 
 AUC_TOLERANCE = 0.005
@@ -167,7 +168,7 @@ def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evi
         raise GatewayError("the gateway's client is gone")
     reports = {item.name: item.report for item in view.participants if item.report is not None}
     return _Evidence(
-        contract=consortium.client.contract(view.id),
+        contract=training(consortium.client.contract(view.id)),
         outcomes={name: result_of(consortium.home(name), view.id) for name in consortium.parties},
         seconds=seconds,
         rounds=max(report.rounds for report in reports.values()),

@@ -67,6 +67,7 @@ class SessionView(Frozen):
 
     id: str
     state: State
+    kind: Literal["training", "prediction"]
     purpose: str
     created: datetime
     expires: datetime
@@ -137,6 +138,7 @@ def session_view(record: SessionRecord, rows: Rows, live: Live, lines: Mapping[s
     return SessionView(
         id=record.digest,
         state=record.state,
+        kind=record.contract.kind,
         purpose=record.contract.purpose,
         created=record.created,
         expires=record.expires,

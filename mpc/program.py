@@ -75,18 +75,33 @@ class Opening(Frozen):
     values: int
 
 
-class Common(Partition):
-    """What every program takes over from its specification."""
+class Design(Partition):
+    """The joint table with its public constant column, which is last, if there is one."""
 
     fit_intercept: bool
-    max_iter: int
-    loss_every: int
-    clip_bits: int
 
     @property
     def results(self) -> int:
-        """Models whose coefficients are disclosed."""
+        """Models whose coefficients are disclosed, or whose scores are told."""
         return 1
+
+    @property
+    def width(self) -> int:
+        """Columns with the constant one."""
+        return self.columns + self.fit_intercept
+
+    def own(self, rank: int) -> list[int]:
+        """Columns of which a party owns entries; the constant one counts as the lowest rank's."""
+        held = self.held(rank)
+        return [*held, self.width - 1] if rank == 0 and self.fit_intercept else held
+
+
+class Common(Design):
+    """What every program takes over from its specification."""
+
+    max_iter: int
+    loss_every: int
+    clip_bits: int
 
     def _results(self) -> list[Opening]:
         """Moments of columns that several parties hold rows of; a column's coefficients go to its owners."""
@@ -252,11 +267,6 @@ class Fused(Common):
         return tuple([model.residual_unit for model in self.models])
 
     @property
-    def width(self) -> int:
-        """Columns with the public constant one, which is last."""
-        return self.columns + self.fit_intercept
-
-    @property
     def gradient_rows(self) -> int:
         """Rows that one gradient is taken of."""
         return self.rows
@@ -282,11 +292,6 @@ class Fused(Common):
     def state_shift(self) -> int:
         """Surplus bits of the iterate."""
         return self.state_bits - ITERATE_BITS
-
-    def own(self, rank: int) -> list[int]:
-        """Columns of which a party owns entries; the constant one counts as the lowest rank's."""
-        held = self.held(rank)
-        return [*held, self.width - 1] if rank == 0 and self.fit_intercept else held
 
     @property
     def phases(self) -> int:

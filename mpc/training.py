@@ -36,6 +36,9 @@ class Fit:
     iterations: int
     rounds: int
     bytes_sent: int
+    share: Words | None = field(
+        repr=False
+    )  # (width, models): of all weights, fresh, scale 2**ITERATE_BITS; of the fused engine alone
 
 
 def train(
@@ -71,7 +74,9 @@ def train(
         for number, (weights, intercept, figure) in enumerate(told)
     )
     counters = runtime.channel.counters
-    return Fit(models, program.max_iter, counters.rounds, counters.bytes_sent)
+    # The dealer knows what hides the last iterate: only fresh shares of it may be kept.
+    kept = runtime.keys.refreshed("model", share) if isinstance(program, Fused) else None
+    return Fit(models, program.max_iter, counters.rounds, counters.bytes_sent, kept)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:

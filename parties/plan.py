@@ -176,9 +176,18 @@ class DisclosurePlan(Frozen):
     loss_reports: Annotated[int, Field(ge=0, le=10_000)] = 15  # of the mean training loss, spread over the run; 0: none
 
 
+class RetentionPlan(Frozen):
+    """What stays at the parties after the session, beside their results and logs."""
+
+    # A share of the model at each party, for predictions; 0: none. By rows, where every party is told the whole model,
+    # none is kept either.
+    model_days: Annotated[int, Field(ge=0, le=3650)] = 30
+
+
 class Plan(Frozen):
     """One training session as the analyst asks for it."""
 
+    kind: Literal["training"] = "training"
     version: Literal[1] = 1
     purpose: Text
     legal_basis: Text = "none stated yet"
@@ -193,6 +202,7 @@ class Plan(Frozen):
     split: SplitPlan = SplitPlan()
     evaluation: EvaluationPlan = EvaluationPlan()
     disclosures: DisclosurePlan = DisclosurePlan()
+    retention: RetentionPlan = RetentionPlan()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -272,13 +282,17 @@ def parse_plan(content: dict[str, object]) -> Plan:
 
 
 def load_plan(path: Path) -> Plan:
-    """Raises: PlanError if the file can't be read, is not TOML, or not a plan."""
+    """Raises: PlanError if the file can't be read, is not TOML, or not a training's plan."""
+    return parse_plan(read_plan(path))
+
+
+def read_plan(path: Path) -> dict[str, object]:
+    """What stands in a plan of any kind. Raises: PlanError if the file can't be read or is not TOML."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise PlanError(f"there is no plan at {path}", action="write one with `privity plan new`") from exc
     except OSError as exc:
         raise PlanError(f"{path} can't be read: {exc.strerror}", action="name a plan's file") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise PlanError(f"{path} is not TOML: {exc}", action="mend the line and try again") from exc
-    return parse_plan(content)

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.sandbox import AUC_TOLERANCE
 from parties.audit.verify import verify
-from parties.contract import parse_contract
 from parties.identity import Identity
+from parties.kinds import parse_contract
 from parties.store import SessionStore
 from tests.e2e.world import privity
 

@@ -21,8 +21,9 @@ from gateway.home import init, invite
 from gateway.server import Serving, running
 from gateway.settings import FILE as SETTINGS_FILE
 from mpc.errors import PrivityError
-from parties.contract import Approval, Contract, check_approvals, parse_contract, sign_approval
+from parties.contract import Approval, Contract, check_approvals, sign_approval
 from parties.identity import Identity
+from parties.kinds import parse_contract
 from parties.messages import (
     INTRODUCTION_TYPE,
     SERVICE,
