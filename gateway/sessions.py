@@ -306,7 +306,9 @@ class Sessions:
     def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
         fault = _attributed(message.fault, name, record)
         figures = message.figures and message.figures.only(record.contract.evaluation.figures)  # as with the loss
-        turn.rows.report(name, message.model_copy(update={"fault": fault, "figures": figures}))
+        converged = message.converged if record.contract.discloses("converged") else None
+        told = {"fault": fault, "figures": figures, "converged": converged}
+        turn.rows.report(name, message.model_copy(update=told))
         turn.changed[record.digest] = record
         if record.state in FINAL:
             return

@@ -25,6 +25,7 @@ class Fit:
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
     intercept: float | None = field(repr=False)  # the labels' owners'
     losses: tuple[float, ...]
+    converged: bool | None  # None where the program does not tell
     figures: Figures  # of the held-out rows
     iterations: int
     rounds: int
@@ -49,9 +50,10 @@ def train(
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
     figures: Figures = {}
+    converged = None
     if isinstance(program, Fused):
         table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
-        share, losses = fused.run(program, block, labels, runtime)
+        share, losses, converged = fused.run(program, block, labels, runtime)
         figures = {} if table is None else evaluate(program, table, share, runtime)
         bits = ITERATE_BITS
     else:
@@ -59,7 +61,16 @@ def train(
         bits = program.fraction_bits + program.fine_bits
     coefficients, intercept = _open_result(program, share, bits, runtime)
     counters = runtime.channel.counters
-    return Fit(coefficients, intercept, tuple(losses), figures, program.max_iter, counters.rounds, counters.bytes_sent)
+    return Fit(
+        coefficients,
+        intercept,
+        tuple(losses),
+        converged,
+        figures,
+        program.max_iter,
+        counters.rounds,
+        counters.bytes_sent,
+    )
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:

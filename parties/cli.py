@@ -368,6 +368,7 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     """The coefficients of this party's own columns."""
     from parties.desk import result_of
     from parties.home import Home as HomeDirectory
+    from parties.telling import convergence
 
     outcome = result_of(HomeDirectory(home), session)
     if as_json:
@@ -381,6 +382,8 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     typer.echo(f"own centring offset {outcome.original.offset:.6g}")
     if outcome.intercept is not None:
         typer.echo(f"intercept (standardised units) {outcome.intercept:.6f}")
+    if outcome.converged is not None and outcome.tol is not None:
+        typer.echo(convergence(outcome.converged, outcome.tol, outcome.iterations))
     for figure, value in outcome.figures.told().items() if outcome.figures else ():
         typer.echo(f"{figure} of the held-out rows {value:.4f}")
 

@@ -16,7 +16,7 @@ import rfc8785
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mpc import partition as mpc_partition
-from mpc.program import MAX_CELLS, Program, Recipients, Spec, derive
+from mpc.program import MAX_CELLS, Convergence, Fused, Program, Recipients, Spec, derive
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
@@ -163,6 +163,15 @@ class Contract(Frozen):
     def rank(self, name: str) -> int:
         return [party.name for party in self.parties].index(self.party(name).name)
 
+    @property
+    def convergence(self) -> Convergence | None:
+        """What the last gradient is held against, if all are told."""
+        return self.program.convergence if isinstance(self.program, Fused) else None
+
+    def discloses(self, name: str) -> bool:
+        """Whether anything of this name may be opened."""
+        return any(item.name == name for item in self.disclosures)
+
     def training_rows(self, name: str) -> int:
         """How many of a party's records are trained on."""
         return training_rows(self.party(name).rows, self.split.held_out)
@@ -217,6 +226,7 @@ def spec_for(
         max_iter=model.iterations(training["rows"]),
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
+        tol=model.tol,
         batch_rows=model.batch_size or None,
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
         held_out=mpc_partition.Partition(**_divided(others, widths, holder)) if evaluation.figures else None,

@@ -183,7 +183,7 @@ approve = "operator"
 # Purposes that may be signed, word for word; empty: any (the operator reads it).
 purposes = []
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows.
-disclosures = ["coefficients", "intercept", "loss", "guard", "moments", "auc", "log-loss", "brier"]
+disclosures = ["coefficients", "intercept", "loss", "guard", "moments", "converged", "auc", "log-loss", "brier"]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50
 # Fewest rows of a batch, if a session trains on mini-batches; whole passes through the table are asked for always.

@@ -99,17 +99,21 @@ class Outcome(Frozen):
     original: OriginalUnits = Field(repr=False)
     intercept: float | None = Field(repr=False)  # standardised units, at the label's owner
     losses: tuple[float, ...]
+    iterations: Count = 0
+    tol: str | None = None  # what the gradient was held against; None where the contract does not tell
+    converged: bool | None = None
     figures: Figures | None = None
 
 
 class Done(Frozen):
     """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
 
-    The figures go on to the gateway, the outcome does not.
+    Figures and convergence go on to the gateway, the outcome does not.
     """
 
     type: Literal["done"] = "done"
     outcome: Outcome | None = None
+    converged: bool | None = None
     figures: Figures | None = None
     transcript: Hex32 | None = None
     openings: Count = 0

@@ -20,7 +20,7 @@ class Policy(Frozen):
 
     approve: Literal["operator", "automatic"] = "operator"
     purposes: tuple[str, ...] = ()
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", *FIGURES)
+    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", "converged", *FIGURES)
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20

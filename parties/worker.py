@@ -113,7 +113,7 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     try:
         fit, standardiser, done = _train(contract, job.epoch, channel, link, prepared, voice)
         channel.finish()
-        outcome = _outcome(contract.party(job.name).columns, fit, standardiser)
+        outcome = _outcome(contract, job.name, fit, standardiser)
         voice.say(done.model_copy(update={"outcome": outcome}))
     finally:
         channel.close()
@@ -138,6 +138,7 @@ def _train(
         fit = train(program, training.block, training.labels, runtime, held_out)
         transcript = runtime.transcript
     done = Done(
+        converged=fit.converged,
         figures=Figures.of(fit.figures),
         transcript=transcript.digest().hex(),
         openings=transcript.openings,
@@ -205,13 +206,16 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
     return report
 
 
-def _outcome(columns: tuple[str, ...], fit: Fit, standardiser: Standardiser) -> Outcome:
+def _outcome(contract: Contract, name: str, fit: Fit, standardiser: Standardiser) -> Outcome:
     return Outcome(
-        columns=columns,
+        columns=contract.party(name).columns,
         standardised=tuple(float(value) for value in fit.coefficients),
         original=standardiser.to_original(fit.coefficients),
         intercept=fit.intercept,
         losses=fit.losses,
+        iterations=fit.iterations,
+        tol=contract.convergence.tol if contract.convergence else None,
+        converged=fit.converged,
         figures=Figures.of(fit.figures),
     )
 

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from gateway.api.dependencies import Coordinator, SessionId
+from parties.telling import convergence
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -46,6 +47,7 @@ async def session(request: Request, session: SessionId, sessions: Coordinator) -
         gateway=request.app.state.name,
         session=sessions.session(session),
         contract=sessions.agreed(session),
+        convergence=convergence,
     )
 
 

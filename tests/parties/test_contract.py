@@ -31,7 +31,7 @@ from parties.errors import ContractError
 from parties.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "b5549a940fe4cefcbdc7b6de10cf301c075c7f5c0ae3cf201ce76582b44cb1af"
+VECTOR_SHA256 = "89946b8667bb9babac27cd50bd5daf113976411a1f8fce7389e6d93a98b7771f"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -84,6 +84,7 @@ def test_a_contract_says_all_that_is_opened(contract):
         ("intercept", "party:clinic-a", 1),
         ("guard", "session", 1),
         ("loss", "session", 1),
+        ("converged", "session", 1),
         ("auc", "session", 1),
         ("log-loss", "session", 1),
         ("brier", "session", 1),
@@ -151,7 +152,7 @@ def test_a_disclosure_can_not_be_added_or_left_out(altered):
     """The list that operators read is complete: one more or one less is refused."""
     for edit in (
         lambda content: content["disclosures"].pop(),
-        lambda content: content["disclosures"].append(content["disclosures"][0] | {"clause": "disclosures.8"}),
+        lambda content: content["disclosures"].append(content["disclosures"][0] | {"clause": "disclosures.9"}),
         lambda content: content["disclosures"].reverse(),
         lambda content: content["disclosures"][1].update(recipient="party:clinic-a"),
         lambda content: content["disclosures"][0].update(recipient="session"),

@@ -11,7 +11,7 @@ from parties.home import POLICY
 from parties.plan import ModelPlan
 from parties.policy import Policy, check, judge, load_policy
 
-DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "auc", "log-loss", "brier")
+DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "converged", "auc", "log-loss", "brier")
 
 
 def broken(policy: Policy, contract, name: str = "clinic-a") -> list[str]:
@@ -94,7 +94,7 @@ def test_a_refusal_says_what_and_what_to_do(contract):
     """The line names the rule, what the contract asks for, and what the policy allows."""
     with pytest.raises(PolicyRefusal, match=r"300 training rows; the policy asks for 1000; change the plan, or"):
         check(Policy(min_training_rows=1000), contract, "clinic-a")
-    with pytest.raises(PolicyRefusal, match="the contract discloses auc, brier, guard, log-loss, loss"):
+    with pytest.raises(PolicyRefusal, match="the contract discloses auc, brier, converged, guard, log-loss, loss"):
         check(Policy(disclosures=("coefficients", "intercept")), contract, "clinic-a")
 
 
