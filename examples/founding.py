@@ -47,7 +47,10 @@ def main() -> None:
     fits = Simulation(program).run(lambda party: train(program, parts[party.rank], None if party.rank else y, party))
     seconds = time.perf_counter() - started
 
-    weights, intercept = np.concatenate([fit.coefficients for fit in fits]), fits[0].intercept or 0.0
+    weights, intercept = (
+        np.concatenate([fit.models[0].coefficients for fit in fits]),
+        fits[0].models[0].intercept or 0.0,
+    )
     secure = 1 / (1 + np.exp(-(X[:10] @ weights + intercept)))
     pooled = LogisticRegression(C=1.0, max_iter=1000).fit(X, y)
     print(f"{program.max_iter} steps on batches of {BATCH} in {seconds:.1f} s, {fits[0].rounds} rounds")

@@ -7,7 +7,6 @@ and the checks of Host and Origin before anything of a request is looked at.
 from __future__ import annotations
 
 import http.cookies
-import ipaddress
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from gateway.problems import problem_of
 from mpc.errors import PrivityError
 from parties.errors import SettingsError
 from parties.identity import write_private
+from parties.web.addresses import names_loopback
 
 TOKEN_FILE = "token"  # noqa: S105  (a file's name)
 MAX_BODY_BYTES = 1 << 20
@@ -116,12 +116,7 @@ class Guard:
 
 def check_host(host: str) -> None:
     """Raises: Forbidden for a name that is not loopback: a page could have made the browser resolve it to here."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        allowed = name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        allowed = False
-    if not allowed:
+    if not names_loopback(host):
         raise Forbidden("the request names another host than this machine", action="use http://127.0.0.1:PORT")
 
 

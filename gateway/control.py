@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.admission import admit
 from gateway.journal import Journal
 from gateway.sessions import Sessions
-from gateway.settings import GatewaySettings, parse_address
+from gateway.settings import GatewaySettings
 from gateway.store import Member, Store
 from mpc.errors import PrivityError
 from parties.errors import GatewayError, PartnerError, SettingsError
@@ -37,6 +37,7 @@ from parties.messages import (
     encode,
 )
 from parties.tls import TlsKey, utc_now
+from parties.web.addresses import parse_address
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway import settings as gateway_settings
 from gateway.access import Token
-from gateway.settings import GatewaySettings, load_settings, parse_address
+from gateway.settings import GatewaySettings, load_settings
 from gateway.store import Role, Store
 from parties.audit.log import FILE_NAME as AUDIT_FILE
 from parties.audit.log import AuditLog
@@ -19,6 +19,7 @@ from parties.errors import SettingsError
 from parties.identity import Identity, write_private
 from parties.plan import Name, explain
 from parties.tls import DAEMON_DAYS, Invitation, TlsKey, certificate_sha256, utc_now
+from parties.web.addresses import parse_address
 
 IDENTITY_FILE = "identity.pem"
 TLS_KEY_FILE = "tls.key"

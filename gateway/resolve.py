@@ -23,6 +23,7 @@ from parties.contract import (
 from parties.errors import ContractError, DataError, PlanError
 from parties.messages import PublishedData
 from parties.plan import PartyPlan, Plan, explain
+from parties.quote import quote
 from parties.schema import check_features, check_label
 
 
@@ -89,6 +90,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             evaluation=plan.evaluation,
             loss_every=loss_every,
             program=program,
+            quote=quote(program),
             disclosures=disclosures_for(program, [party.name for party in parties]),
         )
     except ValidationError as exc:

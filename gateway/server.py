@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-
-import uvicorn
-from fastapi import FastAPI
 
 from gateway import control as control_plane
 from gateway.access import TOKEN_FILE, Token
@@ -23,14 +19,15 @@ from gateway.control import Control
 from gateway.home import IDENTITY_FILE, SERVING_FILE, load_tls_key
 from gateway.journal import Journal
 from gateway.sessions import Sessions
-from gateway.settings import GatewaySettings, load_settings, parse_address
+from gateway.settings import GatewaySettings, load_settings
 from gateway.store import Store
 from parties.audit.events import ServiceStarted, ServiceStopped
 from parties.audit.log import FILE_NAME as AUDIT_FILE
 from parties.audit.log import AuditLog
-from parties.errors import SettingsError
 from parties.identity import Identity
 from parties.tls import utc_now
+from parties.web.addresses import parse_address
+from parties.web.server import Server, listen
 
 TICK_S = 0.5
 FAREWELL_S = 2  # how long open requests and streams may take to end
@@ -42,14 +39,6 @@ class Serving:
 
     rest: str
     control: str
-
-
-class _Rest(uvicorn.Server):
-    """Signals are the process's own business: whoever runs this sets `should_exit`."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @asynccontextmanager
@@ -88,10 +77,10 @@ async def _serving(
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Serving]:
     app = make_app(coordinator, Token.load(home / TOKEN_FILE), settings.name)
-    rest = _Rest(_uvicorn_config(app))
+    rest = Server(app, FAREWELL_S)
     control = Control(store, journal, coordinator, settings, clock=clock)
     key = load_tls_key(home)
-    with _listen(settings) as listener:
+    with listen(parse_address(settings.rest_address), "rest_address") as listener:
         streams, control_port = control_plane.server(control, store, settings, key, clock)
         serving = Serving(
             rest=str(parse_address(settings.rest_address)._replace(port=listener.getsockname()[1])),
@@ -115,30 +104,6 @@ async def _tick(coordinator: Sessions) -> None:
     while True:
         coordinator.tick()
         await asyncio.sleep(TICK_S)
-
-
-def _listen(settings: GatewaySettings) -> socket.socket:
-    address = parse_address(settings.rest_address)
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    try:
-        return socket.create_server(address, family=family)
-    except OSError as exc:
-        raise SettingsError(
-            f"rest_address: can't listen on {address}: {exc.strerror}",
-            action="see what else listens there, or choose another port",
-        ) from exc
-
-
-def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=FAREWELL_S,
-    )
 
 
 @contextmanager

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from parties.errors import SettingsError
 from parties.plan import Frozen, Name, explain
+from parties.web.addresses import parse_address
 
 FILE = "gateway.toml"
-MAX_PORT = 65_535
-
-
-class Address(NamedTuple):
-    """Where a socket listens; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it; a name other than localhost may resolve to anything."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def parse_address(text: str) -> Address:
-    """Raises: ValueError if it is not HOST:PORT or [IPV6]:PORT."""
-    host, _, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not bare or (":" in bare and bare == host) or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
-        raise ValueError(f"'{text}' is not HOST:PORT")
-    return Address(bare, int(port))
 
 
 def _address(text: str) -> str:

@@ -13,14 +13,14 @@ from mpc.derivation import (
     loss_shift,
     loss_window,
     rejection,
-    residual,
+    residuals,
     rung,
     segments,
     shared_fields,
     strip_rows,
 )
 from mpc.errors import ProgramError
-from mpc.program import DATA_BITS, ITERATE_BITS, MiniBatch, Segment, Spec, inverse_strength, learning_rate
+from mpc.program import DATA_BITS, ITERATE_BITS, DescentModel, MiniBatch, Segment, Spec, learning_rate, strengths
 
 LADDER = ((64, 16), (128, 32), (256, 64))  # periods and harmonics; short ones first, which cost the dealer less
 UNIT_BITS = 36  # of a residual of 1 before truncation
@@ -40,62 +40,64 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     rows = spec.batch_rows or 0
     width = spec.columns + spec.fit_intercept
+    entries, scores = width * len(spec.grid), rows * len(spec.grid)
     with localcontext(CONTEXT):
         per_row = learning_rate(spec) / rows
-        state_bits, weight_bits = _state(spec, width, per_row)
-        ridge, every = _ridge(spec, max_iter, state_bits)
-        unit, shift = residual(per_row * (1 << (state_bits - DATA_BITS)), rows, UNIT_BITS)
+        state_bits, weight_bits = _state(spec, entries, per_row)
+        ridges = [_ridge(spec, C, max_iter, state_bits) for C in strengths(spec)]
+        (unit,), shift = residuals([per_row * (1 << (state_bits - DATA_BITS))], scores, UNIT_BITS)
     state_window, residual_window = 1 + state_bits + weight_bits, unit.bit_length() + 2
-    rejected = rejection(width, state_window) + rejection(rows, residual_window)
+    rejected = rejection(entries, state_window) + rejection(scores, residual_window)
     with localcontext(CONTEXT):
         cut = segments(max_iter, 0, rejected, GUARDS)
     slots = max(each.slots for each in cut)
-    lots = -(-slots // max(1, min(LOT, LOT_WORDS // (2 * LADDER[0][1] * rows))))
+    lots = -(-slots // max(1, min(LOT, LOT_WORDS // (2 * LADDER[0][1] * scores))))
     lot = -(-slots // lots)  # as even as can be: what a last lot has too many are void slots
     return MiniBatch(
         **shared_fields(spec, max_iter) | {"loss_every": 0},
+        models=tuple(
+            DescentModel(C=C, residual_unit=unit, ridge=ridge, ridge_every=every)
+            for C, (ridge, every) in zip(spec.grid, ridges, strict=True)
+        ),
         state_bits=state_bits,
         state_window=state_window,
-        residual_unit=unit,
         residual_window=residual_window,
         residual_shift=shift,
-        ridge=ridge,
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
-        copies=copies(rejection(width, state_window)),
-        strip_rows=strip_rows(spec.rows),
+        copies=copies(rejection(entries, state_window)),
+        strip_rows=strip_rows(spec),
         segments=tuple(Segment(iterations=each.iterations, slots=-(-each.slots // lot) * lot) for each in cut),
         ladder=tuple(rung(*shape) for shape in LADDER),
         batch_rows=rows,
-        ridge_every=every,
         lot=lot,
     )
 
 
-def _state(spec: Spec, width: int, per_row: Decimal) -> tuple[int, int]:
+def _state(spec: Spec, entries: int, per_row: Decimal) -> tuple[int, int]:
     """Fractional bits of the iterate, and bits of the weights' bound.
 
     Few, so that hardly a slot is rejected, if that leaves a residual precise; else the widest that leaves it enough.
     """
     for headroom, weight_bits, least in HEADROOMS:
-        state_bits = headroom - log2(width) - 1 - weight_bits
+        state_bits = headroom - log2(entries) - 1 - weight_bits
         if per_row * (1 << (state_bits - DATA_BITS)) >= least:
             return state_bits, weight_bits
     raise ProgramError(
-        f"learning_rate={spec.learning_rate} over {spec.batch_rows} rows and {width} columns leaves too few bits",
-        action="choose a greater learning_rate, smaller batches or fewer columns",
+        f"learning_rate={spec.learning_rate} over {spec.batch_rows} rows and {entries} weights leaves too few bits",
+        action="choose a greater learning_rate, smaller batches, fewer columns or fewer models",
     )
 
 
-def _ridge(spec: Spec, max_iter: int, state_bits: int) -> tuple[int, int]:
+def _ridge(spec: Spec, C: Decimal, max_iter: int, state_bits: int) -> tuple[int, int]:
     """The penalty's part of a step and how often it is taken: an integer that meets it as far as a run can tell."""
-    shrinks = learning_rate(spec) / (inverse_strength(spec) * spec.rows)  # the weights, in each step
+    shrinks = learning_rate(spec) / (C * spec.rows)  # the weights, in each step
     each, every = shrinks * (1 << (state_bits - ITERATE_BITS)), 1
     while _missed(each * every) * shrinks * max_iter > PENALTY_ERROR:
         every *= 2
         if every * 16 > max_iter:
             raise ProgramError(
-                f"C={spec.C} is too weak a penalty for {spec.rows} rows in {max_iter} iterations",
+                f"C={C} is too weak a penalty for {spec.rows} rows in {max_iter} iterations",
                 action="choose a smaller C or more iterations",
             )
     return int((each * every).to_integral_value()), every

@@ -27,13 +27,13 @@ def bin_bits(evaluation: Evaluation) -> int:
 
 
 def mask_bins(evaluation: Evaluation, turn: Words) -> Words:
-    """The bins of masks; the dealer's. Shapes: turn (m,) -> (m,) in 0 .. bins - 1."""
+    """The bins of masks; the dealer's. Shapes: turn (...) -> the same in 0 .. bins - 1."""
     angle = top32(turn, evaluation.modulus_bits).view(np.uint32).astype(np.int64)
     return np.asarray(angle >> (TURN_BITS - bin_bits(evaluation)))
 
 
 def offsets(evaluation: Evaluation, theta: Words) -> Words:
-    """What opened angles add to their masks' bins. Shapes: theta (m,) -> (m,) in 0 .. bins - 1.
+    """What opened angles add to their masks' bins. Shapes: theta (...) -> the same in 0 .. bins - 1.
 
     All 32 bits are opened and half a bin is added before they are cut: each party cutting its own would be biased.
     """
@@ -42,22 +42,25 @@ def offsets(evaluation: Evaluation, theta: Words) -> Words:
 
 
 def one_hot(evaluation: Evaluation, bins: Words) -> Words:
-    """Shapes: (m,) -> (m, bins)."""
-    found = np.zeros((bins.size, evaluation.bins), dtype=np.int64)
-    found[np.arange(bins.size), bins] = 1
+    """Shapes: (...) -> (..., bins)."""
+    found = np.zeros((*bins.shape, evaluation.bins), dtype=np.int64)
+    np.put_along_axis(found, bins[..., None], 1, axis=-1)
     return found
 
 
 def histogram(evaluation: Evaluation, tables: Words, offset: Words) -> Words:
-    """Turn each row's table by its offset and add them up, lowest score first. Shapes: (m, bins), (m,) -> (bins,)."""
+    """Turn each score's table by its offset and add up those of all rows, lowest score first.
+
+    Shapes: (m, ..., bins), (m, ...) -> (..., bins).
+    """
     half = evaluation.bins // 2
-    places = (np.arange(evaluation.bins) - half - offset[:, None]) & (evaluation.bins - 1)
-    return np.asarray(np.take_along_axis(tables, places, axis=1).sum(axis=0))
+    places = (np.arange(evaluation.bins) - half - offset[..., None]) & (evaluation.bins - 1)
+    return np.asarray(np.take_along_axis(tables, places, axis=-1).sum(axis=0))
 
 
 def ranks(counts: Words) -> Words:
-    """Twice the rows in lower bins, and those of the same bin once. Shapes: (bins,) -> (bins,)."""
-    return 2 * np.cumsum(counts) - counts
+    """Twice the rows in lower bins, and those of the same bin once. Shapes: (..., bins) -> the same."""
+    return 2 * np.cumsum(counts, axis=-1) - counts
 
 
 @cache

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mpc.communicator import ChannelCommunicator
 from mpc.keys import LABELS, TABLE, SessionKeys
-from mpc.layouts import filled
+from mpc.layouts import beside, filled
 from mpc.openings import Masked, Truncated
 from mpc.partition import Block, Partition
 from mpc.program import DATA_BITS, Fused
@@ -28,6 +28,7 @@ from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor
 
 Place = tuple[slice, slice]
+Columns = NDArray[np.intp]
 ALL: Place = (slice(None), slice(None))
 GRAM_ROWS = 1 << 15  # at once
 
@@ -37,7 +38,7 @@ class Table:
 
     def __init__(
         self,
-        own: list[int],
+        own: Sequence[int] | Columns,
         X: Words,
         E: Words,
         labels: Words | None,
@@ -48,7 +49,7 @@ class Table:
 
         All three are zero elsewhere.
         """
-        self._own, self._X, self._E, self._places = own, X, E, places
+        self._own, self._X, self._E, self._places = np.asarray(own, dtype=np.intp), X, E, places
         self._Xt, self._Et = X.T, E.T
         self.labels, self._masked_labels = labels, masked_labels
 
@@ -61,11 +62,11 @@ class Table:
         return Table(self._own, filled(self._X[rows], count), filled(self._E[rows], count), None, None)
 
     def product(self, w: Truncated, table_low: Words) -> ArithmeticSharedTensor:
-        """X w. Shapes: w (d,) -> (m,), at the sum of the scales. No round. `table_low` is a share of A w.low."""
+        """X w. Shapes: w (d, e) -> (m, e), at the sum of the scales. No round. `table_low` is a share of A w.low."""
         return shared(product(self._X, w.delta[self._own]) - product(self._E, w.low) - table_low)
 
     def transposed_product(self, r: Truncated, table_low: Words) -> ArithmeticSharedTensor:
-        """X^T r. Shapes: r (m,) -> (d,), at the sum of the scales. No round. `table_low` is a share of A^T r.low."""
+        """X^T r. Shapes: r (m, e) -> (d, e), at the sum of the scales. No round. `table_low` shares A^T r.low."""
         share = -product(self._Et, r.low) - table_low
         share[self._own] += product(self._Xt, r.delta)
         return shared(share)
@@ -90,12 +91,13 @@ class Table:
         share[:, own] += product((X - own_E).T, theirs).T
 
     def scaled(self, s: Truncated, low_table: Words) -> ArithmeticSharedTensor:
-        """Each row of X times a shared number. Shapes: s (m,) -> (m, d), at the sum of the scales. No round.
+        """Each row of X times shared numbers, side by side. Shapes: s (m, e) -> (m, e d), at the sum of the scales.
 
-        `low_table` is a share of s.low's products with the rows of A.
+        No round. `low_table` is a share of s.low's products with the rows of A.
         """
-        share = -(s.low[:, None] * self._E) - low_table
-        share[:, self._own] += s.delta[:, None] * self._X
+        share = -beside(s.low, self._E) - low_table
+        each = share.reshape(*s.low.shape, -1)
+        each[:, :, self._own] += s.delta[:, :, None] * self._X[:, None, :]
         return shared(share)
 
     def transposed_matrix(self, Z: Masked, table_rest: Words) -> ArithmeticSharedTensor:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -27,6 +26,18 @@ from mpc.transcript import Transcript
 _local = threading.local()
 
 
+class _Masked:
+    """How deep in masked protocols a thread is."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+
+
 class ChannelCommunicator(Communicator):
     """One a thread: a worker process has one, a simulation one for each of its parties."""
 
@@ -36,21 +47,16 @@ class ChannelCommunicator(Communicator):
         self.channel, self.transcript = channel, transcript
         self._name = f"party {channel.rank}"
         self._peers = [rank for rank in range(channel.world) if rank != channel.rank]
-        self._masked = 0
+        self._masked = _Masked()
         self._fresh = Stream(Secret(secrets.token_bytes(KEY_BYTES)))
         self.reset_communication_stats()
 
-    @contextmanager
-    def masked(self) -> Iterator[None]:
+    def masked(self) -> AbstractContextManager[None]:
         """What is opened inside is hidden by a mask that is used once."""
-        self._masked += 1
-        try:
-            yield
-        finally:
-            self._masked -= 1
+        return self._masked
 
     def _require_mask(self) -> None:
-        if not self._masked:
+        if not self._masked.depth:
             raise DisclosureRefused(
                 "something asked to open a share outside of a masked protocol",
                 action="disclose it by a name that the contract holds; nothing was sent",

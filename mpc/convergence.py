@@ -15,7 +15,7 @@ from mpc.shim import ArithmeticSharedTensor
 
 
 def converged(runtime: Runtime, convergence: Convergence, gradient: ArithmeticSharedTensor) -> bool:
-    """Whether no entry lies beyond the bound either way. Shapes: gradient (d,), `every` times a sum over the rows.
+    """Whether no entry lies beyond the bound either way. Shapes: gradient (d, 1), `every` times a sum over the rows.
 
     Reveals: the bit, to the session; never which entry, or how far.
     Cost: CrypTen's comparisons of 2 d words and of one, and a disclosure.

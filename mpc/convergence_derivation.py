@@ -15,11 +15,11 @@ from mpc.program import (
     ITERATE_BITS,
     TABLE_BITS,
     Convergence,
-    FirstOrder,
+    DescentModel,
     Fused,
     MiniBatch,
     Spec,
-    inverse_strength,
+    strengths,
     tolerance,
 )
 
@@ -29,11 +29,12 @@ DEVIATIONS = 6  # of an entry that rounding alone makes: none of thousands is be
 
 
 def convergence(spec: Spec, program: Fused) -> Convergence | None:
-    """None if it is not asked. Raises: ProgramError for a tolerance that can't be told, or of batches."""
-    if isinstance(program, MiniBatch):
+    """None if it is not asked. Raises: ProgramError for a tolerance that can't be told, of batches, or of a grid."""
+    if why := _untold(program):
         if spec.tol not in {"0", "auto"}:
-            raise ProgramError("batches have no gradient of the whole table", action="leave tol out for solver = sgd")
+            raise ProgramError(why, action="leave tol out")
         return None
+    (model,) = program.models
     with localcontext(CONTEXT):
         least = least_tol(spec, program)
         tol = max(TOL, least) if spec.tol == "auto" else tolerance(spec)
@@ -44,15 +45,22 @@ def convergence(spec: Spec, program: Fused) -> Convergence | None:
                 f"tol={tol:f} lies outside {least:f} to {MOST_TOL}, what can be told on {spec.rows} rows",
                 action='choose a tol within, or "auto"',
             )
-        every = program.ridge_every if isinstance(program, FirstOrder) else 1
-        unit = Decimal(program.residual_unit << DATA_BITS) / (1 << program.residual_shift)
+        every = model.ridge_every if isinstance(model, DescentModel) else 1
+        unit = Decimal(model.residual_unit << DATA_BITS) / (1 << program.residual_shift)
         return Convergence(tol=f"{tol:f}", bound=int(tol * spec.rows * unit * every), every=every)
 
 
+def _untold(program: Fused) -> str:
+    """Why a program can't tell the bit; empty if it can."""
+    if isinstance(program, MiniBatch):
+        return "batches have no gradient of the whole table"
+    return "of a grid of models it is not told whether each converged" if len(program.models) > 1 else ""
+
+
 def least_tol(spec: Spec, program: Fused) -> Decimal:
-    """Rounded up to one digit."""
-    rows = Decimal(spec.rows)
-    residual = Decimal(1 << program.residual_shift) / program.residual_unit / 2 + Decimal(1) / (4 << TABLE_BITS)
-    bend = Decimal(program.width).sqrt() / 4 + 1 / (inverse_strength(spec) * rows)
+    """Of one model. Rounded up to one digit."""
+    (model,), (C,), rows = program.models, strengths(spec), Decimal(spec.rows)
+    residual = Decimal(1 << program.residual_shift) / model.residual_unit / 2 + Decimal(1) / (4 << TABLE_BITS)
+    bend = Decimal(program.width).sqrt() / 4 + 1 / (C * rows)
     least = DEVIATIONS * (residual / rows.sqrt() + bend / (2 << ITERATE_BITS))
     return Context(prec=1, rounding=ROUND_UP).plus(least)

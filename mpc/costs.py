@@ -15,7 +15,7 @@ from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
 from mpc.ordering import SEED_BYTES
-from mpc.program import GUARD_ROWS, LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
+from mpc.program import GUARD_SCORES, LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
 from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
@@ -23,7 +23,7 @@ from mpc.transcript import DIGEST_BYTES
 KEYS = 2 * KEY_BYTES  # to each peer at the start
 WORD = 8
 ANGLE = 4
-VECTORS = 24  # words a row: openings, residuals, and what a guard's comparison makes of scores
+VECTORS = 24  # words a score: openings, residuals, and what a guard's comparison makes of scores
 COMPARED = 64  # words in memory for each that CrypTen compares, about
 TUPLE_NUMBER = 8  # before each answer of the on-demand lane
 
@@ -81,11 +81,11 @@ def comparison(parties: int, words: int) -> Cost:
 
 def range_guard(program: Fused, rank: int) -> Cost:
     bit = Opening(name="guard", recipients="session", count=1, values=1)
-    return any_beyond(program.world, program.rows) + disclosure(program.world, rank, bit)
+    return any_beyond(program.world, program.rows * len(program.models)) + disclosure(program.world, rank, bit)
 
 
 def any_beyond(parties: int, words: int) -> Cost:
-    parts = [min(GUARD_ROWS, words - start) for start in range(0, words, GUARD_ROWS)]
+    parts = [min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES)]
     return total(comparison(parties, 2 * part) for part in parts) + comparison(parties, 1)
 
 
@@ -111,29 +111,30 @@ def item(program: Fused, rank: int, rung: Rung, kind: Kind) -> Cost:
     """One item of a phase."""
     cost = _correction(program, rung, kind) + total(opening(program.world, sent) for sent in openings(program, kind))
     if kind == "report":
-        loss = Opening(name="loss", recipients="session", count=1, values=1)
+        loss = Opening(name="loss", recipients="session", count=1, values=len(program.models))
         return cost + disclosure(program.world, rank, loss)
     return cost + range_guard(program, rank) if kind == "checkpoint" else cost
 
 
 def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
     """Bytes that an item opens to each peer, round by round, beside disclosures and guards."""
-    d, half = program.width, packed_size(program.width)
-    slot = (WORD * d, ANGLE * program.gradient_rows, WORD * program.gradient_rows)
+    d, M, half = program.width, len(program.models), packed_size(program.width)
+    scores, strip = program.gradient_rows * M, program.strip_rows * M
+    slot = (WORD * d * M, ANGLE * scores, WORD * scores)
     by_kind: dict[Kind, tuple[int, ...]] = {
         "labels": (WORD * d,),
         "slot": slot,
         "tables": (),
         "lot": slot * (program.lot if isinstance(program, MiniBatch) else 0),
-        "report": (WORD * program.copies,),
-        "checkpoint": (WORD * program.copies * d,),
+        "report": (WORD * program.copies * M,),
+        "checkpoint": (WORD * program.copies * d * M,),
         "gram": (),
-        "density": (WORD * program.strip_rows, WORD * program.strip_rows * d),
-        "information": (WORD * half, WORD * half),
-        "step": (WORD * half, WORD * d * d),
-        "product": (WORD * d * d,),
-        "inverse": (WORD * half, WORD * half),
-        "advance": (WORD * d,),
+        "density": (WORD * strip, WORD * strip * d),
+        "information": (WORD * half * M, WORD * half * M),
+        "step": (WORD * half * M, WORD * d * d * M),
+        "product": (WORD * d * d * M,),
+        "inverse": (WORD * half * M, WORD * half * M),
+        "advance": (WORD * d * M,),
     }
     return by_kind[kind]
 
@@ -175,17 +176,18 @@ def evaluation(program: Fused, rank: int) -> Cost:
     """Scores, histograms and figures of the held-out rows, and the figures' disclosures."""
     if (found := program.evaluation) is None:
         return Cost()
-    n, m = program.world, found.rows
+    n, scores = program.world, found.rows * found.models
     kinds = [kind for part in evaluation_layouts.parts(program) for kind in part]
     dealt = sum(WORD * evaluation_layouts.layout(program, kind).words for kind in kinds)
-    cost = opening(n, WORD * program.width) + comparison(n, 2 * m) + product(n, m) + Cost(0, 0, dealt)
-    for start_row in range(0, m, found.chunk_rows):
-        cost += opening(n, ANGLE * min(found.chunk_rows, m - start_row))
+    cost = opening(n, WORD * program.width * found.models) + Cost(0, 0, dealt)
+    cost += comparison(n, 2 * scores) + product(n, scores)
+    for start_row in range(0, found.rows, found.chunk_rows):
+        cost += opening(n, ANGLE * min(found.chunk_rows, found.rows - start_row) * found.models)
     if found.sums:
-        cost += opening(n, WORD * len(found.sums))
+        cost += opening(n, WORD * len(found.sums) * found.models)
     if "auc" in found.figures:
-        cost += opening(n, 2 * WORD * found.bins) + comparison(n, COARSE) + product(n, 1)
-        cost += comparison(n, (1 << DIGITS) // COARSE - 1)
+        cost += opening(n, 2 * WORD * found.bins * found.models) + product(n, found.models)
+        cost += comparison(n, COARSE * found.models) + comparison(n, ((1 << DIGITS) // COARSE - 1) * found.models)
     return cost + total(disclosure(n, rank, each) for each in found.disclosures())
 
 
@@ -203,10 +205,11 @@ def memory(program: Fused, rungs: Iterable[Rung]) -> int:
 
     Held-out rows are there from the beginning; their comparisons and histograms come when training is over.
     """
-    m, d = program.rows, program.width
+    m, d, M = program.rows, program.width, len(program.models)
+    scores, strip = m * M, program.strip_rows * M
     tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
-    party = m * (2 * d + VECTORS) + program.strip_rows * max(4 * tables, 9 * refreshed)
-    dealer = m * (d + VECTORS) + program.strip_rows * max((program.world + 3) * tables, (program.world + 5) * refreshed)
+    party = 2 * m * d + VECTORS * scores + strip * max(4 * tables, 9 * refreshed)
+    dealer = m * d + VECTORS * scores + strip * max((program.world + 3) * tables, (program.world + 5) * refreshed)
     return WORD * (max(party, dealer) + _memory_of_evaluation(program))
 
 
@@ -214,8 +217,8 @@ def _memory_of_evaluation(program: Fused) -> int:
     """In words: blocks twice, and a comparison's bits or a chunk's tables, at a party or the dealer."""
     if (found := program.evaluation) is None:
         return 0
-    tables = 2 * found.chunk_rows * found.bins
-    return 2 * found.rows * program.width + max(COMPARED * found.rows, (program.world + 3) * tables)
+    tables, scores = 2 * found.chunk_rows * found.bins * found.models, found.rows * found.models
+    return 2 * found.rows * program.width + max(COMPARED * scores, (program.world + 3) * tables)
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:

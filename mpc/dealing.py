@@ -155,7 +155,7 @@ class Dealing:
             raise ProtocolError("this program has no phases")
         kind = kinds[place(number)]
         shape = self._layout(self._program, rung, kind)
-        matrices = [self._matrix(each, self._program.width) for each in used(self._program, kinds, number)]
+        matrices = [self._matrix(self._program, each) for each in used(self._program, kinds, number)]
         with self._lock:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
@@ -182,11 +182,11 @@ class Dealing:
             raise ProtocolError("this program evaluates nothing")
         return evaluation_layouts.values(program, kind, place, sums, self._held_out)
 
-    def _matrix(self, number: int, width: int) -> Words:
-        """The mask under which a symmetric matrix was opened whole; later tuples build on it."""
+    def _matrix(self, program: Fused, number: int) -> Words:
+        """The mask under which symmetric matrices were opened whole; later tuples build on it."""
         with self._lock:
             if number not in self._matrices:
-                size = (packed_size(width),)
+                size = (len(program.models), packed_size(program.width))
                 drawn = [streams.matrices.open(number).words(size) for streams in self._streams]
                 self._matrices[number] = np.add.reduce(drawn)
             return self._matrices[number]
@@ -211,11 +211,11 @@ class Dealing:
 
     @property
     def _max_words(self) -> int:
-        """No operation of the program works on more than the table, widened for bitwise stacks."""
+        """No operation of the program works on more than the table for each model, widened for bitwise stacks."""
         rows = self._program.rows
         if isinstance(self._program, Fused) and self._program.evaluation is not None:
             rows = max(rows, self._program.evaluation.rows, COARSE)
-        return 64 * rows * (self._program.columns + 1)
+        return 64 * rows * (self._program.columns + 1) * self._program.results
 
 
 class _Phases:

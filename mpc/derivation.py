@@ -6,6 +6,7 @@ give the iterate 2**-8 and the residual 2**-9, under one per cent a slot togethe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
@@ -21,12 +22,13 @@ from mpc.program import (
     LOSS_LIMIT_BITS,
     MOMENTUM_BITS,
     Common,
+    DescentModel,
     FirstOrder,
     Reference,
     Rung,
     Segment,
     Spec,
-    inverse_strength,
+    strengths,
 )
 
 STATE_HEADROOM = 56  # window + log2(entries)
@@ -35,7 +37,7 @@ RING_BITS = 64
 UNIT_BITS = 46  # of a residual of 1: what multiplies the dealer's tables then fits 32 bits
 WEIGHT_BITS = (6, 5, 4, 3)  # weights stay below 2**bits; the first for which enough precision is left is taken
 RESIDUAL_DIGITS = 8  # bits that a rounded residual has, and half of log2(rows) by which rounding averages out
-STRIP_ROWS = 1 << 15
+STRIP_WORDS = 1 << 15  # scores whose tables are dealt and used at once
 SHORTFALL_BITS = 40  # what must not happen, happens with less than 2**-this
 SPARES_BITS = 20  # too few slots cost an iteration, no more
 LADDER = ((128, 32), (256, 64), (512, 128))  # period and harmonics
@@ -53,17 +55,18 @@ def log2(number: int) -> int:
     return (number - 1).bit_length()
 
 
-def _step_per_row(spec: Spec) -> Decimal:
+def _step_per_row(spec: Spec, C: Decimal) -> Decimal:
     """1 / (curvature * rows): the mean loss of standardised columns bends by no more than the trace over four."""
-    curvature = (Decimal(spec.columns) * Decimal("1.05") + 1) / 4 + 1 / (inverse_strength(spec) * spec.rows)
+    curvature = (Decimal(spec.columns) * Decimal("1.05") + 1) / 4 + 1 / (C * spec.rows)
     return 1 / (curvature * spec.rows)
 
 
 def reference(spec: Spec, max_iter: int) -> Reference:
     with localcontext(CONTEXT):
-        per_row = _step_per_row(spec)
+        (C,) = strengths(spec)
+        per_row = _step_per_row(spec, C)
         gradient_weight, gradient_shift = _multiplier(per_row * (1 << FINE_BITS))
-        ridge_weight, ridge_shift = _multiplier(per_row / inverse_strength(spec))
+        ridge_weight, ridge_shift = _multiplier(per_row / C)
     return Reference(
         **shared_fields(spec, max_iter),
         fraction_bits=FRACTION_BITS,
@@ -90,40 +93,43 @@ def _multiplier(value: Decimal) -> tuple[int, int]:
 
 def first_order(spec: Spec, max_iter: int) -> FirstOrder:
     width = spec.columns + spec.fit_intercept
+    entries, scores, grid = width * len(spec.grid), spec.rows * len(spec.grid), strengths(spec)
     with localcontext(CONTEXT):
-        per_row, weight_bits = _step_per_row(spec), 0
+        per_row, weight_bits = [_step_per_row(spec, C) for C in grid], 0
         for weight_bits in WEIGHT_BITS:
-            state_bits = STATE_HEADROOM - log2(width) - 1 - weight_bits
-            if _enough_digits(per_row, state_bits, spec.rows):
+            state_bits = STATE_HEADROOM - log2(entries) - 1 - weight_bits
+            if _enough_digits(min(per_row), state_bits, spec.rows):
                 break
         else:
             raise ProgramError(
                 f"{spec.rows} rows and {width} columns leave too few bits for a residual",
-                action="use fewer columns or rows",
+                action="use fewer columns or rows, or fewer models",
             )
-        ridge, ridge_every = _ridge(spec, max_iter, per_row, state_bits)
+        lift = 1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS)
+        ridges = [_ridge(spec, C, max_iter, step / C * lift) for C, step in zip(grid, per_row, strict=True)]
         # The penalty is an exact integer; the step follows from it, so that C is met to the residual's precision.
-        exact = inverse_strength(spec) * ridge / ridge_every / (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
-        unit, shift = residual(exact * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS)), spec.rows)
+        exact = [C * ridge / every / lift for C, (ridge, every) in zip(grid, ridges, strict=True)]
+        units, shift = residuals([each * (1 << (state_bits - MOMENTUM_BITS - DATA_BITS)) for each in exact], scores)
     state_window = 1 + state_bits + weight_bits
-    residual_window = unit.bit_length() + 2
-    rejected = rejection(width, state_window) + rejection(spec.rows, residual_window)
-    alone = max(rejection(width, state_window), rejection(1, loss_window(spec.rows)))
+    residual_window = max(units).bit_length() + 2
+    rejected = rejection(entries, state_window) + rejection(scores, residual_window)
+    alone = max(rejection(entries, state_window), rejection(len(grid), loss_window(spec.rows)))
     with localcontext(CONTEXT):
         cut = segments(max_iter, spec.loss_every, rejected)
     return FirstOrder(
         **shared_fields(spec, max_iter),
+        models=tuple(
+            DescentModel(C=C, residual_unit=unit, ridge=ridge, ridge_every=every)
+            for C, unit, (ridge, every) in zip(spec.grid, units, ridges, strict=True)
+        ),
         state_bits=state_bits,
         state_window=state_window,
-        residual_unit=unit,
         residual_window=residual_window,
         residual_shift=shift,
-        ridge=ridge,
-        ridge_every=ridge_every,
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        strip_rows=strip_rows(spec.rows),
+        strip_rows=strip_rows(spec),
         segments=cut,
         ladder=tuple(rung(*shape) for shape in LADDER),
     )
@@ -134,26 +140,25 @@ def _enough_digits(per_row: Decimal, state_bits: int, rows: int) -> bool:
     return unit >= 2 and unit * unit * rows >= 1 << (2 * RESIDUAL_DIGITS)
 
 
-def _ridge(spec: Spec, max_iter: int, per_row: Decimal, state_bits: int) -> tuple[int, int]:
-    each = per_row / inverse_strength(spec) * (1 << (state_bits - ITERATE_BITS - MOMENTUM_BITS))
+def _ridge(spec: Spec, C: Decimal, max_iter: int, each: Decimal) -> tuple[int, int]:
     every = 1
     while each * every < 4 and every * 16 <= max_iter:
         every *= 2
     if each * every < 1:
         raise ProgramError(
-            f"C={spec.C} is too weak a penalty for {spec.rows} rows in {max_iter} iterations",
+            f"C={C} is too weak a penalty for {spec.rows} rows in {max_iter} iterations",
             action="choose a smaller C or more iterations",
         )
     return int(each * every), every
 
 
-def residual(truncated: Decimal, rows: int, unit_bits: int = UNIT_BITS) -> tuple[int, int]:
-    """What a residual of 1 is before truncation, and the bits that truncation then drops to leave `truncated`."""
+def residuals(truncated: Sequence[Decimal], entries: int, unit_bits: int = UNIT_BITS) -> tuple[tuple[int, ...], int]:
+    """What a residual of 1 is before truncation, for each, and the bits that truncation drops to leave `truncated`."""
     shift = 1
-    most = min(RESIDUAL_HEADROOM - 2 - log2(rows), unit_bits)
-    while int(truncated * (1 << (shift + 1))).bit_length() <= most:
+    most = min(RESIDUAL_HEADROOM - 2 - log2(entries), unit_bits)
+    while int(max(truncated) * (1 << (shift + 1))).bit_length() <= most:
         shift += 1
-    return int((truncated * (1 << shift)).to_integral_value()), shift
+    return tuple(int((each * (1 << shift)).to_integral_value()) for each in truncated), shift
 
 
 def loss_window(rows: int) -> int:
@@ -164,10 +169,10 @@ def loss_shift(rows: int) -> int:
     return LOSS_BITS - LOSS_DIGITS + rows.bit_length() - 1
 
 
-def strip_rows(rows: int) -> int:
+def strip_rows(spec: Spec) -> int:
     """Strips of equal size but for the last one, which lacks fewer rows than there are strips."""
-    strips = -(-rows // STRIP_ROWS)
-    return -(-rows // strips)
+    strips = -(-spec.rows * len(spec.grid) // STRIP_WORDS)
+    return -(-spec.rows // strips)
 
 
 def rejection(entries: int, window: int) -> Fraction:

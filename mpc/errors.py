@@ -13,8 +13,6 @@ PrivityError                 what happened; `action` says what to do about it
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class PrivityError(Exception):
     """An error with a code for programs, a sentence for people and the next step.
@@ -23,7 +21,7 @@ class PrivityError(Exception):
     somebody's data passes one without line numbers or counts.
     """
 
-    code: ClassVar[str] = "privity"
+    code: str = "privity"
 
     def __init__(self, what: str, *, action: str = "", outward: str | None = None) -> None:
         super().__init__(what)

@@ -40,9 +40,9 @@ FINE = (1 << DIGITS) // COARSE  # a quotient's second digit
 
 @dataclass(frozen=True)
 class Histograms:
-    """This party's shares of how many rows have scores in each bin, lowest first."""
+    """This party's shares of how many rows have scores in each bin, lowest first, by model."""
 
-    rows: Words = field(repr=False)
+    rows: Words = field(repr=False)  # (models, bins)
     positives: Words = field(repr=False)
 
 
@@ -64,8 +64,10 @@ class Part:
         return self.runtime.provider.ahead(number, evaluation_layouts.layout(self.program, kind))
 
 
-def evaluate(program: Fused, table: HeldOutTable, weights: Words, runtime: Runtime) -> Figures:
-    """The program's figures of the held-out rows, by a share of the weights at scale 2**ITERATE_BITS.
+def evaluate(program: Fused, table: HeldOutTable, weights: Words, runtime: Runtime) -> list[Figures]:
+    """The program's figures of the held-out rows, for each model.
+
+    Shapes: weights (d, models), scale 2**ITERATE_BITS -> (models,).
 
     Reveals: the figures, rounded, to the session; an AUC of None: that all held-out rows are of one class.
     """
@@ -79,43 +81,47 @@ def evaluate(program: Fused, table: HeldOutTable, weights: Words, runtime: Runti
         opened |= _sums(evaluation, histograms, parts, values)
     if "auc" in evaluation.figures:
         opened["auc"] = area(rank, *_pairs(histograms, parts, values))
-    return {figure: _disclosed(evaluation, figure, opened[figure], runtime) for figure in FIGURES if figure in opened}
+    told = {figure: _disclosed(evaluation, figure, opened[figure], runtime) for figure in FIGURES if figure in opened}
+    return [{figure: values[model] for figure, values in told.items()} for model in range(evaluation.models)]
 
 
 def scores(part: Part, table: HeldOutTable, weights: Words) -> ArithmeticSharedTensor:
-    """Scores of the held-out rows. Shapes: weights (d,) -> (m,), scale 2**SCORE_BITS.
+    """Scores of the held-out rows. Shapes: weights (d, models) -> (m, models), scale 2**SCORE_BITS.
 
-    Cost: 1 round, 8 d bytes to each peer; never rejected.  Reveals: nothing (masked).
+    Cost: 1 round, 8 d bytes a model to each peer; never rejected.  Reveals: nothing (masked).
     """
     parts, values = part.take("held-out")
     return table.scores(Slot().whole("held-out weights", shared(weights), parts["mask"]), values["table_mask"])
 
 
 def clamped(evaluation: Evaluation, rank: int, z: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-    """Scores within the evaluation's bound; those beyond it become the bound. Shapes: z (m,), scale 2**SCORE_BITS.
+    """Scores within the evaluation's bound; those beyond it become the bound. Shapes: z any, scale 2**SCORE_BITS.
 
-    Exact.  Requires: |z| < 2**62.  Cost: a comparison of 2 m words and a product of m.  Reveals: nothing (masked).
+    Exact.  Requires: |z| < 2**62.  Cost: a comparison of 2 words a score and a product of as many as there are.
+    Reveals: nothing (masked).
     """
-    limit, own = signed(evaluation.bound << SCORE_BITS), words(z)
+    limit, own = signed(evaluation.bound << SCORE_BITS), words(z).reshape(-1)
     bits = words(negative(shared(np.concatenate([_plus(rank, -own, limit), _plus(rank, own, limit)]))))
     above, below = bits[: own.size], bits[own.size :]
-    return shared(own - words(times(shared(above + below), z)) + (above - below) * limit)
+    found = own - words(times(shared(above + below), shared(own))) + (above - below) * limit
+    return shared(found.reshape(words(z).shape))
 
 
 def histograms_of(part: Part, evaluation: Evaluation, table: HeldOutTable, z: ArithmeticSharedTensor) -> Histograms:
-    """Each row's bin, counted: the one of its score or a neighbour, right on average. Shapes: z (m,) -> (bins,) each.
+    """Each row's bin, counted: the one of its score or a neighbour, right on average.
 
+    Shapes: z (m, models) -> (models, bins) each.
     Requires: scores within the evaluation's bound.
-    Cost: a round a chunk of rows, 4 m bytes to each peer in all.  Reveals: nothing (masked).
+    Cost: a round a chunk of rows, 4 bytes a score to each peer in all.  Reveals: nothing (masked).
     """
-    rows, positives = np.zeros((2, evaluation.bins), dtype=np.int64)
+    rows, positives = np.zeros((2, evaluation.models, evaluation.bins), dtype=np.int64)
     for start in range(0, evaluation.rows, evaluation.chunk_rows):
         chunk = words(z)[start : start + evaluation.chunk_rows] + 0
         parts, values = part.take("bins")
-        theta = Slot().period("held-out scores", shared(chunk), parts["turn"][: chunk.size], evaluation.modulus_bits)
-        offset, bins = offsets(evaluation, theta), values["bins"][: chunk.size]
+        theta = Slot().period("held-out scores", shared(chunk), parts["turn"][: len(chunk)], evaluation.modulus_bits)
+        offset, bins = offsets(evaluation, theta), values["bins"][: len(chunk)]
         rows += histogram(evaluation, bins, offset)
-        labelled = table.labelled(start, bins, values["labelled"][: chunk.size])
+        labelled = table.labelled(start, bins, values["labelled"][: len(chunk)])
         positives += histogram(evaluation, labelled, offset)
     return Histograms(rows, positives)
 
@@ -127,16 +133,16 @@ def _sums(
 
     Error: h**2 / 48 and the rounding, below 1 in the last place.  Cost: 1 round.  Reveals: nothing (masked).
     """
-    sums = np.concatenate([_sum(evaluation, figure, histograms) for figure in evaluation.sums])
+    sums = np.stack([_sum(evaluation, figure, histograms) for figure in evaluation.sums])
     rounded = words(
         Slot().rounded("figures", shared(sums), parts["sums"], values["low"], values["top"], evaluation.figure_shift)
     )
-    return {figure: shared(rounded[place : place + 1] + 0) for place, figure in enumerate(evaluation.sums)}
+    return {figure: shared(rounded[place] + 0) for place, figure in enumerate(evaluation.sums)}
 
 
 def _sum(evaluation: Evaluation, figure: Figure, histograms: Histograms) -> Words:
     each, positive = coefficients(evaluation.period, evaluation.bins, figure)
-    return dot(each, histograms.rows) + dot(positive, histograms.positives)
+    return dot(each, histograms.rows.T) + dot(positive, histograms.positives.T)
 
 
 def _pairs(
@@ -144,26 +150,28 @@ def _pairs(
 ) -> tuple[ArithmeticSharedTensor, ArithmeticSharedTensor]:
     """Of all pairs of a positive and a negative row: twice those in the right order, and how many pairs there are.
 
-    Shapes: -> (1,) each, scale 0. Rows of one bin are in order by half.  Exact.
-    Cost: 1 round, 16 bins bytes to each peer.  Reveals: nothing (masked).
+    Shapes: -> (models,) each, scale 0. Rows of one bin are in order by half.  Exact.
+    Cost: 1 round, 16 bins bytes a model to each peer.  Reveals: nothing (masked).
     """
     shares = np.concatenate([histograms.positives, histograms.rows - histograms.positives])
     opened = Slot().whole("histograms", shared(shares), np.concatenate([parts["positives"], parts["negatives"]]))
-    bins = histograms.rows.size
-    P, N = (Masked(opened.public[place], opened.rest[place]) for place in (slice(bins), slice(bins, None)))
-    rows, ranked = Masked(P.public[None, :], P.rest[None, :]), Masked(ranks(N.public), ranks(N.rest))
-    ordered = shared_product(rows, ranked, values["pairs"])
-    P_total = Masked(P.public.sum().reshape(1, 1), P.rest.sum().reshape(1, 1))
-    N_total = Masked(N.public.sum().reshape(1), N.rest.sum().reshape(1))
-    return ordered, shared_product(P_total, N_total, values["classes"])
+    models = len(histograms.rows)
+    P = Masked(opened.public[:models, None, :], opened.rest[:models, None, :])
+    N = Masked(opened.public[models:, :, None], opened.rest[models:, :, None])
+    ranked = Masked(*(ranks(part[:, :, 0])[:, :, None] for part in (N.public, N.rest)))
+    P_total = Masked(*(part.sum(axis=2, keepdims=True) for part in (P.public, P.rest)))
+    N_total = Masked(*(part.sum(axis=1, keepdims=True) for part in (N.public, N.rest)))
+    ordered = shared_product(P, ranked, values["pairs"])
+    pairs = shared_product(P_total, N_total, values["classes"])
+    return shared(words(ordered).reshape(-1)), shared(words(pairs).reshape(-1))
 
 
 def area(rank: int, ordered: ArithmeticSharedTensor, pairs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-    """The quotient ordered / (2 pairs) at scale 2**DIGITS, rounded to the nearest; more than 1 if there is no pair.
+    """Quotients ordered / (2 pairs) at scale 2**DIGITS, rounded to the nearest; more than 1 if there is no pair.
 
-    Shapes: (1,), (1,), scale 0 -> (1,). A quotient's digit is the number of multiples of the divisor that it holds.
+    Shapes: (models,), (models,), scale 0 -> (models,). A digit is how many multiples of the divisor it holds.
     Exact.  Requires: 0 <= ordered <= 2 pairs < 2**(61 - DIGITS).
-    Cost: comparisons of COARSE and of FINE - 1 words, a product of one.  Reveals: nothing (masked).
+    Cost: comparisons of COARSE and of FINE - 1 words a model, a product of one.  Reveals: nothing (masked).
     """
     divisor = 2 * words(pairs)
     dividend = (words(ordered) << DIGITS) + words(pairs)  # half a unit more: cut off, it is rounded
@@ -174,9 +182,9 @@ def area(rank: int, ordered: ArithmeticSharedTensor, pairs: ArithmeticSharedTens
 
 def _multiples(rank: int, dividend: Words, divisor: Words, most: int) -> Words:
     """How many of 1 .. most times the divisor are no more than the dividend."""
-    steps = np.arange(1, most + 1, dtype=np.int64)
+    steps = np.arange(1, most + 1, dtype=np.int64)[:, None]
     short = words(negative(shared(dividend - steps * divisor)))
-    return _plus(rank, -short.sum(keepdims=True), np.int64(most))
+    return _plus(rank, -short.sum(axis=0), np.int64(most))
 
 
 def times(x: ArithmeticSharedTensor, y: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
@@ -192,11 +200,13 @@ def _plus(rank: int, share: Words, public: np.int64) -> Words:
     return share + public if rank == 0 else share
 
 
-def _disclosed(evaluation: Evaluation, figure: Figure, share: ArithmeticSharedTensor, runtime: Runtime) -> float | None:
-    opened = runtime.discloser.open(Disclosure(figure, "session", 1), words(share))
+def _disclosed(
+    evaluation: Evaluation, figure: Figure, share: ArithmeticSharedTensor, runtime: Runtime
+) -> list[float | None]:
+    opened = runtime.discloser.open(Disclosure(figure, "session", evaluation.models), words(share))
     if opened is None:
         raise EngineError("a disclosure to the session was not opened here")
-    return figure_of(evaluation, figure, int(opened[0]))
+    return [figure_of(evaluation, figure, int(each)) for each in opened]
 
 
 def figure_of(evaluation: Evaluation, figure: Figure, opened: int) -> float | None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from mpc.bins import mask_bins, one_hot, ranks
 from mpc.errors import EngineError
-from mpc.layouts import Arrays, Kind, Layout
+from mpc.layouts import Arrays, Kind, Layout, Shape
 from mpc.program import Evaluation, Fused
-from mpc.ring import WORD_BITS, Words, dot, product, shifted
+from mpc.ring import WORD_BITS, Words, product, shifted
 
 KINDS: tuple[Kind, ...] = ("held-out", "bins", "figures")
 
@@ -41,17 +41,20 @@ def phase_of(program: Fused, part: int) -> int:
 
 def layout(program: Fused, kind: Kind) -> Layout:
     evaluation = evaluation_of(program)
+    models = evaluation.models
     if kind == "held-out":
-        return Layout({"mask": (program.width,)}, {"table_mask": (evaluation.rows,)})
+        return Layout({"mask": (program.width, models)}, {"table_mask": (evaluation.rows, models)})
     if kind == "bins":
-        table = (evaluation.chunk_rows, evaluation.bins)
-        return Layout({"turn": (evaluation.chunk_rows,)}, {"bins": table, "labelled": table})
-    masks, found = {}, {}
+        scores = (evaluation.chunk_rows, models)
+        table = (*scores, evaluation.bins)
+        return Layout({"turn": scores}, {"bins": table, "labelled": table})
+    masks: dict[str, Shape] = {}
+    found: dict[str, Shape] = {}
     if "auc" in evaluation.figures:
-        masks = {"positives": (evaluation.bins,), "negatives": (evaluation.bins,)}
-        found = {"pairs": (1,), "classes": (1,)}
+        masks = {"positives": (models, evaluation.bins), "negatives": (models, evaluation.bins)}
+        found = {"pairs": (models, 1, 1), "classes": (models, 1, 1)}
     if evaluation.sums:
-        count = (len(evaluation.sums),)
+        count = (len(evaluation.sums), models)
         masks["sums"], found["low"], found["top"] = count, count, count
     return Layout(masks, found)
 
@@ -74,11 +77,12 @@ def values(program: Fused, kind: Kind, place: int, masks: Arrays, held_out: Held
         labels = np.zeros(evaluation.chunk_rows, dtype=np.int64)  # the last chunk may have fewer rows
         chunk = held_out.labels[place * evaluation.chunk_rows :][: evaluation.chunk_rows]
         labels[: chunk.size] = chunk
-        return {"bins": bins, "labelled": labels[:, None] * bins}
+        return {"bins": bins, "labelled": labels[:, None, None] * bins}
     found = {}
     if "auc" in evaluation.figures:
-        found["pairs"] = dot(masks["positives"], ranks(masks["negatives"]))
-        found["classes"] = masks["positives"].sum(keepdims=True) * masks["negatives"].sum(keepdims=True)
+        positives, negatives = masks["positives"][:, None, :], masks["negatives"][:, :, None]
+        found["pairs"] = product(positives, ranks(masks["negatives"])[:, :, None])
+        found["classes"] = positives.sum(axis=2, keepdims=True) * negatives.sum(axis=1, keepdims=True)
     if evaluation.sums:
         found["low"] = shifted(masks["sums"], evaluation.figure_shift)
         found["top"] = shifted(masks["sums"], WORD_BITS - 1)

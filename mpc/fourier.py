@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Words = NDArray[np.int64]
+Trigonometry = NDArray[np.int32]
 
 MARGIN = 10  # of the range to either side that the neighbouring kinks spoil
 COEFFICIENT_BITS = 40  # scale of coefficients in a program
@@ -97,31 +98,41 @@ def _scaled(value: Decimal) -> int:
         return int((value * (1 << COEFFICIENT_BITS)).to_integral_value())
 
 
-def turns(theta: Words, harmonics: int) -> tuple[Words, Words]:
+def turns(theta: Words, harmonics: int) -> tuple[Trigonometry, Trigonometry]:
     """Cosines and sines of the odd multiples of an angle, by integer arithmetic.
 
-    Shapes: theta (m,) in 0 .. 2**32 - 1 -> twice (K, m), scale 2**TRIG_BITS.
+    Shapes: theta (...) in 0 .. 2**32 - 1 -> twice (K, ...) int32, scale 2**TRIG_BITS.
     Error: pi * 2**-WHEEL_BITS, from the angle's rounding, without bias for a uniform theta; 6 * 2**-TRIG_BITS more.
     """
-    odd = np.array(_odd(harmonics), dtype=np.int64)[:, None]
-    spoke = (odd * theta + (1 << (TURN_BITS - WHEEL_BITS - 1))) >> (TURN_BITS - WHEEL_BITS)
-    wheel, quarter, last = cosine_wheel(), 1 << (WHEEL_BITS - 2), (1 << WHEEL_BITS) - 1
-    return wheel.take(spoke & last), wheel.take((spoke - quarter) & last)
+    odd = _odd_numbers(harmonics).reshape(-1, *(1,) * theta.ndim)
+    angles = odd * theta.astype(np.uint32)  # a turn is all 32 bits: multiples wrap as angles do
+    spokes = (angles + (1 << (TURN_BITS - WHEEL_BITS - 1))) >> (TURN_BITS - WHEEL_BITS)
+    pairs = _spokes().take(spokes).view(np.int32).reshape(*spokes.shape, 2)
+    return pairs[..., 0], pairs[..., 1]
 
 
-def waves(coefficients: tuple[int, ...], shift: int, trigonometry: Words) -> Words:
-    """Public integers coefficient * trigonometry, the coefficient's scale lowered by `shift` bits.
+def waves(lowered: Words, trigonometry: Trigonometry) -> Words:
+    """Public integers coefficient * trigonometry. Shapes: (K, ...) each, broadcast.
 
-    Requires: coefficients below 2**32 once lowered.
+    Requires: coefficients below 2**32.
     """
-    return (_lowered(coefficients, shift) * trigonometry + _HALF) >> TRIG_BITS
+    found = lowered * trigonometry
+    found += _HALF
+    found >>= TRIG_BITS
+    return found
 
 
 @cache
-def _lowered(coefficients: tuple[int, ...], shift: int) -> Words:
-    """As a column."""
-    lowered = [each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in coefficients]
-    return np.array(lowered, dtype=np.int64)[:, None]
+def _odd_numbers(harmonics: int) -> NDArray[np.uint32]:
+    return np.array(_odd(harmonics), dtype=np.uint32)
+
+
+@cache
+def lowered(coefficients: tuple[int, ...], shift: int, units: tuple[int, ...] = (1,)) -> Words:
+    """Coefficients times each unit, their scale lowered by `shift` bits. Shapes: -> (K, 1, units)."""
+    exact = [[coefficient * unit for unit in units] for coefficient in coefficients]
+    found = [[each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in row] for row in exact]
+    return np.array(found, dtype=np.int64)[:, None, :]
 
 
 def _times(one: tuple[Words, Words], other: tuple[Words, Words]) -> tuple[Words, Words]:
@@ -134,6 +145,14 @@ def cosine_wheel() -> Words:
     """Cosines of a whole turn in 2**WHEEL_BITS steps, scale 2**TRIG_BITS."""
     cosines, _ = _unit(np.arange(1 << WHEEL_BITS, dtype=np.int64) << (TURN_BITS - WHEEL_BITS))
     return cosines
+
+
+@cache
+def _spokes() -> Words:
+    """Cosine and sine of each step side by side, as one word: a look-up finds both in one line of the cache."""
+    cosines = cosine_wheel()
+    sines = np.roll(cosines, 1 << (WHEEL_BITS - 2))
+    return np.stack([cosines, sines], axis=1).astype(np.int32).view(np.int64).reshape(-1)
 
 
 def _unit(theta: Words) -> tuple[Words, Words]:

@@ -6,9 +6,9 @@ Each field of the header but magic and version is compared with what this side e
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,8 @@ HEADER_BYTES = _HEADER.size
 Array = NDArray[np.generic]
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a frame carries and where in the session it stands."""
+class Header(NamedTuple):
+    """What a frame carries and where in the session it stands. A tuple: two are made for each frame."""
 
     session: bytes
     epoch: int
@@ -51,13 +50,11 @@ class Header:
 
     def check(self, expected: Header) -> None:
         """Raises: ProtocolError that names the first field that differs."""
-        for field in fields(self):
-            found, wanted = getattr(self, field.name), getattr(expected, field.name)
+        for field, found, wanted in zip(self._fields, self, expected, strict=True):
             if found != wanted:
-                shown = "another" if field.name == "session" else repr(found)
                 raise ProtocolError(
-                    f"a frame's {field.name} is {shown} where {wanted!r} was expected"
-                    if field.name != "session"
+                    f"a frame's {field} is {found!r} where {wanted!r} was expected"
+                    if field != "session"
                     else "a frame belongs to another session",
                     action="both sides must run the same version on the same contract",
                 )
@@ -117,7 +114,7 @@ def dtype_of(array: Array) -> str:
 
 def payload_of(array: Array) -> memoryview:
     """The array's bytes as they lie."""
-    return np.ascontiguousarray(array).reshape(-1).view("u1").data
+    return np.ascontiguousarray(array).reshape(-1).data
 
 
 def array_from(header: Header, payload: bytes | bytearray | memoryview) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
@@ -11,66 +11,28 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc import guard
+from mpc import guard, slots
 from mpc.blocks import Table, mask_table
 from mpc.convergence import converged
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, RangeExceeded
 from mpc.keys import TOTALS
 from mpc.layouts import Arrays, Kind, filled, items, layout, opening_items, rows_of, tuple_number, unstacked
-from mpc.models.logistic import Angles, LabelTotals, total_loss
+from mpc.models.logistic import LabelTotals, total_loss
 from mpc.newton import Refresh
-from mpc.openings import Slot, Truncated, first_accepted
+from mpc.openings import Slot, first_accepted
 from mpc.ordering import agreed_seed, order
 from mpc.program import LOSS_BITS, FirstOrder, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
+from mpc.slots import Step, Tables, Wanted
 from mpc.solvers import LaggedNewton, Nesterov, Stochastic
 from mpc.symmetric import packed_size
 
+Losses: TypeAlias = tuple[float, ...]  # of each model
 Solver: TypeAlias = Nesterov | Stochastic | LaggedNewton
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a slot computes beside residuals."""
-
-    curved: bool = False  # p (1 - p), for a refresh
-    softplus: bool = False  # for a loss
-
-
-@dataclass(frozen=True, repr=False)
-class Tables:
-    """The masks of a slot's angles, and the dealer's tables for them, strip by strip."""
-
-    turn: Words
-    strips: Iterable[tuple[slice, Callable[[], Arrays]]]
-    wanted: Wanted
-
-
-@dataclass(frozen=True, repr=False)
-class Step:
-    """A slot whose gradient is there."""
-
-    slot: Slot
-    w: Truncated
-    gradient: ArithmeticSharedTensor
-    scores: Scores
-    loss: ArithmeticSharedTensor | None = None  # summed, scale 2**LOSS_BITS
-
-
-@dataclass(frozen=True, repr=False)
-class Scores:
-    """What follows from a slot's opened angles, strip by strip, without a round.
-
-    What is asked for depends on the schedule alone, and is computed in void slots too: no time tells of a rejection.
-    """
-
-    residuals: Words  # (m,)
-    density: Words | None  # (m,), in slots with a refresh
-    softplus: Words | None  # (1,), in slots that may report the loss
 
 
 @dataclass
@@ -88,7 +50,7 @@ class Run:
     last: tuple[ArithmeticSharedTensor, ArithmeticSharedTensor] | None = field(default=None, repr=False)
     """The data's part of the last gradient that led to a step, and the truncated iterate that it was taken at."""
     due: deque[ArithmeticSharedTensor] = field(default_factory=deque, repr=False)  # losses still to be reported
-    losses: list[float] = field(default_factory=list)  # of the passes that count
+    losses: list[Losses] = field(default_factory=list)  # of the passes that count
     phase: int = 0
     place: int = 0
     strip: int = 0  # of a refresh, that comes next
@@ -112,15 +74,17 @@ class Run:
         return found
 
     def matrix_mask(self) -> Words:
-        """This party's share of the mask that goes with the tuple taken last, of a symmetric matrix."""
+        """This party's share of the mask that goes with the tuple taken last, of symmetric matrices."""
         stream = self.runtime.keys.dealt.matrices.open(tuple_number(self.phase, self.place - 1))
-        return stream.words((packed_size(self.program.width),))
+        return stream.words((len(self.program.models), packed_size(self.program.width)))
 
 
 def run(
     program: Fused, block: NDArray[np.float64], labels: NDArray[np.int64] | None, runtime: Runtime
-) -> tuple[Words, list[float], bool | None]:
-    """Train. Returns a share of the weights at scale 2**ITERATE_BITS, the losses, and whether it converged, if told.
+) -> tuple[Words, list[Losses], bool | None]:
+    """Train. Returns shares of the weights, the disclosed losses, and whether the one model converged, if it is told.
+
+    Shapes: weights (d, models), scale 2**ITERATE_BITS.
 
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
@@ -207,7 +171,7 @@ def _lot(state: Run, begin: int, segment: Segment, before: int) -> int:
         raise EngineError("only mini-batches are dealt in lots")
     for slot, taken in enumerate(unstacked(program, *state.take("lot"))):
         table = state.table.batch(rows_of(program, number, slot))
-        state.step = _slot(state, table, taken, begin + segment.iterations, _of_lot(taken))
+        state.step = _step(state, table, taken, begin + segment.iterations, _of_lot(taken))
         if isinstance(state.solver, Stochastic):
             _moved(state, begin, state.solver.stepped(state.step.gradient, state.step.w.tensor()))
         _tell(state, segment, before + slot + 1, None)
@@ -215,14 +179,14 @@ def _lot(state: Run, begin: int, segment: Segment, before: int) -> int:
 
 
 def _full_slot(state: Run, number: int, target: int) -> Step:
-    """A slot on all rows. Cost: 3 rounds, 8 d + 12 m bytes to each peer."""
+    """A slot on all rows."""
     program, taken = state.program, state.take("slot")
     begun = state.begin("tables", program.strips)
     turn = np.concatenate([parts["turn"] for parts, _ in begun])[: program.rows]
     curved = isinstance(program, Newton) and program.refreshes(number)
     wanted = Wanted(curved=curved, softplus=program.may_report(number))
     strips = ((program.strip(place), values) for place, (_, values) in enumerate(begun))
-    step = _slot(state, state.table, taken, target, Tables(turn, strips, wanted))
+    step = _step(state, state.table, taken, target, Tables(turn, strips, wanted))
     if not wanted.softplus or state.totals is None or step.scores.softplus is None:
         return step
     label_scores = state.totals.dot(state.runtime.rank, step.w.delta, step.w.low, taken[1]["labels_low"])
@@ -235,47 +199,14 @@ def _of_lot(taken: tuple[Arrays, Arrays]) -> Tables:
     return Tables(parts["turn"], [(slice(None), lambda: values)], Wanted())
 
 
-def _slot(state: Run, table: Table, taken: tuple[Arrays, Arrays], target: int, tables: Tables) -> Step:
-    """A gradient in three rounds. Spare slots are drained as void ones."""
-    program = state.program
-    parts, values = taken
-    slot = Slot(void=state.solver.iteration == target)
-    w = slot.truncating(
-        "weights", state.solver.iterate(), parts["mask"], values["low"], program.state_window, program.state_shift
-    )
-    z = table.product(w, values["table_low"])
-    theta = slot.period("scores", z, tables.turn, state.rung.modulus_bits)
-    scores = _scores(state, table, z, theta, tables)
-    r = slot.truncating(
-        "residuals",
-        shared(scores.residuals),
-        parts["noise"],
-        values["noise_low"],
-        program.residual_window,
-        program.residual_shift,
-    )
-    return Step(slot, w, table.transposed_product(r, values["table_noise"]), scores)
-
-
-def _scores(state: Run, table: Table, z: ArithmeticSharedTensor, theta: Words, tables: Tables) -> Scores:
-    """No round."""
-    program, rank, m = state.program, state.runtime.rank, theta.size
-    residuals = np.empty(m, dtype=np.int64)
-    density = np.empty(m, dtype=np.int64) if tables.wanted.curved else None
-    softplus = np.zeros(1, dtype=np.int64) if tables.wanted.softplus else None
-    for rows, values in tables.strips:
-        angles = Angles(state.rung, theta[rows], values())
-        labels = None if table.labels is None else table.labels[rows]
-        residuals[rows] = words(angles.residuals(program, rank, labels))
-        if density is not None:
-            density[rows] = words(angles.density(rank))
-        if softplus is not None:
-            softplus += angles.loss(rank, shared(words(z)[rows]))
-    return Scores(residuals, density, softplus)
+def _step(state: Run, table: Table, taken: tuple[Arrays, Arrays], target: int, tables: Tables) -> Step:
+    """Spare slots are drained as void ones."""
+    void, rank = state.solver.iteration == target, state.runtime.rank
+    return slots.step(state.program, state.rung, rank, table, state.solver.iterate(), taken, tables, void=void)
 
 
 def _advanced(state: Run) -> LaggedNewton:
-    """The step that a gradient leads to by the inverse in force. Cost: 1 round, 8 d bytes to each peer."""
+    """The step that a gradient leads to by the inverse in force. Cost: 1 round, 8 d M bytes to each peer."""
     program, solver, step = state.program, state.solver, state.step
     if step is None or not isinstance(program, Newton) or not isinstance(solver, LaggedNewton):
         raise EngineError("a Newton step came without a gradient")
@@ -340,8 +271,8 @@ def _density(state: Run, program: Newton, solver: LaggedNewton) -> None:
     state.strip = (strip + 1) % program.strips
 
 
-def _report(state: Run) -> float:
-    """Disclose the mean loss that is due: one word, rounded under a mask first."""
+def _report(state: Run) -> Losses:
+    """Disclose the mean losses that are due: a word a model, rounded under a mask first."""
     program = state.program
     parts, values = state.take("report")
     if not state.due:
@@ -349,9 +280,11 @@ def _report(state: Run) -> float:
     _, truncated = first_accepted(
         "loss", state.due.popleft(), parts["mask"], values["low"], program.loss_window, program.loss_shift
     )
-    opened = state.runtime.discloser.open(Disclosure("loss", "session", 1), words(truncated.tensor()))
-    total = 0.0 if opened is None else float(opened[0])
-    return total * 2.0 ** (program.loss_shift - LOSS_BITS) / program.rows
+    share = words(truncated.tensor())
+    opened = state.runtime.discloser.open(Disclosure("loss", "session", share.size), share)
+    if opened is None:
+        raise EngineError("a disclosure to the session was not opened here")
+    return tuple(float(total) * 2.0 ** (program.loss_shift - LOSS_BITS) / program.rows for total in opened)
 
 
 def _checkpoint(state: Run) -> tuple[bool, Words]:
@@ -376,8 +309,8 @@ def _converged(state: Run) -> bool | None:
     return converged(state.runtime, convergence, solver.gradient(shared(words(of_data) * convergence.every), w))
 
 
-def _tell(state: Run, segment: Segment, slot: int, loss: float | None) -> None:
+def _tell(state: Run, segment: Segment, slot: int, losses: Losses | None) -> None:
     """Progress goes by the schedule: rejected openings do not show."""
     counters, of = state.runtime.channel.counters, state.program.max_iter
     done = state.passed + min(slot, segment.iterations)
-    state.runtime.on_progress(Progress(done, of, counters.rounds, counters.bytes_sent, loss))
+    state.runtime.on_progress(Progress(done, of, counters.rounds, counters.bytes_sent, losses))

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 
 from mpc.disclosure import Disclosure
-from mpc.program import GUARD_ROWS, SCORE_BITS, Rung
+from mpc.program import GUARD_SCORES, SCORE_BITS, Rung
 from mpc.runtime import Runtime
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor, MPCTensor
 
 
 def exceeded(runtime: Runtime, rung: Rung, z: ArithmeticSharedTensor) -> bool:
-    """Whether any |z| > bound. Shapes: z (m,), scale 2**SCORE_BITS.
+    """Whether any |z| > bound. Shapes: z any, scale 2**SCORE_BITS.
 
     Reveals: the bit, to the session and, by what follows from it, to the dealer; never how many.
-    Cost: CrypTen's comparisons of 2 m words, GUARD_ROWS rows at once, and of one word, and a disclosure.
+    Cost: CrypTen's comparisons of 2 words a score, GUARD_SCORES scores at once, and of one word, and a disclosure.
     """
     hit = any_beyond(z, rung.bound << SCORE_BITS)
     opened = runtime.discloser.open(Disclosure("guard", "session", 1), words(hit))
@@ -25,14 +25,14 @@ def exceeded(runtime: Runtime, rung: Rung, z: ArithmeticSharedTensor) -> bool:
 
 
 def any_beyond(x: ArithmeticSharedTensor, limit: int) -> ArithmeticSharedTensor:
-    """Shares of 1 if any |x| > limit, else of 0. Shapes: x (m,) -> (1,), scale 0.
+    """Shares of 1 if any |x| > limit, else of 0. Shapes: x any -> (1,), scale 0.
 
     Exact.  Requires: |x| + limit < 2**63.  Reveals: nothing (masked).
-    Cost: CrypTen's comparisons of 2 m words, GUARD_ROWS at once, and of one word.
+    Cost: CrypTen's comparisons of 2 words an entry, GUARD_SCORES entries at once, and of one word.
     """
     count = torch.zeros(1, dtype=torch.int64)
-    for rows in x.share.split(GUARD_ROWS):
-        part = ArithmeticSharedTensor.from_shares(rows, precision=0)
+    for entries in x.share.reshape(-1).split(GUARD_SCORES):
+        part = ArithmeticSharedTensor.from_shares(entries, precision=0)
         count += negative(ArithmeticSharedTensor.cat([_less(limit, part), _plus(limit, part)])).share.sum()
     found: ArithmeticSharedTensor = negative(ArithmeticSharedTensor.from_shares(-count, precision=0))
     return found

@@ -37,16 +37,16 @@ class HeldOutTable:
         self._masked_labels = masked_labels
 
     def scores(self, w: Masked, table_mask: Words) -> ArithmeticSharedTensor:
-        """X w. Shapes: w (d,) -> (m,), at the sum of the scales. No round. `table_mask` is a share of A w.rest."""
+        """X w. Shapes: w (d, e) -> (m, e), at the sum of the scales. No round. `table_mask` is a share of A w.rest."""
         return shared(product(self._X, w.public[self._own]) + product(self._E, w.rest) + table_mask)
 
     def labelled(self, start: int, tables: Words, labelled: Words) -> Words:
-        """Shares of tables, each times its row's label. Shapes: (rows, bins) twice -> the same. No round.
+        """Shares of tables, each times its row's label. Shapes: (rows, models, bins) twice -> the same. No round.
 
         `labelled` shares the tables times A_y; rows are those from `start` on. y T = E_y T + A_y T.
         """
         masked = self._masked_labels[start : start + len(tables)]
-        return masked[:, None] * tables + labelled
+        return masked[:, None, None] * tables + labelled
 
 
 def mask_held_out(program: Fused, keys: SessionKeys, brought: OwnRows) -> HeldOutTable:

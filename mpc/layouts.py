@@ -170,30 +170,32 @@ def corrected(number: int, world: int) -> int:
 
 
 def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
-    m, d, copies = program.rows, program.width, program.copies
+    m, copies, models, weights = program.rows, program.copies, len(program.models), (program.width, len(program.models))
     if kind == "labels":
-        return Layout({}, {"table_labels": (d,)})
+        return Layout({}, {"table_labels": (program.width,)})
     if kind == "report":
-        return Layout({"mask": (copies, 1)}, {"low": (copies, 1)})
+        losses = (copies, models)
+        return Layout({"mask": losses}, {"low": losses})
     if kind == "checkpoint":
-        return Layout({"mask": (copies, d)}, {"low": (copies, d), "table_low": (copies, m)})
+        opened = (copies, *weights)
+        return Layout({"mask": opened}, {"low": opened, "table_low": (copies, m, models)})
     if kind == "tables":
-        return _tables_layout(rung, (program.strip_rows,))
+        return _tables_layout(rung, (program.strip_rows, models))
     if kind in MATRIX_KINDS:
-        return _matrix_layout(kind, program.strip_rows, d)
+        return _matrix_layout(kind, program.strip_rows, program.width, models)
     many: Shape = (program.lot,) if isinstance(program, MiniBatch) else ()
-    each = (*many, program.gradient_rows)
-    values = {"low": (*many, d), "table_low": each, "noise_low": each, "table_noise": (*many, d)}
+    each, step = (*many, program.gradient_rows, models), (*many, *weights)
+    values: dict[str, Shape] = {"low": step, "table_low": each, "noise_low": each, "table_noise": step}
     if program.loss_every:
-        values["labels_low"] = (1,)
-    found = Layout({"mask": (*many, d), "noise": each}, values)
+        values["labels_low"] = (models,)
+    found = Layout({"mask": step, "noise": each}, values)
     return found if kind == "slot" else found.with_(_tables_layout(rung, each))
 
 
-def _tables_layout(rung: Rung, rows: Shape) -> Layout:
+def _tables_layout(rung: Rung, scores: Shape) -> Layout:
     """Masks of scores' angles, and what the period opening's functions are linear in."""
-    tables = (rung.harmonics, *rows)
-    return Layout({"turn": rows}, {"cosines": tables, "sines": tables})
+    tables = (rung.harmonics, *scores)
+    return Layout({"turn": scores}, {"cosines": tables, "sines": tables})
 
 
 def unstacked(program: MiniBatch, parts: Arrays, values: Arrays) -> list[tuple[Arrays, Arrays]]:
@@ -201,26 +203,31 @@ def unstacked(program: MiniBatch, parts: Arrays, values: Arrays) -> list[tuple[A
     return [
         (
             {name: part[slot] for name, part in parts.items()},
-            {name: value[:, slot] if value.ndim == 3 else value[slot] for name, value in values.items()},
+            {name: value[:, slot] if name in TABLES else value[slot] for name, value in values.items()},
         )
         for slot in range(program.lot)
     ]
 
 
+TABLES = ("cosines", "sines")  # a harmonic's come first, whatever else there is
 MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "product", "inverse", "advance")
 
 
-def _matrix_layout(kind: Kind, m: int, d: int) -> Layout:
-    square, half = (d, d), (packed_size(d),)
+def _matrix_layout(kind: Kind, m: int, d: int, models: int) -> Layout:
+    """Each model has its matrices; of rows, those of one model after the other's stand side by side."""
+    square, half = (models, d, d), (models, packed_size(d))
     products = {"low": square, "information_inverse": square, "inverse_product": square}
+    density, rows, step = (m, models), (m, models * d), (d, models)
     layouts = {
-        "gram": Layout({}, {"table_table": square}),
-        "density": Layout({"mask": (m,), "scaled": (m, d)}, {"low": (m,), "low_table": (m, d), "table_scaled": square}),
+        "gram": Layout({}, {"table_table": (d, d)}),
+        "density": Layout(
+            {"mask": density, "scaled": rows}, {"low": density, "low_table": rows, "table_scaled": (d, models * d)}
+        ),
         "information": Layout({"mask": half}, {"low": half, "top": half}),
         "inverse": Layout({"mask": half}, {"low": half, "top": half}),
         "step": Layout({"inverse": half, "product": square}, {"inverse_low": half, **products}),
         "product": Layout({"product": square}, products),
-        "advance": Layout({"mask": (d,)}, {"low": (d,), "inverse_gradient": (d,)}),
+        "advance": Layout({"mask": step}, {"low": step, "inverse_gradient": (models, d, 1)}),
     }
     return layouts[kind]
 
@@ -293,7 +300,7 @@ def _matrix_values(
         low = shifted(parts["mask"], program.density_shift)
         rows = filled(table[program.strip(strip)], program.strip_rows)
         scaled = product(rows.T, parts["scaled"])
-        return {"low": low, "low_table": low[:, None] * rows, "table_scaled": scaled}
+        return {"low": low, "low_table": beside(low, rows), "table_scaled": scaled}
     if kind == "step":
         low = shifted(parts["inverse"], program.inverse_shift)
         return {"inverse_low": low} | _products(program, used[0], -unpacked(low), parts["product"])
@@ -301,7 +308,7 @@ def _matrix_values(
         return _products(program, used[0], used[1], parts["product"])
     if kind == "advance":
         low = shifted(parts["mask"], program.gradient_shift)
-        return {"low": low, "inverse_gradient": -product(used[0], low)}
+        return {"low": low, "inverse_gradient": -product(used[0], low.T[:, :, None])}
     shift = program.information_shift if kind == "information" else program.inverse_shift
     return {"low": shifted(parts["mask"], shift), "top": shifted(parts["mask"], WORD_BITS - 1)}
 
@@ -343,6 +350,11 @@ def _of(program: Fused, rank: int, table: Words, rows: slice) -> Words:
         here, columns = within(block.rows, rows), block.place[1]
         found[here, columns] = table[rows][here, columns]
     return found[:, program.held(rank)]
+
+
+def beside(factors: Words, rows: Words) -> Words:
+    """Each row times each of its factors, side by side. Shapes: (m, e), (m, d) -> (m, e d)."""
+    return (factors[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
 
 
 def filled(rows: Words, count: int) -> Words:

@@ -14,7 +14,7 @@ from typing import Self
 
 from mpc.derivation import rejection
 from mpc.errors import ProgramError
-from mpc.program import INFORMATION_BITS, Spec, inverse_strength
+from mpc.program import INFORMATION_BITS, Spec, strengths
 from mpc.symmetric import packed_size
 
 CURVATURE = Decimal("0.2625")  # the trace's bound for one standardised column, 5% more than a quarter
@@ -29,19 +29,32 @@ WINDOW = 62  # what is rounded lies below 2**WINDOW
 
 @dataclass(frozen=True)
 class Scales:
-    """For one damping; bits are fractional ones."""
+    """For one damping beside the penalties; bits are fractional ones, those that the neediest model needs."""
 
     width: int
-    damping: int  # at scale 2**INFORMATION_BITS, of the sum over the rows
-    trace: Decimal  # at most
-    greatest: Decimal  # of V, at most
+    dampings: tuple[int, ...]  # of each model, at scale 2**INFORMATION_BITS, of the sum over the rows
+    traces: tuple[Decimal, ...]  # at most
+    greatest: Decimal  # of any V, at most
     rounded: bool  # V is rounded before each step, so that only H V is opened truncated
+    models: int
 
     @classmethod
     def of(cls, spec: Spec, width: int, mean_bits: int, relative: Decimal, *, rounded: bool) -> Self:
-        added = 1 / inverse_strength(spec) + relative * CURVATURE * (1 << mean_bits)
-        least = added / (1 << mean_bits)
-        return cls(width, int(added * (1 << INFORMATION_BITS)), CURVATURE * width + least, 1 / least, rounded)
+        added = [1 / C + relative * CURVATURE * (1 << mean_bits) for C in strengths(spec)]
+        least = [each / (1 << mean_bits) for each in added]
+        return cls(
+            width,
+            tuple(int(each * (1 << INFORMATION_BITS)) for each in added),
+            tuple(CURVATURE * width + each for each in least),
+            1 / min(least),
+            rounded,
+            len(spec.grid),
+        )
+
+    @property
+    def trace(self) -> Decimal:
+        """Of any H, at most."""
+        return max(self.traces)
 
     @property
     def information_bits(self) -> int:
@@ -67,12 +80,14 @@ class Scales:
     @property
     def rejected(self) -> Fraction:
         """How probably a step is, at most."""
-        product = rejection(self.width**2, self.product_window)
-        return product if self.rounded else product + rejection(packed_size(self.width), self.inverse_window)
+        product = rejection(self.models * self.width**2, self.product_window)
+        if self.rounded:
+            return product
+        return product + rejection(self.models * packed_size(self.width), self.inverse_window)
 
     @property
-    def start(self) -> int:
-        return int((1 << (self.inverse_bits + self.product_bits + 1)) / self.trace)
+    def starts(self) -> tuple[int, ...]:
+        return tuple(int((1 << (self.inverse_bits + self.product_bits + 1)) / trace) for trace in self.traces)
 
     @property
     def first_steps(self) -> int:

@@ -5,6 +5,8 @@ Once an opening is rejected the rest is sent as fresh random words, and the inve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mpc.blocks import Table
@@ -28,7 +30,10 @@ class Refresh:
     """
 
     def __init__(self, program: Newton, total: ArithmeticSharedTensor, slot: Slot, before: Inverse | None) -> None:
-        """`total` is X^T S X at scale 2**INFORMATION_BITS; `before` the inverse to start from, None for the first."""
+        """`total` is each X^T S X, side by side, at scale 2**INFORMATION_BITS.
+
+        `before` are the inverses to start from, None for the first ones.
+        """
         self._program, self._total, self._slot, self._before = program, total, slot, before
         self._information: Masked | None = None
         self._inverse: Inverse | None = None
@@ -37,19 +42,19 @@ class Refresh:
     @classmethod
     def from_gram(cls, program: Newton, table: Table, values: Arrays) -> Refresh:
         """At weights zero, where p (1 - p) is a quarter. No round."""
-        gram = words(table.gram(values["table_table"]))
-        return cls(program, shared(gram << (ROW_BITS - 2)), Slot(), None)
+        gram = words(table.gram(values["table_table"])) << (ROW_BITS - 2)
+        return cls(program, shared(np.tile(gram, len(program.models))), Slot(), None)
 
     @classmethod
     def of_strips(cls, program: Newton, before: Inverse | None, *, void: bool) -> Refresh:
         """At weights whose p (1 - p) comes strip by strip. No round."""
-        nothing = np.zeros((program.width, program.width), dtype=np.int64)
+        nothing = np.zeros((program.width, len(program.models) * program.width), dtype=np.int64)
         return cls(program, shared(nothing), Slot(void=void), before)
 
     def density(self, strip: Table, density: ArithmeticSharedTensor, parts: Arrays, values: Arrays) -> None:
-        """Add a strip's X^T S X, at p (1 - p) = density.
+        """Add a strip's X^T S X, at p (1 - p) = density, for each of M models.
 
-        Shapes: strip (m, d), density (m,).  Cost: 2 rounds, 8 m and 8 m d bytes to each peer.
+        Shapes: strip (m, d), density (m, M).  Cost: 2 rounds, 8 m M and 8 m d M bytes to each peer.
         """
         program, slot = self._program, self._slot
         s = slot.truncating(
@@ -59,18 +64,19 @@ class Refresh:
         self._total = shared(words(self._total) + words(strip.transposed_matrix(rows, values["table_scaled"])))
 
     def information(self, mask: Words, parts: Arrays, values: Arrays) -> None:
-        """Damp, round and open H. Cost: 2 rounds, 4 d (d + 1) bytes to each peer in each."""
-        program, share = self._program, words(self._total).copy()
+        """Damp, round and open each H. Cost: 2 rounds, 4 d (d + 1) M bytes to each peer in each."""
+        program, d = self._program, self._program.width
+        share = words(self._total).reshape(d, len(program.models), d).transpose(1, 0, 2).copy()
         if ChannelCommunicator.get().get_rank() == 0:
-            share[np.diag_indices(len(share))] += signed(program.damping)
+            share[:, range(d), range(d)] += _column([model.damping for model in program.models])
         self._information = _unpacked(
             self._opened("information", packed(share), mask, parts, values, program.information_shift)[1]
         )
 
     def step(self, parts: Arrays, values: Arrays) -> None:
-        """V becomes V (2 - H V), and symmetric again. Cost: 2 rounds, 4 d (d + 1) and 8 d d bytes to each peer.
+        """V becomes V (2 - H V), and symmetric again. Cost: 2 rounds, 4 d (d + 1) M and 8 d d M bytes to each peer.
 
-        A rejected step leaves V as it is.
+        A rejected step leaves every V as it is.
         """
         program, slot = self._program, Slot(void=self._slot.void)
         V = slot.truncating(
@@ -84,13 +90,13 @@ class Refresh:
         self._improve(slot, _unpacked(V.masked()), parts, values)
 
     def product(self, parts: Arrays, values: Arrays) -> None:
-        """The same from the inverse that was opened last. Cost: 1 round, 8 d d bytes to each peer."""
+        """The same from the inverse that was opened last. Cost: 1 round, 8 d d M bytes to each peer."""
         if self._inverse is None:
             raise EngineError("a product came before its inverse")
         self._improve(Slot(void=self._slot.void), self._inverse.opened, parts, values)
 
     def inverse(self, mask: Words, parts: Arrays, values: Arrays) -> Inverse:
-        """Round and open V. Cost: 2 rounds, 4 d (d + 1) bytes to each peer in each."""
+        """Round and open each V. Cost: 2 rounds, 4 d (d + 1) M bytes to each peer in each."""
         share, opened = self._opened("inverse", self._estimate, mask, parts, values, self._program.inverse_shift)
         self._inverse = Inverse(share, _unpacked(opened))
         return self._inverse
@@ -105,7 +111,7 @@ class Refresh:
         )
         VHV = shared_product(V, T.masked(), values["inverse_product"])
         following = (words(V.tensor()) << (program.product_bits + 1)) - words(VHV)
-        improved = packed(following + following.T)  # in either case: a rejected step takes as long
+        improved = packed(following + following.transpose(0, 2, 1))  # in either case: a rejected step takes as long
         self._estimate = self._estimate if slot.void else improved
 
     def _opened(
@@ -119,10 +125,16 @@ class Refresh:
 
 def _start(program: Newton) -> Words:
     """The identity over a bound on the trace: public, so the lowest rank holds it."""
-    found = np.zeros((program.width, program.width), dtype=np.int64)
+    d = program.width
+    found = np.zeros((len(program.models), d, d), dtype=np.int64)
     if ChannelCommunicator.get().get_rank() == 0:
-        np.fill_diagonal(found, program.start)
+        found[:, range(d), range(d)] = _column([model.start for model in program.models])
     return packed(found)
+
+
+def _column(numbers: Sequence[int]) -> Words:
+    """Public integers as ring words, one a matrix."""
+    return np.array([[signed(number)] for number in numbers])
 
 
 def _unpacked(opened: Masked) -> Masked:

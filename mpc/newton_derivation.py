@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import localcontext
+from decimal import Decimal, localcontext
 from typing import Any
 
 from mpc import fourier
@@ -31,9 +31,10 @@ from mpc.program import (
     MOMENTUM_BITS,
     CurvedRung,
     Newton,
+    NewtonModel,
     Segment,
     Spec,
-    inverse_strength,
+    strengths,
 )
 
 MAX_COLUMNS = 256  # more are left to first-order descent
@@ -67,8 +68,8 @@ def suits(spec: Spec) -> bool:
 
 
 def iterations(spec: Spec) -> int:
-    """How many iterations come within 5e-3 of the optimum's coefficients on ordinary tables."""
-    decades = max(0, inverse_strength(spec).adjusted())
+    """How many iterations come within 5e-3 of each optimum's coefficients on ordinary tables."""
+    decades = max(0, max(strengths(spec)).adjusted())
     return ITERATIONS + ITERATIONS_A_DECADE * decades
 
 
@@ -76,42 +77,49 @@ def newton(spec: Spec, max_iter: int) -> Newton:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     columns = spec.columns
     width, mean_bits = columns + spec.fit_intercept, log2(spec.rows)
+    entries, scores, grid = width * len(spec.grid), spec.rows * len(spec.grid), strengths(spec)
     if max_iter > MOST_ITERATIONS:
         raise ProgramError(
             f"max_iter={max_iter} is more than the {MOST_ITERATIONS} that Newton's method may take",
             action="choose fewer, or solver = nesterov",
         )
-    if columns > MAX_COLUMNS or mean_bits > MAX_ROWS_BITS or spec.rows * width > MAX_TABLE:
+    if columns > MAX_COLUMNS or mean_bits > MAX_ROWS_BITS or scores * width > MAX_TABLE:
         raise ProgramError(
-            f"{spec.rows} rows x {columns} columns are more than Newton's method takes",
+            f"{spec.rows} rows x {columns} columns, {len(spec.grid)} times, are more than Newton's method takes",
             action="choose solver = nesterov",
         )
     with localcontext(CONTEXT):
-        reach = mean_bits + 1 + log2(1 + int(64 / inverse_strength(spec)) // spec.rows)
-        ridge, unit, shift, residual_bits = _residual(spec, width, reach)
-        of_matrices = _of_matrices(scales(spec, width, mean_bits))
-    state_bits = STATE_HEADROOM - log2(width) - 1 - WEIGHT_BITS
-    state_window, residual_window = 1 + state_bits + WEIGHT_BITS, unit.bit_length() + 2
+        reach = mean_bits + 1 + log2(1 + int(64 / min(grid)) // spec.rows)
+        residual_bits = min(RESIDUAL_BITS, STATE_HEADROOM - log2(entries) - 1 - DATA_BITS - reach)
+        shift = min(RESIDUAL_HEADROOM - 2 - log2(scores), UNIT_BITS) - residual_bits
+        penalties = [_penalty(spec, C, residual_bits, shift) for C in grid]
+        found = scales(spec, width, mean_bits)
+        of_matrices, starts = _of_matrices(found), found.starts
+    state_bits = STATE_HEADROOM - log2(entries) - 1 - WEIGHT_BITS
+    state_window = 1 + state_bits + WEIGHT_BITS
+    residual_window = max(unit for _, unit in penalties).bit_length() + 2
     gradient_window = 1 + DATA_BITS + residual_bits + reach
-    rejected = rejection(width, state_window) + rejection(width, gradient_window)
-    rejected += rejection(spec.rows, residual_window)
-    alone = max(rejection(width, state_window), rejection(1, loss_window(spec.rows)))
+    rejected = rejection(entries, state_window) + rejection(entries, gradient_window)
+    rejected += rejection(scores, residual_window)
+    alone = max(rejection(entries, state_window), rejection(len(grid), loss_window(spec.rows)))
     with localcontext(CONTEXT):
         slots = max_iter + spares(max_iter, rejected)
     # Refreshes go by slots: a loss on the way would tell of rejections. The last one has converged and tells nothing.
     last_loss = max_iter if spec.loss_every else 0
     return Newton(
         **shared_fields(spec, max_iter) | {"loss_every": last_loss},
+        models=tuple(
+            NewtonModel(C=C, residual_unit=unit, ridge=ridge, damping=damping, start=start)
+            for C, (ridge, unit), damping, start in zip(spec.grid, penalties, found.dampings, starts, strict=True)
+        ),
         state_bits=state_bits,
         state_window=state_window,
-        residual_unit=unit,
         residual_window=residual_window,
         residual_shift=shift,
-        ridge=ridge,
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        strip_rows=strip_rows(spec.rows),
+        strip_rows=strip_rows(spec),
         segments=(Segment(iterations=max_iter, slots=slots),),
         ladder=tuple(_rung(*shape) for shape in LADDER),
         mean_bits=mean_bits,
@@ -127,35 +135,30 @@ def newton(spec: Spec, max_iter: int) -> Newton:
 def _of_matrices(found: Scales) -> dict[str, Any]:
     """What the program says of matrices."""
     return {
-        "damping": found.damping,
         "information_bits": found.information_bits,
         "inverse_bits": found.inverse_bits,
         "inverse_window": found.inverse_window,
         "product_bits": found.product_bits,
         "product_window": found.product_window,
         "rounded_steps": found.rounded,
-        "start": found.start,
         "first_steps": found.first_steps + spares(found.first_steps, found.rejected),
         "refresh_steps": REFRESH_STEPS + spares(REFRESH_STEPS, found.rejected),
     }
 
 
-def _residual(spec: Spec, width: int, reach: int) -> tuple[int, int, int, int]:
-    """Multiplier of the penalty, unit and shift of a residual, and its bits once truncated.
+def _penalty(spec: Spec, C: Decimal, bits: int, shift: int) -> tuple[int, int]:
+    """Multiplier of the penalty, and unit of a residual that has so many bits once so many are truncated.
 
     The multiplier is an exact integer; the unit follows from it, so that C is met to the unit's precision.
     """
-    bits = min(RESIDUAL_BITS, STATE_HEADROOM - log2(width) - 1 - DATA_BITS - reach)
     truncated = ITERATE_BITS - DATA_BITS  # the penalty's scale against the residual's
-    ridge = int((1 << max(bits, 0)) / (inverse_strength(spec) * (1 << truncated)))
+    ridge = int((1 << max(bits, 0)) / (C * (1 << truncated)))
     if ridge < RIDGE_LEAST:
         raise ProgramError(
-            f"C={spec.C} is too weak a penalty for {spec.rows} rows",
+            f"C={C} is too weak a penalty for {spec.rows} rows",
             action="choose a smaller C, fewer rows or solver = nesterov",
         )
-    shift = min(RESIDUAL_HEADROOM - 2 - log2(spec.rows), UNIT_BITS) - bits
-    unit = inverse_strength(spec) * ridge * (1 << (truncated + shift))
-    return ridge, int(unit.to_integral_value()), shift, bits
+    return ridge, int((C * ridge * (1 << (truncated + shift))).to_integral_value())
 
 
 def _rung(period: int, harmonics: int) -> CurvedRung:

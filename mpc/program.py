@@ -16,6 +16,7 @@ from mpc.partition import Frozen, Partition, check
 
 DESCENT_ITERATIONS = 300  # of first-order solvers, unless the plan says otherwise
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
+MOST_MODELS = 16  # of a grid
 
 LIMITS = (("max_iter", 1, 100_000), ("loss_every", 0, 100_000), ("clip_bits", 0, 8))
 MOST_LEARNING_RATE = 10
@@ -24,7 +25,7 @@ FRACTION_BITS = 14  # of CrypTen's tensors: products stay far enough below 2**64
 DATA_BITS = 13  # fractional bits of a table's entries
 ITERATE_BITS = 18  # of weights once opened and truncated
 SCORE_BITS = DATA_BITS + ITERATE_BITS
-GUARD_ROWS = 1 << 17  # whose range is guarded at once: CrypTen's comparison takes memory of many times a word
+GUARD_SCORES = 1 << 17  # whose range is guarded at once: CrypTen's comparison takes memory of many times a word
 MOMENTUM_BITS = 6
 NEWTON_MOMENTUM = 51  # at most, at scale 2**MOMENTUM_BITS: four fifths
 TABLE_BITS = 16  # of the dealer's sines and cosines
@@ -46,7 +47,7 @@ class Spec(Partition):
 
     engine: Literal["fused", "reference"] = "fused"
     solver: Literal["newton", "nesterov", "sgd"] | None = None  # of the fused engine; None: newton where it fits
-    C: str
+    C: str | tuple[str, ...]  # of one model, or of a grid of models
     fit_intercept: bool
     max_iter: int | None = None  # None: what the solver needs by its rule
     loss_every: int
@@ -56,6 +57,11 @@ class Spec(Partition):
     tol: str = "0"  # below which the greatest entry of the mean gradient is to end; 0: not asked; auto: as can be told
     held_out: Partition | None = None  # rows kept out of training, in the same columns
     figures: tuple[Figure, ...] = ()  # of the held-out rows, in the order of FIGURES
+
+    @property
+    def grid(self) -> tuple[str, ...]:
+        """C of each model."""
+        return (self.C,) if isinstance(self.C, str) else self.C
 
 
 Recipients: TypeAlias = Literal["session"] | tuple[int, ...]
@@ -78,8 +84,13 @@ class Common(Partition):
     loss_every: int
     clip_bits: int
 
+    @property
+    def results(self) -> int:
+        """Models whose coefficients are disclosed."""
+        return 1
+
     def _results(self) -> list[Opening]:
-        """Moments of columns that several parties hold rows of; a column's coefficient goes to its owners."""
+        """Moments of columns that several parties hold rows of; a column's coefficients go to its owners."""
         groups = self.groups
         found = [
             Opening(name="moments", recipients=group.owners, count=1, values=MOMENTS * len(group.columns))
@@ -87,11 +98,11 @@ class Common(Partition):
             if group.divided
         ]
         found += [
-            Opening(name="coefficients", recipients=group.owners, count=1, values=len(group.columns))
+            Opening(name="coefficients", recipients=group.owners, count=1, values=len(group.columns) * self.results)
             for group in groups
         ]
         if self.fit_intercept:
-            found.append(Opening(name="intercept", recipients=self.label_owners, count=1, values=1))
+            found.append(Opening(name="intercept", recipients=self.label_owners, count=1, values=self.results))
         return found
 
 
@@ -165,6 +176,7 @@ class Evaluation(Frozen):
     bins: int  # of a period
     chunk_rows: int  # whose histograms are dealt in one tuple
     figure_shift: int  # bits that rounding takes off a sum over the rows, scale 2**bins.FIGURE_BITS
+    models: int  # whose figures are told
 
     @property
     def rows(self) -> int:
@@ -190,7 +202,28 @@ class Evaluation(Frozen):
         return tuple(figure for figure in self.figures if figure != "auc")
 
     def disclosures(self) -> list[Opening]:
-        return [Opening(name=figure, recipients="session", count=1, values=1) for figure in self.figures]
+        return [Opening(name=figure, recipients="session", count=1, values=self.models) for figure in self.figures]
+
+
+class Model(Frozen):
+    """What a model of a run has of its own (mpc/MODELS.md): integers that follow from its C."""
+
+    C: str
+    residual_unit: int  # what a residual of 1 is before truncation
+    ridge: int  # what the truncated iterate is multiplied by for the penalty's part of a gradient
+
+
+class DescentModel(Model):
+    """The same of a first-order method."""
+
+    ridge_every: int  # the penalty is applied every so many iterations: an integer that small steps leave exact
+
+
+class NewtonModel(Model):
+    """The same of Newton's method."""
+
+    damping: int  # added to the diagonal of X^T S X at scale 2**INFORMATION_BITS, the penalty included
+    start: int  # of the inverse's diagonal, at scale 2**(inverse_bits + product_bits + 1): one over a trace's bound
 
 
 class Convergence(Frozen):
@@ -204,12 +237,12 @@ class Convergence(Frozen):
 class Fused(Common):
     """Gradients in three rounds (mpc/README.md). Windows are the k of a truncating opening."""
 
+    models: tuple[Model, ...]
+
     state_bits: int  # fractional bits of the iterate before truncation
     state_window: int
-    residual_unit: int  # what a residual of 1 is before truncation
     residual_window: int
     residual_shift: int
-    ridge: int  # what the truncated iterate is multiplied by for the penalty's part of a gradient
     loss_window: int
     loss_shift: int
     copies: int  # of an opening whose rejection must not matter, sent at once
@@ -218,6 +251,15 @@ class Fused(Common):
     ladder: tuple[Rung, ...]
     convergence: Convergence | None = None
     evaluation: Evaluation | None = None
+
+    @property
+    def results(self) -> int:
+        return len(self.models)
+
+    @property
+    def residual_units(self) -> tuple[int, ...]:
+        """Of each model."""
+        return tuple([model.residual_unit for model in self.models])
 
     @property
     def width(self) -> int:
@@ -269,7 +311,7 @@ class Fused(Common):
             again = (len(self.ladder) - 1) * max(map(self.reports, self.segments))
             count = sum(map(self.reports, self.segments)) + again
             if count:
-                found.append(Opening(name="loss", recipients="session", count=count, values=1))
+                found.append(Opening(name="loss", recipients="session", count=count, values=len(self.models)))
         if self.convergence is not None:
             found.append(Opening(name="converged", recipients="session", count=1, values=1))
         if self.evaluation is not None:
@@ -281,7 +323,7 @@ class FirstOrder(Fused):
     """Nesterov's descent: the step, 1 / (curvature * rows), is part of the scales, so that the update is local."""
 
     engine: Literal["fused"] = "fused"
-    ridge_every: int  # the penalty is applied every so many iterations: an integer that small steps leave exact
+    models: tuple[DescentModel, ...]
 
 
 class MiniBatch(Fused):
@@ -291,8 +333,8 @@ class MiniBatch(Fused):
     """
 
     engine: Literal["sgd"] = "sgd"
+    models: tuple[DescentModel, ...]
     batch_rows: int
-    ridge_every: int  # as in FirstOrder
     lot: int  # slots dealt at once; a segment's are a multiple
 
     @property
@@ -315,19 +357,18 @@ class Newton(Fused):
     """
 
     engine: Literal["newton"] = "newton"
+    models: tuple[NewtonModel, ...]
     ladder: tuple[CurvedRung, ...]
     mean_bits: int
     gradient_window: int
     gradient_shift: int
     density_window: int
-    damping: int  # added to the diagonal of X^T S X at scale 2**INFORMATION_BITS, the penalty included
     information_bits: int
     inverse_bits: int
     inverse_window: int
     product_bits: int
     product_window: int
     rounded_steps: bool  # the inverse is rounded before each step, a round more: its window would be too wide
-    start: int  # of the inverse's diagonal, at scale 2**(inverse_bits + product_bits + 1): one over a trace's bound
     first_steps: int  # of Newton and Schulz's iteration from there, spare ones included
     refresh_steps: int  # from half of the last inverse
     refresh_every: int  # slots
@@ -400,8 +441,23 @@ def _check(spec: Spec) -> None:
         if (found := getattr(spec, name)) is not None and not least <= found <= most:
             raise ProgramError(f"{name}={found} lies outside {least} to {most}", action=f"choose a {name} within")
     _check_batches(spec)
-    if not Decimal("0.0001") <= inverse_strength(spec) <= Decimal(100_000):
-        raise ProgramError(f"C={spec.C} lies outside 0.0001 to 100000", action="choose a C within")
+    _check_grid(spec)
+
+
+def _check_grid(spec: Spec) -> None:
+    """Raises: ProgramError for values of C that can't be, or that are too many."""
+    for C, strength in zip(spec.grid, strengths(spec), strict=True):
+        if not Decimal("0.0001") <= strength <= Decimal(100_000):
+            raise ProgramError(f"C={C} lies outside 0.0001 to 100000", action="choose a C within")
+    if not 1 <= len(set(strengths(spec))) == len(spec.grid) <= MOST_MODELS:
+        raise ProgramError(f"a grid of {len(spec.grid)} values of C", action=f"write 1 to {MOST_MODELS} different ones")
+    if spec.rows * len(spec.grid) > MAX_CELLS:
+        raise ProgramError(
+            f"{spec.rows} rows x {len(spec.grid)} models are more than {MAX_CELLS} scores",
+            action="use fewer rows or values of C",
+        )
+    if spec.engine == "reference" and len(spec.grid) > 1:
+        raise ProgramError("the reference engine trains one model", action="choose one C")
 
 
 def _check_batches(spec: Spec) -> None:
@@ -420,9 +476,9 @@ def _check_batches(spec: Spec) -> None:
         )
 
 
-def inverse_strength(spec: Spec) -> Decimal:
-    """C as a number. Raises: ProgramError if it is none."""
-    return _decimal("C", spec.C)
+def strengths(spec: Spec) -> tuple[Decimal, ...]:
+    """C of each model as a number. Raises: ProgramError if it is none."""
+    return tuple(_decimal("C", C) for C in spec.grid)
 
 
 def learning_rate(spec: Spec) -> Decimal:

@@ -138,19 +138,19 @@ class Fitter:
 
 def run(
     program: Reference, block: NDArray[np.float64], labels: NDArray[np.int64] | None, runtime: Runtime
-) -> tuple[Words, list[float]]:
-    """Train. Returns a share of the weights at scale 2**(fraction_bits + fine_bits), and the disclosed losses."""
+) -> tuple[Words, list[tuple[float, ...]]]:
+    """Train. Returns shares of the weights, (d, 1), scale 2**(fraction_bits + fine_bits), and the disclosed losses."""
     fitter = Fitter(program, block, labels, runtime.rank)
-    losses: list[float] = []
+    losses: list[tuple[float, ...]] = []
     counters = runtime.channel.counters
     for iteration in range(program.max_iter):
         asked = bool(program.loss_every) and iteration % program.loss_every == 0
         share = fitter.step(iteration, loss=asked)
         if share is not None:
-            losses.append(_disclosed_loss(program, share, runtime))
-        loss = losses[-1] if asked else None
-        runtime.on_progress(Progress(iteration + 1, program.max_iter, counters.rounds, counters.bytes_sent, loss))
-    weights: Words = fitter.weights.now.numpy()
+            losses.append((_disclosed_loss(program, share, runtime),))
+        told = losses[-1] if asked else None
+        runtime.on_progress(Progress(iteration + 1, program.max_iter, counters.rounds, counters.bytes_sent, told))
+    weights: Words = fitter.weights.now.numpy()[:, None]
     return weights if program.fit_intercept else weights[:-1], losses
 
 

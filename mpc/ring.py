@@ -54,11 +54,15 @@ def signed(value: int) -> np.int64:
 
 
 def product(X: Words, v: Words) -> Words:
-    """X v modulo 2**64. Shapes: X (m, d), v (d,) -> (m,), or v (d, e) -> (m, e).
+    """X v modulo 2**64. Shapes: X (m, d), v (d,) -> (m,), or v (d, e) -> (m, e), or stacks of both.
 
     Integer products wrap, as the ring does. Between matrices torch's blocked product is ten times as fast as NumPy's,
     and it takes transposed ones as they lie; NumPy's calls cost less, which counts where a matrix is small.
     """
+    if X.ndim > 2:
+        return np.stack([product(one, other) for one, other in zip(X, v, strict=True)])
+    if v.ndim > 1 and v.shape[1] == 1:
+        return product(X, v[:, 0])[:, None]
     if v.ndim == 1 and X.size < _SMALL:
         return np.asarray(X @ v if X.flags.c_contiguous else v @ X.T, dtype=np.int64)
     import torch
@@ -68,5 +72,5 @@ def product(X: Words, v: Words) -> Words:
 
 
 def dot(v: Words, w: Words) -> Words:
-    """The inner product modulo 2**64, as one word. Shapes: (d,), (d,) -> (1,)."""
-    return product(v[None, :], w)
+    """Inner products modulo 2**64. Shapes: v (d,), w (d,) -> (1,), or w (d, e) -> (e,)."""
+    return product(v[None, :], w).reshape(-1)

@@ -39,7 +39,7 @@ class Progress:
     of: int
     rounds: int
     bytes_sent: int
-    loss: float | None
+    losses: tuple[float, ...] | None  # of each model
 
 
 class Runtime:

@@ -7,10 +7,14 @@ import torch
 from mpc.ring import Words
 from mpc.shim import ArithmeticSharedTensor
 
+_WHOLE = ArithmeticSharedTensor.from_shares(torch.empty(0, dtype=torch.int64), precision=0)  # CrypTen's scale of 1
+
 
 def shared(words: Words) -> ArithmeticSharedTensor:
     """A share as CrypTen's tensor, as it is: the scale is the caller's to know."""
-    return ArithmeticSharedTensor.from_shares(torch.from_numpy(words), precision=0)
+    found = _WHOLE.shallow_copy()
+    found.share = torch.from_numpy(words)
+    return found
 
 
 def words(tensor: ArithmeticSharedTensor) -> Words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -10,7 +11,7 @@ import numpy as np
 from mpc.errors import EngineError
 from mpc.matrices import shared_product
 from mpc.openings import Masked, Truncated
-from mpc.program import ITERATE_BITS, MOMENTUM_BITS, NEWTON_MOMENTUM, FirstOrder, Fused, MiniBatch, Newton
+from mpc.program import ITERATE_BITS, MOMENTUM_BITS, NEWTON_MOMENTUM, DescentModel, FirstOrder, Fused, MiniBatch, Newton
 from mpc.ring import Words
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
@@ -27,14 +28,14 @@ class _Iterate:
 
     program: Fused
     iteration: int
-    ahead: Words  # a_t
+    ahead: Words  # a_t of each model: (width, models)
     step: Words  # s_(t-1), scale 2**(state_bits - MOMENTUM_BITS)
     truncated: Words  # a_(t-1), scale 2**ITERATE_BITS
 
     @classmethod
     def start(cls, program: Fused) -> Self:
         """At weights of zero."""
-        zero = np.zeros(program.width, dtype=np.int64)
+        zero = np.zeros((program.width, len(program.models)), dtype=np.int64)
         return cls(program, 0, zero, zero, zero)
 
     def iterate(self) -> ArithmeticSharedTensor:
@@ -43,7 +44,7 @@ class _Iterate:
 
     def gradient(self, of_data: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         """The whole gradient, a sum over the rows. `of_data` is X^T r for a truncated r."""
-        return shared(_penalised(self.program, of_data, words(truncated)))
+        return shared(_penalised(self.program, of_data, words(truncated), [each.ridge for each in self.program.models]))
 
     def _moved(self, step: Words, truncated: Words, momentum: int) -> Self:
         program = self.program
@@ -54,11 +55,17 @@ class _Iterate:
         return replace(self, iteration=self.iteration + 1, ahead=ahead, step=step, truncated=truncated)
 
 
-def _penalised(program: Fused, gradient: ArithmeticSharedTensor, here: Words) -> Words:
-    """The data's part of a gradient and the penalty's, which leaves the intercept alone."""
+def _penalised(program: Fused, gradient: ArithmeticSharedTensor, here: Words, ridges: list[int]) -> Words:
+    """The data's part of each model's gradient and the penalty's, which leaves the intercept alone."""
     found = words(gradient).copy()
-    found[: program.columns] += here[: program.columns] * np.int64(program.ridge)
+    if any(ridges):
+        found[: program.columns] += here[: program.columns] * np.array(ridges, dtype=np.int64)
     return found
+
+
+def _due(models: Iterable[DescentModel], steps: int) -> list[int]:
+    """Penalties that are applied after so many steps."""
+    return [0 if steps % model.ridge_every else model.ridge for model in models]
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,7 +77,7 @@ class Nesterov(_Iterate):
     def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Nesterov:
         """After one step. `gradient` is of the data's part: X^T r for a truncated r, `truncated` the iterate itself."""
         program, t, here = self.program, self.iteration, words(truncated)
-        step = _penalised(program, gradient, here) if t % program.ridge_every == 0 else words(gradient).copy()
+        step = _penalised(program, gradient, here, _due(program.models, t))
         return self._moved(step, here, (t << MOMENTUM_BITS) // (t + 3))
 
 
@@ -82,18 +89,18 @@ class Stochastic(_Iterate):
 
     def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Stochastic:
         """After one step. `gradient` is X^T r of a batch for a truncated r, `truncated` the iterate itself."""
-        step, last = words(gradient), (self.iteration + 1) % self.program.ridge_every == 0
-        if last:  # the penalty's part of that many steps is taken at once
-            step = _penalised(self.program, gradient, words(truncated))
-        return replace(self, iteration=self.iteration + 1, ahead=self.ahead - step)
+        done = self.iteration + 1
+        # The penalty's part of that many steps is taken at once, with the last of them.
+        step = _penalised(self.program, gradient, words(truncated), _due(self.program.models, done))
+        return replace(self, iteration=done, ahead=self.ahead - step)
 
 
 @dataclass(frozen=True, repr=False)
 class Inverse:
-    """The inverse V of the information matrix: shares of its upper half, and the whole opened under a mask."""
+    """Each inverse V of an information matrix: shares of its upper half, and the whole opened under a mask."""
 
     packed: Words  # scale 2**inverse_bits
-    opened: Masked  # (d, d)
+    opened: Masked  # (models, d, d)
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,6 +118,12 @@ class LaggedNewton(_Iterate):
         """After the step V g. `rests` is a share of the product of what hides them."""
         if self.inverse is None:
             raise EngineError("a Newton step came before any inverse")
-        step = shared_product(self.inverse.opened, gradient.masked(), rests)
+        g = gradient.masked()
+        step = shared_product(self.inverse.opened, Masked(_stacked(g.public), _stacked(g.rest)), rests)
         momentum = min((self.age << MOMENTUM_BITS) // (self.age + 3), NEWTON_MOMENTUM)
-        return replace(self._moved(words(step), words(truncated), momentum), age=self.age + 1)
+        return replace(self._moved(words(step)[:, :, 0].T, words(truncated), momentum), age=self.age + 1)
+
+
+def _stacked(vectors: Words) -> Words:
+    """As a factor of a stack of matrices. Shapes: (d, e) -> (e, d, 1)."""
+    return vectors.T[:, :, None]

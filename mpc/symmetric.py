@@ -15,14 +15,15 @@ def packed_size(width: int) -> int:
 
 
 def packed(matrix: Words) -> Words:
-    """The upper half in a row. Shapes: (d, d) -> (d (d + 1) / 2,)."""
-    return matrix[np.triu_indices(len(matrix))]
+    """The upper half in a row. Shapes: (..., d, d) -> (..., d (d + 1) / 2)."""
+    rows, columns = np.triu_indices(matrix.shape[-1])
+    return np.ascontiguousarray(matrix[..., rows, columns])
 
 
 def unpacked(words: Words) -> Words:
-    """The symmetric matrix of an upper half. Shapes: (d (d + 1) / 2,) -> (d, d)."""
-    width = (isqrt(8 * words.size + 1) - 1) // 2
+    """The symmetric matrix of an upper half. Shapes: (..., d (d + 1) / 2) -> (..., d, d)."""
+    width = (isqrt(8 * words.shape[-1] + 1) - 1) // 2
     rows, columns = np.triu_indices(width)
-    found = np.empty((width, width), dtype=np.int64)
-    found[rows, columns] = found[columns, rows] = words
+    found = np.empty((*words.shape[:-1], width, width), dtype=np.int64)
+    found[..., rows, columns] = found[..., columns, rows] = words
     return found

@@ -19,14 +19,21 @@ from mpc.runtime import Runtime
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What this party was told, in standardised units, and what the run cost."""
+class Fitted:
+    """What this party was told of a model, in standardised units."""
 
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
     intercept: float | None = field(repr=False)  # the labels' owners'
     losses: tuple[float, ...]
     converged: bool | None  # None where the program does not tell
     figures: Figures  # of the held-out rows
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What this party was told, and what the run cost."""
+
+    models: tuple[Fitted, ...]
     iterations: int
     rounds: int
     bytes_sent: int
@@ -49,28 +56,24 @@ def train(
     """
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
-    figures: Figures = {}
     converged = None
     if isinstance(program, Fused):
         table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
         share, losses, converged = fused.run(program, block, labels, runtime)
-        figures = {} if table is None else evaluate(program, table, share, runtime)
+        figures = [{}] * program.results if table is None else evaluate(program, table, share, runtime)
         bits = ITERATE_BITS
     else:
         share, losses = reference.run(program, block, labels, runtime)
+        figures = [{}]
         bits = program.fraction_bits + program.fine_bits
-    coefficients, intercept = _open_result(program, share, bits, runtime)
-    counters = runtime.channel.counters
-    return Fit(
-        coefficients,
-        intercept,
-        tuple(losses),
-        converged,
-        figures,
-        program.max_iter,
-        counters.rounds,
-        counters.bytes_sent,
+    coefficients, intercepts = _open_results(program, share, bits, runtime)
+    told = zip(coefficients.T, intercepts, figures, strict=True)
+    models = tuple(
+        Fitted(np.ascontiguousarray(weights), intercept, tuple(each[number] for each in losses), converged, figure)
+        for number, (weights, intercept, figure) in enumerate(told)
     )
+    counters = runtime.channel.counters
+    return Fit(models, program.max_iter, counters.rounds, counters.bytes_sent)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
@@ -119,19 +122,23 @@ def _check_rows_of_others(
         raise ProgramError("values stand in rows that are another party's", action="leave zeros there")
 
 
-def _open_result(
+def _open_results(
     program: Program, share: Words, bits: int, runtime: Runtime
-) -> tuple[NDArray[np.float64], float | None]:
-    """A column's owners receive its weight, the labels' owners the intercept."""
-    found: NDArray[np.float64] = np.zeros(program.columns)
+) -> tuple[NDArray[np.float64], list[float | None]]:
+    """A column's owners receive its weights, the labels' owners the intercepts.
+
+    Shapes: share (width, models) -> (own columns, models), (models,).
+    """
+    models = share.shape[1]
+    found: NDArray[np.float64] = np.zeros((program.columns, models))
     for group in program.groups:
         places = list(group.columns)
-        opened = runtime.discloser.open(Disclosure("coefficients", group.owners, len(places)), share[places])
+        opened = runtime.discloser.open(Disclosure("coefficients", group.owners, len(places) * models), share[places])
         if opened is not None:
             found[places] = decode(opened, bits)
     own: NDArray[np.float64] = found[program.held(runtime.rank)]
     if not program.fit_intercept:
-        return own, None
-    last = np.ascontiguousarray(share[-1:])
-    opened = runtime.discloser.open(Disclosure("intercept", program.label_owners, 1), last)
-    return own, None if opened is None else float(decode(opened, bits)[0])
+        return own, [None] * models
+    last = np.ascontiguousarray(share[-1])
+    opened = runtime.discloser.open(Disclosure("intercept", program.label_owners, models), last)
+    return own, [None] * models if opened is None else decode(opened, bits).tolist()

@@ -7,6 +7,7 @@ every disclosure, so one that told two peers different things is found before an
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +16,11 @@ from mpc.errors import ProtocolError
 from mpc.frames import Array, payload_of
 
 DIGEST_BYTES = 32
+
+
+@lru_cache(maxsize=1 << 10)
+def _form(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> bytes:
+    return f"{dtype.str} {shape!r}".encode()
 
 
 class Transcript:
@@ -26,7 +32,7 @@ class Transcript:
         self.words = 0
 
     def absorb(self, opened: Array) -> None:
-        self._hash.update(b"%s %s" % (opened.dtype.str.encode(), repr(opened.shape).encode()))
+        self._hash.update(_form(opened.dtype, opened.shape))
         self._hash.update(payload_of(opened))
         self.openings += 1
         self.words += opened.size

@@ -129,6 +129,17 @@ def node_status(home: Home, as_json: AsJson = False) -> None:
     _status(home, as_json=as_json)
 
 
+@node_app.command("login")
+def node_login(
+    home: Home,
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="operator, or officer, who can change nothing.")
+    ] = "operator",
+) -> None:
+    """A link to the node's own page; it logs one browser on this machine in, once, within ten minutes."""
+    typer.echo(ask_daemon(home, "login", role=role))
+
+
 @dealer_app.command("init")
 def dealer_init(token: Token, home: Home, listen: Listen = "127.0.0.1:0") -> None:
     """Make a dealer's directory."""
@@ -153,6 +164,8 @@ def _status(home: Path, *, as_json: bool) -> None:
         echo_json(status)
         return
     typer.echo(f"{status['name']} runs; the gateway is {'connected' if status['gateway'] else 'NOT connected'}")
+    if status["page"]:
+        typer.echo(f"its page is at {status['page']}; `privity node login` gives a link")
     for digest, state in status["sessions"].items():
         typer.echo(f"  {digest[:12]}  {state}")
 
@@ -281,18 +294,25 @@ def policy_explain(
 ) -> None:
     """What this node's policy says of a contract, rule by rule; starts nothing."""
     from parties.home import Home as HomeDirectory
-    from parties.policy import judge, load_policy
+    from parties.policy import Circumstances, judge, load_policy, verdict
+    from parties.store import SessionStore
 
-    agreed = _read_contract(contract)
-    findings = judge(load_policy(home / "policy.toml"), agreed, HomeDirectory(home).settings.name)
+    agreed, place = _read_contract(contract), HomeDirectory(home)
+    policy, name = load_policy(place.path("policy.toml")), place.settings.name
+    findings = judge(policy, agreed, name, Circumstances.of(SessionStore(place.path("state.sqlite")), name))
     if as_json:
-        echo_json([finding.__dict__ for finding in findings])
+        echo_json({"verdict": verdict(findings), "rules": [finding.__dict__ for finding in findings]})
         return
     for finding in findings:
-        typer.echo(
-            f"{'holds ' if finding.holds else 'BROKEN'}  {finding.rule}"
-            + ("" if finding.holds else f": {finding.reason}")
-        )
+        typer.echo(f"{finding.verdict:7s}  {finding.rule}" + (f": {finding.reason}" if finding.reason else ""))
+    typer.echo(f"The contract {_VERDICTS[verdict(findings)]}.")
+
+
+_VERDICTS = {
+    "holds": "would be signed by this node itself",
+    "asks": "would wait for this node's operator",
+    "refuses": "would be refused",
+}
 
 
 def _read_contract(path: Path) -> Contract:
@@ -336,6 +356,7 @@ def leaves(contract: Contract) -> str:
         f"label    {contract.label.column} of {contract.label.holder}, positive class '{contract.label.positive}'",
         f"model    logistic regression, C={contract.model.C}, {contract.program.max_iter} iterations",
         f"rows     {_rows(contract)}",
+        f"costs    {contract.quote.words}",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
         "opened   (all else stays masked)",
         *(
@@ -358,9 +379,15 @@ def approve(session: SessionId, home: Home) -> None:
     typer.echo(f"signed session {ask_daemon(home, 'approve', session=session)}")
 
 
-def refuse(session: SessionId, home: Home) -> None:
-    """Refuse a contract at this node."""
-    typer.echo(f"refused session {ask_daemon(home, 'refuse', session=session)}")
+def refuse(
+    session: SessionId,
+    home: Home,
+    reason: Annotated[
+        str, typer.Option(metavar="REASON", help="purpose, basis, data, disclosures, parties or unstated.")
+    ] = "unstated",
+) -> None:
+    """Refuse a contract at this node; everybody is told the reason."""
+    typer.echo(f"refused session {ask_daemon(home, 'refuse', session=session, reason=reason)}")
 
 
 @result_app.command("show")

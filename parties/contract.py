@@ -36,6 +36,7 @@ from parties.plan import (
     check_label_holder,
     explain,
 )
+from parties.quote import Quote, quote
 from parties.tls import one_certificate
 
 APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
@@ -111,6 +112,7 @@ class Contract(Frozen):
     evaluation: EvaluationPlan
     loss_every: Iterations
     program: Program
+    quote: Quote
     disclosures: tuple[Disclosure, ...]
     retention: Literal["none"] = "none"  # model shares are not kept after the session
 
@@ -179,13 +181,18 @@ class Contract(Frozen):
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
 
-        Raises: ContractError if the program or the list of disclosures is not what follows; ProgramError if none does.
+        Raises: ContractError if program, quote or list of disclosures is not what follows; ProgramError if none does.
         """
         facts = (self.parties, self.label, self.model, self.preparation, self.split, self.evaluation)
         program = derive(spec_for(*facts, self.loss_every, partition=self.partition))
         if program != self.program or program.loss_every != self.loss_every:
             raise ContractError(
                 "the contract's program is not the one that follows from its plan",
+                action="refuse, and ask the gateway's operator who changed it",
+            )
+        if self.quote != quote(self.program):
+            raise ContractError(
+                "the contract's quote is not what its program costs",
                 action="refuse, and ask the gateway's operator who changed it",
             )
         if self.disclosures != disclosures_for(self.program, [party.name for party in self.parties]):

@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import hashlib
 import importlib.metadata
+import json
 import signal
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from pydantic import SecretStr
@@ -48,6 +49,9 @@ from parties.partners import Partners
 from parties.store import Session, SessionStore
 from parties.supervisor import Process
 from parties.tls import TlsKey
+
+if TYPE_CHECKING:
+    from parties.page.server import Page
 
 PEER_LOST = "engine.peer-lost"
 CAUSE_WAIT_S = 5.0  # when a peer vanished, the gateway tells who was the first and why, if it is there to tell
@@ -85,6 +89,7 @@ class Daemon(ABC):
         self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.door = Door(self.settings.listen, self.settings.advertise)
+        self.page: Page | None = None  # of a node whose settings say so
         self.live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -99,7 +104,7 @@ class Daemon(ABC):
         """Check the data itself, once somebody here agreed. Raises: PrivityError if it does not fit the contract."""
 
     @abstractmethod
-    def signs_by_itself(self) -> bool:
+    def signs_by_itself(self, contract: Contract) -> bool:
         """Whether a contract that passed is signed without the operator."""
 
     @abstractmethod
@@ -161,7 +166,7 @@ class Daemon(ABC):
         except PrivityError as exc:
             self.refuse(digest, exc, by="policy")
             return
-        if self.signs_by_itself():
+        if await asyncio.to_thread(self.signs_by_itself, contract):
             with contextlib.suppress(PrivityError):  # everybody was told why
                 await self.sign(digest, by="policy")
         else:
@@ -293,6 +298,7 @@ class Daemon(ABC):
             self.journal.append(
                 events.SessionStarted(session=message.session, epoch=1, parties=len(live.contract.parties))
             )
+            self.store.keep_approvals(message.session, message.approvals)
             self.store.begin_epoch(message.session, 1)
             self.store.step(message.session, Step.START)
             with self.door.inbox(message.session) as inbox:
@@ -379,6 +385,7 @@ class Daemon(ABC):
             return {
                 "name": self.name,
                 "endpoint": self.door.endpoint,
+                "page": self.page.url if self.page else "",
                 "gateway": self.stream.connected.is_set(),
                 "sessions": {s.digest: s.state.value for s in self.store.all()},
                 "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
@@ -393,10 +400,13 @@ class Daemon(ABC):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
         await self.door.open()
+        if self.page is not None:
+            await self.page.open()
         local = await serve_local(self.home.directory, self.local_handlers())
         self._fail_interrupted()
         self.journal.append(events.ServiceStarted(role=self.role, version=importlib.metadata.version("privity")))
-        print(f'{{"ready": "{self.name}", "endpoint": "{self.door.endpoint}"}}', flush=True)  # noqa: T201 - for supervisors
+        ready = {"ready": self.name, "endpoint": self.door.endpoint} | ({"page": self.page.url} if self.page else {})
+        print(json.dumps(ready), flush=True)  # noqa: T201 - for supervisors
         stream = asyncio.create_task(self.stream.run())
         stopping = asyncio.create_task(ended.wait())
         try:
@@ -418,6 +428,8 @@ class Daemon(ABC):
 
     async def _shut_down(self, local: asyncio.Server) -> None:
         local.close()
+        if self.page is not None:
+            await self.page.close()
         for live in list(self.live.values()):
             if live.process is not None:
                 live.process.kill()

@@ -25,7 +25,7 @@ class Dealer(Daemon):
     def inspect(self, contract: Contract) -> None:
         """It has no data."""
 
-    def signs_by_itself(self) -> bool:
+    def signs_by_itself(self, contract: Contract) -> bool:
         """A dealer signs for partners that its operator confirmed; it gives away nothing but randomness."""
         return True
 

@@ -6,11 +6,13 @@ PrivityError (mpc.errors)
     ├── PlanError            the analyst's plan                                  (analyst)
     ├── ContractError        a contract or an approval that does not hold        (whoever sent it)
     ├── PolicyRefusal        this node's policy says no                          (operator)
+    ├── OperatorRefusal      this node's operator says no, for one of REASONS    (whoever proposed)
     ├── PartnerError         a key that nobody confirmed, or another than was    (operator)
     ├── LifecycleError       a step that the session's state does not allow      (caller)
     ├── DataError            a table, a column, a row                            (data's owner)
     │   └── VaultError       data at rest: missing, altered, wrong key           (operator)
     ├── AuditError           a log that does not verify                          (compliance officer)
+    ├── PageError            a request that a node's page does not answer        (who made it)
     ├── WorkerFailed         a worker process died or reported an error
     └── GatewayError         the gateway is away or refused a request
 """
@@ -37,7 +39,38 @@ class ContractError(PartyError):
 
 
 class PolicyRefusal(PartyError):
+    """A rule of the policy is broken, or the operator said no."""
+
     code = "policy"
+
+    def __init__(self, what: str, *, action: str = "change the plan, or the policy", rule: str = "") -> None:
+        super().__init__(f"rule '{rule}': {what}" if rule else what, action=action)
+        self.rule = rule
+        if rule:
+            self.code = f"{PolicyRefusal.code}.{rule.replace('_', '-')}"
+
+
+REASONS = {
+    "purpose": "it does not agree to the purpose",
+    "basis": "it does not accept the legal basis",
+    "data": "these data may not be used for it",
+    "disclosures": "more would be disclosed than it allows",
+    "parties": "it does not work with one of the participants",
+    "unstated": "it gave no reason",
+}
+
+
+class OperatorRefusal(PartyError):
+    """An operator's no; the reason is one of REASONS, whose code is what logs may hold."""
+
+    code = "operator"
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Raises: SettingsError for a reason that is none of REASONS."""
+        if reason not in REASONS:
+            raise SettingsError(f"'{reason[:40]}' is no reason", action=f"give one of {', '.join(REASONS)}")
+        super().__init__(f"the operator of {name} refused: {REASONS[reason]}", action="ask the operator")
+        self.code = f"operator.{reason}"  # the reason's own
 
 
 class PartnerError(PartyError):
@@ -58,6 +91,14 @@ class VaultError(DataError):
 
 class AuditError(PartyError):
     code = "audit"
+
+
+class PageError(PartyError):
+    code = "page"
+
+    def __init__(self, status: int, what: str, *, action: str = "") -> None:
+        super().__init__(what, action=action)
+        self.status = status  # of HTTP
 
 
 class WorkerFailed(PartyError):

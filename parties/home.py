@@ -13,17 +13,24 @@ import tomllib
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError, model_validator
 
 from parties.contract import Address, Hex32
 from parties.errors import PartnerError, SettingsError
 from parties.identity import Identity, write_private
 from parties.plan import Frozen, Name, explain
 from parties.tls import Invitation, TlsKey, certificate_sha256, fetch_certificate
+from parties.web.addresses import parse_address
 
 Role = Literal["party", "dealer"]
+
+
+def _loopback(text: str) -> str:
+    if text and not parse_address(text).is_loopback:
+        raise ValueError(f"{text} is not loopback; use 127.0.0.1 and reach it through ssh -L")
+    return text
 
 
 class Settings(Frozen):
@@ -33,8 +40,15 @@ class Settings(Frozen):
     role: Role
     listen: Address
     advertise: Address | Literal[""] = ""
+    page: Annotated[str, AfterValidator(_loopback)] = ""
     gateway: Address
     gateway_certificate_sha256: Hex32
+
+    @model_validator(mode="after")
+    def _page_of_nodes(self) -> Self:
+        if self.page and self.role == "dealer":
+            raise ValueError('page: a dealer has nothing to decide and serves none; leave it ""')
+        return self
 
 
 _SETTINGS = """\
@@ -46,6 +60,8 @@ role = "{role}"
 listen = "{listen}"
 # HOST:PORT that others are told instead, where a firewall translates addresses; empty: the one above.
 advertise = ""
+# HOST:PORT, loopback only, of the page where {readers}; port 0 takes a free one at each start; empty: none.
+page = "{page}"
 # HOST:PORT of the gateway's control stream, which this daemon dials.
 gateway = "{gateway}"
 # SHA-256 of the certificate that the gateway must show, from the invitation.
@@ -134,6 +150,10 @@ def _settings_text(invitation: Invitation, role: Role, listen: str) -> str:
         name=invitation.name,
         listen=listen,
         callers="the other parties' workers" if role == "party" else "workers",
+        readers="operators decide and officers read"
+        if role == "party"
+        else "a node's operator decides (a dealer has none)",
+        page="127.0.0.1:0" if role == "party" else "",
         gateway=invitation.address,
         sha256=invitation.gateway_sha256,
     )
@@ -178,10 +198,16 @@ def _make(home: Home, invitation: Invitation, role: Role, settings: str, now: da
 POLICY = """\
 # What this organisation signs. A contract that breaks a rule is refused whoever asks.
 
-# "operator": every contract waits for `privity session approve` here. "automatic": what passes the rules is signed.
-approve = "operator"
+# Partners that may take part; empty: any whose fingerprint was confirmed.
+partners = []
+# Dealers that may serve a session; empty: any whose fingerprint was confirmed.
+dealers = []
 # Purposes that may be signed, word for word; empty: any (the operator reads it).
 purposes = []
+# Whether a contract must name an impact assessment.
+impact_assessment = false
+# Solvers that may be used.
+solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows.
 disclosures = ["coefficients", "intercept", "loss", "guard", "moments", "converged", "auc", "log-loss", "brier"]
 # Fewest training rows of this organisation in a session.
@@ -194,4 +220,17 @@ max_columns_per_100_rows = 20
 max_loss_reports = 100
 # Own columns that never take part.
 never_columns = []
+# Most sessions within a day, 0: any number.
+sessions_a_day = 0
+# Most sessions on one data set; 0: any number.
+sessions_a_data_set = 0
+# When contracts are signed, in this machine's time, such as "08:00-18:00"; empty: always.
+hours = ""
+
+# "operator": every contract waits for `privity session approve` here. "automatic": what keeps the rules above, and
+# those under [automatic] as well, is signed.
+approve = "operator"
+
+# Rules for what is signed without the operator, by the keys above; a contract that breaks one waits for the operator.
+[automatic]
 """

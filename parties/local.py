@@ -35,7 +35,7 @@ class RemoteError(PartyError):
 
     def __init__(self, code: str, what: str, action: str) -> None:
         super().__init__(what, action=action)
-        self.code = code  # type: ignore[misc] # the daemon's own
+        self.code = code  # the daemon's own
 
 
 async def serve_local(home: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:

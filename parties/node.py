@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import SecretStr
 
@@ -13,17 +13,21 @@ from parties.audit import events
 from parties.contract import Contract
 from parties.daemon import Daemon, Live
 from parties.desk import Desk
-from parties.errors import ContractError, PolicyRefusal
+from parties.errors import ContractError, OperatorRefusal, SettingsError
 from parties.home import Home
 from parties.identity import write_private
 from parties.job import Advanced, Answer, Done, Intent, Matched, Outcome, PartyJob, Report
 from parties.lifecycle import State
 from parties.messages import FromDaemon, Progress, Publish, PublishedData
-from parties.policy import check, load_policy
+from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
 from parties.vault import Manifest, Vault, load_master_key
+
+if TYPE_CHECKING:
+    from parties.audit.events import Reader
+    from parties.page.server import Page
 
 
 class Node(Daemon):
@@ -33,13 +37,14 @@ class Node(Daemon):
         super().__init__(home)
         self.vault = Vault(home.path("vault"), load_master_key(home.path("vault.key")))
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
+        self.page = self._make_page()
 
     # contracts
 
     def examine(self, contract: Contract) -> None:
         """The policy, then what this node publishes of its data."""
         party = contract.party(self.name)
-        check(load_policy(self.home.path("policy.toml")), contract, self.name)
+        check(self.findings(contract))
         manifest = self.vault.manifest(party.data)
         if manifest.version != party.data_version or manifest.table.rows != party.rows:
             raise ContractError(
@@ -72,8 +77,13 @@ class Node(Daemon):
             )
         )
 
-    def signs_by_itself(self) -> bool:
-        return load_policy(self.home.path("policy.toml")).approve == "automatic"
+    def findings(self, contract: Contract) -> list[Finding]:
+        """What the policy in force says of a contract, rule by rule. Raises: SettingsError if there is none."""
+        policy = load_policy(self.home.path("policy.toml"))
+        return judge(policy, contract, self.name, Circumstances.of(self.store, self.name))
+
+    def signs_by_itself(self, contract: Contract) -> bool:
+        return verdict(self.findings(contract)) == "holds"
 
     def greetings(self) -> list[FromDaemon]:
         return [self._published()]
@@ -161,6 +171,28 @@ class Node(Daemon):
 
     # the operator
 
+    def _make_page(self) -> Page | None:
+        if not self.settings.page:
+            return None
+        from parties.page.server import Page  # only a node that serves a page loads a web server
+
+        return Page(self)
+
+    def refuse_for(self, digest: str, reason: str) -> None:
+        """The operator's no. Raises: SettingsError for an unknown reason, LifecycleError if it was answered before."""
+        self.refuse(digest, OperatorRefusal(self.name, reason), by="operator")
+
+    def login(self, role: str) -> str:
+        """A link to the page, which works once. Raises: SettingsError if there is no page, or no such role."""
+        if self.page is None:
+            raise SettingsError(
+                f"the node of {self.name} serves no page",
+                action='set page = "127.0.0.1:0" in its settings.toml, and start it again',
+            )
+        if role not in {"operator", "officer"}:
+            raise SettingsError(f"'{role[:40]}' is no role", action="say operator or officer")
+        return self.page.offer(cast("Reader", role))
+
     def local_handlers(self) -> dict[str, Any]:
         desk = Desk(self.home, self.journal, self.vault, self.partners)
 
@@ -182,10 +214,12 @@ class Node(Daemon):
             return digest
 
         async def refuse(request: dict[str, Any]) -> Any:
-            error = PolicyRefusal(f"the operator of {self.name} refused", action="ask the operator why")
             digest = self.store.get(request["session"]).digest
-            self.refuse(digest, error, by="operator")
+            self.refuse_for(digest, request.get("reason", "unstated"))
             return digest
+
+        async def login(request: dict[str, Any]) -> Any:
+            return self.login(str(request["role"]))
 
         return super().local_handlers() | {
             "data-add": data_add,
@@ -193,4 +227,5 @@ class Node(Daemon):
             "pending": pending,
             "approve": approve,
             "refuse": refuse,
+            "login": login,
         }

@@ -2,39 +2,98 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from mpc.program import FIGURES, MiniBatch, Program
+from mpc.program import FIGURES, MiniBatch, Newton, Program
 from parties.contract import Contract
 from parties.errors import PolicyRefusal, SettingsError
-from parties.plan import Frozen, explain
+from parties.lifecycle import State
+from parties.plan import Frozen, Name, explain
+from parties.store import Session, SessionStore
+
+Verdict: TypeAlias = Literal["holds", "asks", "refuses"]
+Solver: TypeAlias = Literal["newton", "nesterov", "sgd"]
+UNSIGNED = {State.PROPOSED, State.REFUSED, State.CANCELLED, State.EXPIRED}  # nothing was disclosed for these
 
 
-class Policy(Frozen):
-    """policy.toml; each key is explained in the file that `init` writes."""
+def _hours(text: str) -> str:
+    if text:
+        _parsed(text)
+    return text
 
-    approve: Literal["operator", "automatic"] = "operator"
+
+def _parsed(text: str) -> tuple[time, time]:
+    try:
+        begin, end = (datetime.strptime(part.strip(), "%H:%M").time() for part in text.split("-"))  # noqa: DTZ007
+    except ValueError as exc:
+        raise ValueError('must be two times such as "08:00-18:00"') from exc
+    return begin, end
+
+
+class Rules(Frozen):
+    """What a contract must keep to. Empty lists and zeros of `sessions_*` ask for nothing."""
+
+    partners: tuple[Name, ...] = ()
+    dealers: tuple[Name, ...] = ()
     purposes: tuple[str, ...] = ()
+    impact_assessment: bool = False
+    solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
     disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", "converged", *FIGURES)
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     max_loss_reports: Annotated[int, Field(ge=0)] = 100
     never_columns: tuple[str, ...] = ()
+    sessions_a_day: Annotated[int, Field(ge=0)] = 0
+    sessions_a_data_set: Annotated[int, Field(ge=0)] = 0
+    hours: Annotated[str, AfterValidator(_hours)] = ""
+
+
+class Policy(Rules):
+    """policy.toml; each key is explained in the file that `init` writes."""
+
+    approve: Literal["operator", "automatic"] = "operator"
+    automatic: Rules = Rules()  # what is signed unasked keeps to these as well
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule's verdict."""
+    """One rule's verdict; the reason says what broke it."""
 
     rule: str
-    holds: bool
-    reason: str
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A session that this node signed before."""
+
+    session: str
+    received: datetime
+    data: str  # its own data set
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What rules look at beside the contract: the node's own time, and what it signed until then."""
+
+    now: datetime
+    signed: Sequence[Signed] = ()
+
+    @classmethod
+    def of(cls, store: SessionStore, name: str) -> Circumstances:
+        """At this moment, at the node of this name."""
+        found = [session for session in store.all() if session.state not in UNSIGNED]
+        return cls(datetime.now().astimezone(), tuple(_signed(session, name) for session in found))
 
 
 def load_policy(path: Path) -> Policy:
@@ -49,64 +108,138 @@ def load_policy(path: Path) -> Policy:
         raise SettingsError(f"{path}: {explain(exc)}") from exc
 
 
-def judge(policy: Policy, contract: Contract, name: str) -> list[Finding]:
-    """Every rule's verdict on a contract, at the party of this name."""
+def judge(policy: Policy, contract: Contract, name: str, circumstances: Circumstances) -> list[Finding]:
+    """Every rule's verdict on a contract, at the party of this name.
+
+    "refuses" where the policy's own rule is broken, "asks" where only the rule for what is signed unasked is.
+    """
+    refusing = _broken(policy, contract, name, circumstances)
+    asking = _broken(policy.automatic, contract, name, circumstances) if policy.approve == "automatic" else {}
+    found = []
+    for rule in _rules(contract):
+        if rule in refusing:
+            found.append(Finding(rule, "refuses", refusing[rule]))
+        elif rule in asking:
+            found.append(Finding(rule, "asks", asking[rule]))
+        else:
+            found.append(Finding(rule, "holds"))
+    if policy.approve == "operator":
+        found.append(Finding("approve", "asks", "every contract waits for the operator"))
+    return found
+
+
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """What follows from all rules: "holds" is signed unasked, "asks" waits for the operator."""
+    found = {finding.verdict for finding in findings}
+    return "refuses" if "refuses" in found else "asks" if "asks" in found else "holds"
+
+
+def check(findings: Sequence[Finding]) -> None:
+    """Raises: PolicyRefusal that names the first rule that a contract breaks."""
+    for finding in findings:
+        if finding.verdict == "refuses":
+            raise PolicyRefusal(finding.reason, rule=finding.rule)
+
+
+def _rules(contract: Contract) -> list[str]:
+    """The names of all rules that apply to a contract, in the order in which they are told."""
+    of_batches = {"min_batch_rows", "whole_pass"}
+    names = [rule for rule in Rules.model_fields if rule not in of_batches]
+    return names + (sorted(of_batches) if isinstance(contract.program, MiniBatch) else [])
+
+
+def _signed(session: Session, name: str) -> Signed:
+    data = [party["data"] for party in json.loads(session.contract)["parties"] if party["name"] == name]
+    return Signed(session.digest, datetime.fromisoformat(session.received), *data)
+
+
+def _broken(rules: Rules, contract: Contract, name: str, circumstances: Circumstances) -> dict[str, str]:
+    """Each broken rule and what broke it."""
+    found = (
+        *_of_participants(rules, contract, name),
+        *_of_figures(rules, contract, name),
+        *_of_batches(rules, contract.program),
+        *_of_circumstances(rules, contract, name, circumstances),
+    )
+    return dict(found)
+
+
+def _of_participants(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[str, str]]:
+    others = [party.name for party in contract.parties if party.name != name]
+    if rules.partners and (strangers := sorted(set(others) - set(rules.partners))):
+        yield "partners", f"{', '.join(strangers)}: not a partner that the policy lists"
+    if rules.dealers and contract.dealer.name not in rules.dealers:
+        yield "dealers", f"{contract.dealer.name}: not a dealer that the policy lists"
+    if rules.purposes and contract.purpose not in rules.purposes:
+        yield "purposes", "the purpose is not one that the policy lists"
+    if rules.impact_assessment and not contract.impact_assessment:
+        yield "impact_assessment", "the contract names no impact assessment"
+
+
+def _of_figures(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[str, str]]:
     program, rows = contract.program, contract.training_rows(name)
-    named = {item.name for item in contract.disclosures}
-    forbidden = sorted(named - set(policy.disclosures))
-    losses = sum(item.count for item in contract.disclosures if item.name == "loss")
-    most = policy.max_columns_per_100_rows * program.rows // 100
-    never = sorted(_columns(contract, name) & set(policy.never_columns))
-    return [
-        Finding(
-            "purposes",
-            not policy.purposes or contract.purpose in policy.purposes,
-            "the purpose is not one that the policy lists",
-        ),
-        Finding("disclosures", not forbidden, f"the contract discloses {', '.join(forbidden)}"),
-        Finding(
-            "min_training_rows",
-            rows >= policy.min_training_rows,
-            f"{rows} training rows; the policy asks for {policy.min_training_rows}",
-        ),
-        *_of_batches(policy, program),
-        Finding(
+    if forbidden := sorted({item.name for item in contract.disclosures} - set(rules.disclosures)):
+        yield "disclosures", f"the contract discloses {', '.join(forbidden)}"
+    if (solver := _solver(program)) not in rules.solvers:
+        yield "solvers", f"the solver is {solver}"
+    if rows < rules.min_training_rows:
+        yield "min_training_rows", f"{rows} training rows; the policy asks for {rules.min_training_rows}"
+    if program.columns > (most := rules.max_columns_per_100_rows * program.rows // 100):
+        yield (
             "max_columns_per_100_rows",
-            program.columns <= most,
             f"{program.columns} columns on {program.rows} rows; the policy allows {most}",
-        ),
-        Finding(
+        )
+    if (losses := sum(item.count for item in contract.disclosures if item.name == "loss")) > rules.max_loss_reports:
+        yield (
             "max_loss_reports",
-            losses <= policy.max_loss_reports,
-            f"the loss is disclosed up to {losses} times; the policy allows {policy.max_loss_reports}",
-        ),
-        Finding("never_columns", not never, f"column {', '.join(never)} never takes part"),
-    ]
+            f"the loss is disclosed up to {losses} times; the policy allows {rules.max_loss_reports}",
+        )
+    if never := sorted(_columns(contract, name) & set(rules.never_columns)):
+        yield "never_columns", f"column {', '.join(never)} never takes part"
 
 
-def _of_batches(policy: Policy, program: Program) -> list[Finding]:
+def _solver(program: Program) -> Solver:
+    if isinstance(program, MiniBatch):
+        return "sgd"
+    return "newton" if isinstance(program, Newton) else "nesterov"
+
+
+def _of_batches(rules: Rules, program: Program) -> Iterator[tuple[str, str]]:
     """A few steps on few rows, disclosed as coefficients, would be these rows."""
     if not isinstance(program, MiniBatch):
-        return []
-    passes = program.max_iter * program.batch_rows / program.rows
-    return [
-        Finding(
-            "min_batch_rows",
-            program.batch_rows >= policy.min_batch_rows,
-            f"batches of {program.batch_rows} rows; the policy asks for {policy.min_batch_rows}",
-        ),
-        Finding("whole_pass", passes >= 1, "the iterations do not go once through the training rows"),
-    ]
+        return
+    if program.batch_rows < rules.min_batch_rows:
+        yield "min_batch_rows", f"batches of {program.batch_rows} rows; the policy asks for {rules.min_batch_rows}"
+    if program.max_iter * program.batch_rows < program.rows:
+        yield "whole_pass", "the iterations do not go once through the training rows"
+
+
+def _of_circumstances(
+    rules: Rules, contract: Contract, name: str, circumstances: Circumstances
+) -> Iterator[tuple[str, str]]:
+    """Whoever may ask often learns a record from what differs between the answers."""
+    now, others = circumstances.now, [one for one in circumstances.signed if one.session != contract.digest]
+    if rules.sessions_a_day:
+        today = sum(one.received > now - timedelta(days=1) for one in others)
+        if today >= rules.sessions_a_day:
+            yield "sessions_a_day", f"{today} sessions within a day; the policy allows {rules.sessions_a_day}"
+    if rules.sessions_a_data_set:
+        data = contract.party(name).data
+        same = sum(one.data == data for one in others)
+        if same >= rules.sessions_a_data_set:
+            yield (
+                "sessions_a_data_set",
+                f"{same} sessions have used '{data}'; the policy allows {rules.sessions_a_data_set}",
+            )
+    if rules.hours:
+        begin, end = _parsed(rules.hours)
+        at = now.time()
+        within = begin <= at < end if begin <= end else at >= begin or at < end
+        if not within:
+            yield "hours", f"it is {at:%H:%M}; the policy says {rules.hours}"
 
 
 def _columns(contract: Contract, name: str) -> set[str]:
     """All columns of a party that take part: its features, and the label where it holds that."""
     label = {contract.label.column} if contract.label.held_by(name) else set()
     return label | set(contract.party(name).columns)
-
-
-def check(policy: Policy, contract: Contract, name: str) -> None:
-    """Raises: PolicyRefusal that names the first rule that a contract breaks."""
-    for finding in judge(policy, contract, name):
-        if not finding.holds:
-            raise PolicyRefusal(f"rule '{finding.rule}': {finding.reason}", action="change the plan, or the policy")

@@ -6,9 +6,12 @@ signed or started.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
+    delete,
     event,
     insert,
     select,
@@ -39,6 +43,13 @@ _SESSIONS = Table(
     Column("epoch", Integer, nullable=False),
     Column("received", String, nullable=False),
     Column("fault", String, nullable=False),
+)
+_APPROVALS = Table(
+    "approvals",
+    _METADATA,
+    Column("digest", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("envelope", String, nullable=False),
 )
 
 
@@ -112,6 +123,19 @@ class SessionStore:
                 changes["fault"] = fault.model_dump_json()
             connection.execute(update(_SESSIONS).where(_SESSIONS.c.digest == digest).values(**changes))
         return state
+
+    def keep_approvals(self, digest: str, envelopes: Mapping[str, dict[str, Any]]) -> None:
+        """Keep what every participant signed, as it came: evidence for whoever audits the session."""
+        rows = [{"digest": digest, "name": name, "envelope": json.dumps(item)} for name, item in envelopes.items()]
+        with self._engine.begin() as connection:
+            connection.execute(delete(_APPROVALS).where(_APPROVALS.c.digest == digest))
+            connection.execute(insert(_APPROVALS), rows)
+
+    def approvals(self, digest: str) -> dict[str, dict[str, Any]]:
+        """The envelopes kept, by participant; empty if the session never began here."""
+        wanted = select(_APPROVALS).where(_APPROVALS.c.digest == digest).order_by(_APPROVALS.c.name)
+        with self._engine.begin() as connection:
+            return {row.name: json.loads(row.envelope) for row in connection.execute(wanted)}
 
     def begin_epoch(self, digest: str, epoch: int) -> None:
         """Raises: LifecycleError if this epoch, or a later one, began before: its masks are spent."""

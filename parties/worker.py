@@ -22,7 +22,7 @@ from mpc.moments import joint_moments
 from mpc.partition import Partition
 from mpc.program import Fused, Program
 from mpc.runtime import Progress, Runtime
-from mpc.training import Fit, train
+from mpc.training import Fitted, train
 from parties import vault
 from parties.contract import Contract, parse_contract, recipient
 from parties.errors import ContractError
@@ -111,9 +111,9 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     link = connect_dealer(job, contract, own, deadline)
     channel = connect_peers(job, contract, own, deadline)
     try:
-        fit, standardiser, done = _train(contract, job.epoch, channel, link, prepared, voice)
+        model, standardiser, done = _train(contract, job.epoch, channel, link, prepared, voice)
         channel.finish()
-        outcome = _outcome(contract, job.name, fit, standardiser)
+        outcome = _outcome(contract, job.name, model, standardiser)
         voice.say(done.model_copy(update={"outcome": outcome}))
     finally:
         channel.close()
@@ -122,7 +122,7 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
 
 def _train(
     contract: Contract, epoch: int, channel: Channel, link: Link, prepared: Prepared, voice: Voice
-) -> tuple[Fit, Standardiser, Done]:
+) -> tuple[Fitted, Standardiser, Done]:
     started, digest = time.monotonic(), bytes.fromhex(contract.digest)
     keys = agree(channel, link, digest, epoch)
     _match(contract, channel, keys, prepared, voice)
@@ -135,11 +135,11 @@ def _train(
         if isinstance(program, Fused) and program.evaluation is not None:
             partition = program.evaluation.partition
             held_out = _placed(program, partition, runtime.rank, X, prepared.labels, prepared.held_out)
-        fit = train(program, training.block, training.labels, runtime, held_out)
+        (model,) = train(program, training.block, training.labels, runtime, held_out).models
         transcript = runtime.transcript
     done = Done(
-        converged=fit.converged,
-        figures=Figures.of(fit.figures),
+        converged=model.converged,
+        figures=Figures.of(model.figures),
         transcript=transcript.digest().hex(),
         openings=transcript.openings,
         words=transcript.words,
@@ -147,7 +147,7 @@ def _train(
         bytes_sent=channel.counters.bytes_sent,
         seconds=time.monotonic() - started,
     )
-    return fit, standardiser, done
+    return model, standardiser, done
 
 
 def _match(contract: Contract, channel: Channel, keys: SessionKeys, prepared: Prepared, voice: Voice) -> None:
@@ -198,25 +198,34 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
 
     def report(progress: Progress) -> None:
         nonlocal said
-        if progress.loss is None and progress.iteration < progress.of and time.monotonic() - said < PROGRESS_S:
+        if progress.losses is None and progress.iteration < progress.of and time.monotonic() - said < PROGRESS_S:
             return
         said = time.monotonic()
-        voice.say(Advanced.model_validate(progress, from_attributes=True))
+        loss = None if progress.losses is None else progress.losses[0]  # a contract has one model
+        voice.say(
+            Advanced(
+                iteration=progress.iteration,
+                of=progress.of,
+                rounds=progress.rounds,
+                bytes_sent=progress.bytes_sent,
+                loss=loss,
+            )
+        )
 
     return report
 
 
-def _outcome(contract: Contract, name: str, fit: Fit, standardiser: Standardiser) -> Outcome:
+def _outcome(contract: Contract, name: str, model: Fitted, standardiser: Standardiser) -> Outcome:
     return Outcome(
         columns=contract.party(name).columns,
-        standardised=tuple(float(value) for value in fit.coefficients),
-        original=standardiser.to_original(fit.coefficients),
-        intercept=fit.intercept,
-        losses=fit.losses,
-        iterations=fit.iterations,
+        standardised=tuple(float(value) for value in model.coefficients),
+        original=standardiser.to_original(model.coefficients),
+        intercept=model.intercept,
+        losses=model.losses,
+        iterations=contract.program.max_iter,
         tol=contract.convergence.tol if contract.convergence else None,
-        converged=fit.converged,
-        figures=Figures.of(fit.figures),
+        converged=model.converged,
+        figures=Figures.of(model.figures),
     )
 
 

@@ -95,7 +95,7 @@ def test_units_keep_rows_and_masks_off_the_disk(role: str):
 def explained(text: str, model: type[BaseModel]) -> bool:
     """Whether the file has exactly the model's keys, each below a comment."""
     assert list(tomllib.loads(text)) == list(model.model_fields)
-    return all(re.search(rf"^#.+\n{key} = ", text, re.MULTILINE) for key in model.model_fields)
+    return all(re.search(rf"^#.+\n({key} = |\[{key}\])", text, re.MULTILINE) for key in model.model_fields)
 
 
 def test_a_gateways_sample_holds(tmp_path: Path):
@@ -122,6 +122,7 @@ def test_the_policys_sample_holds():
     assert explained((SAMPLES / "policy.toml").read_text(encoding="utf-8"), Policy)
     assert policy.approve == "operator"
     assert set(policy.disclosures) < set(Policy().disclosures)
+    assert policy.automatic.partners
     assert policy.min_training_rows > Policy().min_training_rows
 
 

@@ -26,6 +26,7 @@ from gateway.sessions import Sessions
 from gateway.settings import load_settings
 from gateway.store import Store
 from mpc.frames import HEADER_BYTES
+from parties.audit.bundle import BUNDLE_TYPE
 from parties.contract import APPROVAL_TYPE, Contract
 from parties.errors import LifecycleError
 from parties.home import init
@@ -237,7 +238,11 @@ def test_messages_are_documented():
 def test_envelopes_and_frames_are_documented():
     """Types of signed payloads and the lengths of a frame header's fields are the code's."""
     text = read("docs/formats.md")
-    assert set(re.findall(r"^\| `(application/vnd[^`]+)`", text, re.MULTILINE)) == {APPROVAL_TYPE, INTRODUCTION_TYPE}
+    assert set(re.findall(r"^\| `(application/vnd[^`]+)`", text, re.MULTILINE)) == {
+        APPROVAL_TYPE,
+        BUNDLE_TYPE,
+        INTRODUCTION_TYPE,
+    }
     lengths = re.findall(r"^\| (\d+) \| ", section(text, "## Between workers"), re.MULTILINE)
     assert sum(map(int, lengths)) == HEADER_BYTES
     assert f"a header of {HEADER_BYTES} bytes" in text

@@ -111,8 +111,8 @@ def _take_part(program: Program, meeting: Meeting, tables: Path) -> dict[str, An
         "startup_seconds": startup,
         "rounds": fit.rounds,
         "bytes_sent": fit.bytes_sent,
-        "coefficients": fit.coefficients.tolist(),
-        "intercept": fit.intercept,
+        "coefficients": fit.models[0].coefficients.tolist(),
+        "intercept": fit.models[0].intercept,
     }
 
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from gateway.api.dependencies import Coordinator, SessionId
 from parties.telling import convergence
+from parties.web import STYLE
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -53,4 +54,4 @@ async def session(request: Request, session: SessionId, sessions: Coordinator) -
 
 @router.get("/static/console.css")
 async def style() -> FileResponse:
-    return FileResponse(HERE / "static" / "console.css", media_type="text/css")
+    return FileResponse(STYLE, media_type="text/css")

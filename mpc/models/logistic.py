@@ -6,12 +6,10 @@ sin k(theta + phi) = sin k theta cos k phi + cos k theta sin k phi is linear in 
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from mpc.errors import EngineError
-from mpc.fourier import COEFFICIENT_BITS, turns, waves
+from mpc.fourier import COEFFICIENT_BITS, lowered, turns, waves
 from mpc.layouts import Arrays
 from mpc.program import DENSITY_BITS, LOSS_BITS, SCORE_BITS, TABLE_BITS, CurvedRung, Fused, Rung
 from mpc.ring import Words, dot, signed
@@ -24,59 +22,63 @@ class Angles:
 
     def __init__(self, rung: Rung, theta: Words, tables: Arrays) -> None:
         self._rung = rung
-        self._cosines, self._sines = turns(theta, rung.harmonics)  # (K, m) each
-        rows = theta.size  # a last strip's tables have more
+        self._cosines, self._sines = turns(theta, rung.harmonics)  # (K, m, models) each
+        rows = len(theta)  # a last strip's tables have more
         self._mask_cosines, self._mask_sines = tables["cosines"][:, :rows], tables["sines"][:, :rows]
 
     def residuals(self, program: Fused, rank: int, labels: Words | None) -> ArithmeticSharedTensor:
-        """sigmoid(z) - y. Shapes: -> (m,), scale `program.residual_unit`. No round.
+        """sigmoid(z) - y. Shapes: -> (m, models), scale `program.residual_units`. No round.
 
         Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
-        scaled = _scaled(self._rung.sigmoid, program.residual_unit)
-        share = self._odd(scaled, COEFFICIENT_BITS + TABLE_BITS)
+        units = program.residual_units
+        share = self._odd(lowered(self._rung.sigmoid, COEFFICIENT_BITS + TABLE_BITS, units))
         if rank == 0:
-            share += np.int64(program.residual_unit // 2)
+            share += np.array(units) // 2
         if labels is not None:
-            share -= labels * np.int64(program.residual_unit)
+            share -= labels[:, None] * np.array(units)
         return shared(share)
 
     def density(self, rank: int) -> ArithmeticSharedTensor:
         """The variance p (1 - p), and the floor that keeps it an upper bound.
 
-        Shapes: -> (m,), scale 2**DENSITY_BITS. No round.
+        Shapes: -> (m, models), scale 2**DENSITY_BITS. No round.
         Error: below the floor, and K * 2**-TABLE_BITS at most from the tables.
         Raises: EngineError if the program is not of a solver that asks for it.
         """
         if not isinstance(self._rung, CurvedRung):
             raise EngineError("this program has no coefficients of p (1 - p)")
-        share = self._even(self._rung.density, COEFFICIENT_BITS + TABLE_BITS - DENSITY_BITS)
+        share = self._even(lowered(self._rung.density, COEFFICIENT_BITS + TABLE_BITS - DENSITY_BITS))
         if rank == 0:
             share += np.int64(self._rung.density_floor >> (COEFFICIENT_BITS - DENSITY_BITS))
         return shared(share)
 
     def loss(self, rank: int, z: ArithmeticSharedTensor) -> Words:
-        """A share of sum log(1 + exp(z)), one word at scale 2**LOSS_BITS; `z` at scale 2**SCORE_BITS. No round."""
+        """Shares of sum log(1 + exp(z)), scale 2**LOSS_BITS. Shapes: z (m, models), scale 2**SCORE_BITS -> (models,).
+
+        No round.
+        """
         shift = COEFFICIENT_BITS + TABLE_BITS - LOSS_BITS
-        half = words(z).sum(keepdims=True) * np.int64(1 << (LOSS_BITS - SCORE_BITS - 1))
-        share = half + self._even(self._rung.softplus, shift).sum(keepdims=True)
+        half = words(z).sum(axis=0) * np.int64(1 << (LOSS_BITS - SCORE_BITS - 1))
+        share = half + self._even(lowered(self._rung.softplus, shift)).sum(axis=0)
         if rank == 0:
             constant = self._rung.softplus_constant * self._mask_cosines.shape[1]
             share += signed(constant >> (COEFFICIENT_BITS - LOSS_BITS))
         return np.asarray(share)
 
-    def _odd(self, coefficients: tuple[int, ...], shift: int) -> Words:
-        with_cosines, with_sines = waves(coefficients, shift, self._sines), waves(coefficients, shift, self._cosines)
-        return np.asarray((with_cosines * self._mask_cosines + with_sines * self._mask_sines).sum(axis=0))
+    def _odd(self, coefficients: Words) -> Words:
+        with_cosines, with_sines = waves(coefficients, self._sines), waves(coefficients, self._cosines)
+        with_cosines *= self._mask_cosines
+        with_sines *= self._mask_sines
+        with_cosines += with_sines
+        return np.asarray(with_cosines.sum(axis=0))
 
-    def _even(self, coefficients: tuple[int, ...], shift: int) -> Words:
-        with_cosines, with_sines = waves(coefficients, shift, self._cosines), waves(coefficients, shift, self._sines)
-        return np.asarray((with_cosines * self._mask_cosines - with_sines * self._mask_sines).sum(axis=0))
-
-
-@cache
-def _scaled(coefficients: tuple[int, ...], unit: int) -> tuple[int, ...]:
-    return tuple(coefficient * unit for coefficient in coefficients)
+    def _even(self, coefficients: Words) -> Words:
+        with_cosines, with_sines = waves(coefficients, self._cosines), waves(coefficients, self._sines)
+        with_cosines *= self._mask_cosines
+        with_sines *= self._mask_sines
+        with_cosines -= with_sines
+        return np.asarray(with_cosines.sum(axis=0))
 
 
 class LabelTotals:
@@ -86,7 +88,7 @@ class LabelTotals:
         self._epsilon, self._mask = epsilon, mask
 
     def dot(self, rank: int, delta: Words, low: Words, mask_low: Words) -> Words:
-        """A share of P . w for w = delta - low, one word; `mask_low` is a share of b_P . low. No round.
+        """Shares of P . w for w = delta - low. Shapes: (d, e) -> (e,). No round. `mask_low` is a share of b_P . low.
 
         The opened delta is that of w and of nothing else.
         """
@@ -95,5 +97,5 @@ class LabelTotals:
 
 
 def total_loss(softplus: Words, label_scores: Words) -> ArithmeticSharedTensor:
-    """Of all rows, log(1 + exp(z)) - y z: one word at scale 2**LOSS_BITS. Both shares are of the same slot."""
+    """Of all rows, log(1 + exp(z)) - y z of each model, scale 2**LOSS_BITS. Both shares are of the same slot."""
     return shared(softplus - label_scores * np.int64(1 << (LOSS_BITS - SCORE_BITS)))

@@ -1,8 +1,11 @@
-"""`privity audit`: verify a log offline, and read it. Needs nothing but the file."""
+"""`privity audit`: verify a log offline, read it, and prove what is in it. Needs nothing but the file."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from parties.audit.entries import Entry
-    from parties.audit.verify import Verdict
+    from parties.audit.verdict import Verdict
 
 app = typer.Typer(name="audit", help="Verify and read audit logs.", no_args_is_help=True)
 
@@ -26,29 +29,79 @@ Log = Annotated[Path | None, typer.Option("--log", metavar="PATH", help="A log's
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, to standard output.")]
 
 
+Key = Annotated[
+    str | None, typer.Option("--key", metavar="FINGERPRINT", help="The signer's fingerprint, as you confirmed it.")
+]
+
+
 @app.command("verify")
 def verify_command(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A log, or the directory that holds audit.sqlite.")],
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="FINGERPRINT", help="The signer's fingerprint, as you confirmed it.")
-    ] = None,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A log, the directory that holds audit.sqlite, a proof or a bundle.")
+    ],
+    key: Key = None,
     head: Annotated[
-        Path | None, typer.Option("--head", metavar="FILE", help="A head of this log that you kept earlier.")
+        list[Path] | None,
+        typer.Option("--head", metavar="FILE", help="A head of this log that somebody kept; may be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every byte of a log, offline. Exit status 0 only if it verifies.
+    """Check every byte of a log, a proof of one entry or a bundle, offline. Exit status 0 only if it verifies.
 
     Without --key the signer is not confirmed; without --head a rollback can't be seen.
     """
+    from parties.audit import proof
     from parties.audit.verify import verify
 
-    verdict = verify(path, key, head)
+    verdict = verify(path, key, *(head or ()))
     if as_json:
         typer.echo(json.dumps(verdict.as_dict()))
     else:
         _show_verdict(verdict)
+        if verdict.ok and verdict.kind == "proof":
+            _show_entry(proof.read(path).entry())
     raise typer.Exit(0 if verdict.ok else 1)
+
+
+@app.command("prove")
+def prove_command(
+    index: Annotated[int, typer.Argument(min=0, help="The entry's number, from 0.")],
+    home: Home = None,
+    log: Log = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to; standard output if left out.")
+    ] = None,
+) -> None:
+    """Write the proof that one entry stands in the log, for somebody who shall see no other entry."""
+    from parties.audit.proof import prove
+
+    path = _log(home, log)
+    with _naming(path):
+        text = prove(path, index).render()
+    _deliver(text.encode(), out)
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the bundle goes: a new file.")],
+    session: Annotated[
+        str, typer.Argument(metavar="[SESSION]", help="The session's id, or as much as tells it apart; none: all.")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Write a signed bundle: all that a third party needs to check the log, or one session in it and no other."""
+    from parties.audit.agreements import agreements_of
+    from parties.audit.export import export
+    from parties.audit.snapshot import locate
+    from parties.errors import SettingsError
+    from parties.identity import Identity
+
+    if home is None or not home.is_dir():
+        raise SettingsError("a bundle is signed by a home's key", action="give --home DIR, or set PRIVITY_HOME")
+    identity = Identity.load(home / "identity.pem")
+    with _naming(locate(home)):
+        content = export(locate(home), identity, session, agreements_of(home))
+    _deliver(content, out)
 
 
 @app.command("list")
@@ -82,17 +135,49 @@ def show_command(
 
 
 def _entries(home: Path | None, log: Path | None) -> list[Entry]:
-    from parties.audit.snapshot import locate, take
-    from parties.errors import AuditError, SettingsError
+    from parties.audit.snapshot import take
+
+    path = _log(home, log)
+    with _naming(path):
+        return list(take(path).entries())
+
+
+def _log(home: Path | None, log: Path | None) -> Path:
+    from parties.audit.snapshot import locate
+    from parties.errors import SettingsError
 
     # An option that was typed wins over the environment's home.
     path = log or home
     if path is None:
         raise SettingsError("there is no log to read", action="give --home DIR or --log PATH, or set PRIVITY_HOME")
+    return locate(path)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors about a file say which."""
+    from parties.errors import AuditError
+
     try:
-        return list(take(locate(path)).entries())
+        yield
     except AuditError as exc:
-        raise AuditError(f"{locate(path)}: {exc.what}", action=exc.action) from exc
+        raise AuditError(f"{path}: {exc.what}", action=exc.action) from exc
+
+
+def _deliver(content: bytes, out: Path | None) -> None:
+    """To a new file, or to standard output."""
+    from parties.errors import SettingsError
+
+    if out is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        with out.open("xb") as file:
+            file.write(content)
+    except FileExistsError as exc:
+        raise SettingsError(f"{out} exists already", action="choose another --out") from exc
+    except OSError as exc:
+        raise SettingsError(f"{out} can't be written: {exc.strerror}", action="choose another --out") from exc
 
 
 def _console() -> Console:

@@ -49,6 +49,7 @@ Recipient = Annotated[
 ]
 Role = Annotated[Literal["node", "dealer", "gateway"], Field(description="`node`, `dealer` or `gateway`")]
 Decider = Annotated[Literal["operator", "policy"], Field(description="`operator` or `policy`")]
+Reader = Annotated[Literal["operator", "officer"], Field(description="`operator` or `officer`, who can change nothing")]
 Exit = Annotated[int, Field(ge=-255, le=255, strict=True, description="exit status; a signal's number below zero")]
 
 
@@ -82,6 +83,16 @@ class LibraryChanged(Event):
     sqlite: Sqlite
 
 
+class LogVerified(Event):
+    """Somebody who is logged in to the node's page had the log verified."""
+
+    type = "log:file:verified"
+    subject_field = "by"
+    by: Reader
+    entries: Annotated[Count, Field(description="how many entries verified")]
+    intact: Annotated[Flag, Field(description="whether all of it verified")]
+
+
 class ServiceStarted(Event):
     """A daemon began to serve."""
 
@@ -97,6 +108,22 @@ class ServiceStopped(Event):
     type = "daemon:service:stopped"
     subject_field = "role"
     role: Role
+
+
+class LoginOffered(Event):
+    """Whoever may use the home asked for a link to the node's page, which works once."""
+
+    type = "page:login:offered"
+    subject_field = "role"
+    role: Reader
+
+
+class LoginOpened(Event):
+    """The link was used: a browser is logged in to the node's page."""
+
+    type = "page:login:opened"
+    subject_field = "role"
+    role: Reader
 
 
 class IdentityCreated(Event):
@@ -382,6 +409,12 @@ class KeyMismatched(Event):
 
 
 VOCABULARY: Final[Mapping[str, type[Event]]] = MappingProxyType({kind.type: kind for kind in Event.__subclasses__()})
+
+
+def session_of(event: Event) -> str | None:
+    """The session that an event is about, if it is about one."""
+    found: str | None = getattr(event, "session", None)
+    return found
 
 
 def allowed_name(asked: str) -> str | None:

@@ -1,7 +1,8 @@
 """Signed notes and checkpoints in the C2SP forms, with Ed25519 keys: what a log says of itself, in a few lines of text.
 
 A note is text, an empty line, and signature lines; a checkpoint is a note's text: origin, size, root. A log's key has
-the log's origin as its name. Notes may carry signatures of others, which are kept and not judged here.
+the log's origin as its name. A partner that saw a head continue the one before adds its cosignature, `cosignature/v1`,
+under its own name, with the time. Lines under names that nobody asked for are kept and not judged here.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from parties.audit.entries import ORIGIN_PATTERN
 from parties.audit.merkle import HASH_BYTES
 from parties.errors import AuditError
-from parties.identity import Identity, verify
+from parties.identity import KEY_BYTES, Identity, verify
 
-ED25519: Final = 0x01
+ED25519: Final = 0x01  # signs a note's text
+COSIGNATURE: Final = 0x04  # signs a time and a note's text
 KEY_ID_BYTES: Final = 4
+TIME_BYTES: Final = 8
 MAX_NOTE_CHARACTERS: Final = 100_000
 MAX_SIGNATURES: Final = 100
+MAX_SECONDS: Final = 253_402_300_799  # the year 9999: later, no clock says it
 
 _SIGNATURE_LINE: Final = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,15}")
@@ -61,15 +66,57 @@ class Note:
             if (signature.name, signature.key_id) == wanted
         )
 
+    def cosigned_by(self, name: str, public_key: bytes) -> datetime | None:
+        """When this key cosigned the text under this name; None if it did not."""
+        wanted = (name, key_id(name, public_key, COSIGNATURE))
+        for signature in self.signatures:
+            moment, proper = signature.blob[KEY_ID_BYTES:][:TIME_BYTES], signature.blob[KEY_ID_BYTES + TIME_BYTES :]
+            seconds = int.from_bytes(moment)
+            if (signature.name, signature.key_id) != wanted or seconds > MAX_SECONDS:
+                continue
+            if verify(public_key, proper, _with_time(self.text, seconds)):
+                return datetime.fromtimestamp(seconds, UTC)
+        return None
 
-def key_id(name: str, public_key: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + bytes([ED25519]) + public_key).digest()[:KEY_ID_BYTES]
+    def with_signatures(self, *more: Signature) -> Note:
+        """The same text with these signatures too."""
+        return Note(self.text, tuple(dict.fromkeys((*self.signatures, *more))))
+
+
+def key_id(name: str, public_key: bytes, kind: int = ED25519) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()[:KEY_ID_BYTES]
+
+
+def verifier_key(name: str, public_key: bytes) -> str:
+    """A log's name and key on one line, as C2SP writes them."""
+    encoded = base64.b64encode(bytes([ED25519]) + public_key).decode()
+    return f"{name}+{key_id(name, public_key).hex()}+{encoded}"
+
+
+def parse_verifier_key(line: str) -> tuple[str, bytes]:
+    """Name and public key. Raises: ValueError if that is not the one way to write a log's name and key."""
+    name, _, encoded = line.split("+", 2)
+    public_key = decode_base64(encoded)[1:]
+    if len(public_key) != KEY_BYTES or verifier_key(name, public_key) != line:
+        raise ValueError("not a verifier key")
+    return name, public_key
 
 
 def sign(text: str, name: str, identity: Identity) -> Note:
     """The text, which must end in a newline, signed under a key name."""
     blob = key_id(name, identity.public) + identity.sign(text.encode())
     return Note(text, (Signature(name, blob),))
+
+
+def cosign(text: str, name: str, identity: Identity, now: datetime) -> Signature:
+    """The line that says: at this time this text, a head, continued what its signer had seen of that log."""
+    seconds = int(now.timestamp())
+    proper = identity.sign(_with_time(text, seconds))
+    return Signature(name, key_id(name, identity.public, COSIGNATURE) + seconds.to_bytes(TIME_BYTES) + proper)
+
+
+def _with_time(text: str, seconds: int) -> bytes:
+    return f"cosignature/v1\ntime {seconds}\n{text}".encode()
 
 
 def parse_note(content: str) -> Note:
@@ -80,7 +127,7 @@ def parse_note(content: str) -> Note:
         raise _not_a_note()
     try:
         content.encode()
-        note = Note(text + "\n", tuple(Signature(found[1], _base64(found[2])) for found in signatures if found))
+        note = Note(text + "\n", tuple(Signature(found[1], decode_base64(found[2])) for found in signatures if found))
     except ValueError as exc:
         raise _not_a_note() from exc
     if not note.signatures or note.render() != content or not _is_plain(content):
@@ -107,7 +154,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """
     try:
         origin, size, root, rest = text.split("\n")
-        checkpoint = Checkpoint(origin, int(size), _base64(root))
+        checkpoint = Checkpoint(origin, int(size), decode_base64(root))
     except ValueError as exc:
         raise _not_a_checkpoint() from exc
     if (
@@ -120,7 +167,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return checkpoint
 
 
-def _base64(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
     """Raises: ValueError unless it is the one way to write these bytes."""
     try:
         content = base64.b64decode(text, validate=True)

@@ -41,13 +41,9 @@ class Snapshot:
         Raises: AuditError if it is not a log of a known format, or its schema is not that of a log.
         """
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-            # Damaged text is to be read and judged, not to raise: what is genuine is valid UTF-8.
-            connection.text_factory = lambda content: content.decode("utf-8", "replace")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("PRAGMA cell_size_check = ON")
             try:
                 connection.deserialize(self.content)
-                _check_schema(connection)
+                _prepare(connection)
             except UNREADABLE as exc:
                 raise AuditError(f"it is not a readable SQLite file ({error_name(exc)})") from exc
             yield connection
@@ -69,8 +65,7 @@ def locate(path: Path) -> Path:
 
 def take(path: Path) -> Snapshot:
     """Raises: AuditError if the file is missing, busy for too long, or no SQLite file."""
-    if not path.is_file():
-        raise AuditError("there is no such file", action="give the path of a log, or of the directory that holds it")
+    _require_file(path)
     try:
         return Snapshot(_read(path))
     except UNREADABLE as exc:
@@ -81,10 +76,42 @@ def take(path: Path) -> Snapshot:
     return _undo_copy(path)
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The log's file itself, for a few look-ups: nothing is copied, and nothing is written while it is open.
+
+    Raises: AuditError as `take` and `Snapshot.connect`.
+    """
+    _require_file(path)
+    with closing(_open(path)) as connection:
+        try:
+            connection.execute("BEGIN")
+            _prepare(connection)
+            ready = True
+        except UNREADABLE as exc:
+            if getattr(exc, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise AuditError(f"it is not a readable SQLite file ({error_name(exc)})") from exc
+            ready = False
+        if ready:
+            yield connection
+            return
+    with _undo_copy(path).connect() as copy:
+        yield copy
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise AuditError("there is no such file", action="give the path of a log, or of the directory that holds it")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=READ_TIMEOUT_S)
+
+
 def _read(path: Path) -> bytes:
     """Through SQLite: under its shared lock no commit changes the file, and no descriptor of ours drops that lock."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=READ_TIMEOUT_S)) as connection:
+    with closing(_open(path)) as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
         content = bytes(connection.serialize())
@@ -110,6 +137,14 @@ def _undo_copy(path: Path) -> Snapshot:
             return Snapshot(_read(copy), interrupted=True)
         except UNREADABLE as exc:
             raise AuditError(f"it is not a readable SQLite file ({error_name(exc)})") from exc
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    # Damaged text is to be read and judged, not to raise: what is genuine is valid UTF-8.
+    connection.text_factory = lambda content: content.decode("utf-8", "replace")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    _check_schema(connection)
 
 
 def _check_schema(connection: sqlite3.Connection) -> None:

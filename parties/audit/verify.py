@@ -12,98 +12,54 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
 
-from parties.audit import layout, notes
+from parties.audit import bundle, bundle_check, layout, notes, proof
 from parties.audit.entries import ORIGIN_PATTERN, decode
 from parties.audit.events import LibraryChanged, LogCreated
+from parties.audit.heads import KnownHead
 from parties.audit.layout import Header
 from parties.audit.merkle import HASH_BYTES, Frontier, leaf_hash
 from parties.audit.notes import Checkpoint
 from parties.audit.snapshot import UNREADABLE, Snapshot, error_name, locate, take
+from parties.audit.verdict import KEEP, Failure, Fault, Found, Verdict
 from parties.errors import AuditError
 from parties.identity import fingerprint, parse_fingerprint
 
-Fault = Literal["file", "schema", "entry", "head", "key", "rollback", "fork", "layout"]
 
-KEEP: Final = "keep the file as it is, and compare the heads that its owner and the partners hold"
+def verify(path: Path, key: str | None = None, *heads: Path) -> Verdict:
+    """Check what lies at `path`: a log, a directory that holds one, a proof, or a bundle.
 
+    `key` is the signer's fingerprint as confirmed out of band; `heads` are files with heads of this log seen earlier.
 
-@dataclass(frozen=True)
-class Failure:
-    """The first bad thing; `entry` is its index where it is, or is about, one entry."""
-
-    fault: Fault
-    what: str
-    entry: int | None = None
-    action: str = KEEP
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What verification found; `remarks` are the limits of what it says."""
-
-    path: str
-    failure: Failure | None = None
-    origin: str = ""
-    fingerprint: str = ""
-    entries: int = 0
-    signer_confirmed: bool = False
-    head_checked: bool = False
-    layout_checked: bool = False
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return self.failure is None
-
-    def line(self) -> str:
-        """The verdict in one line, for people."""
-        if self.failure is not None:
-            return f"NOT VERIFIED: {self.path}: {self.failure.what}"
-        return f"verified: {self.path}: {self.entries} entries of {self.origin}, signed by {self.fingerprint}"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"verified": self.ok, **asdict(self)}
-
-
-class _Found(Exception):
-    """Carries a failure out of the checks."""
-
-    def __init__(self, fault: Fault, what: str, entry: int | None = None, action: str | None = None) -> None:
-        super().__init__(what)
-        self.failure = Failure(fault, what, entry, action or KEEP)
-
-
-def verify(path: Path, key: str | None = None, head: Path | None = None) -> Verdict:
-    """Check the log at `path`, a file or a directory that holds one.
-
-    `key` is the signer's fingerprint as confirmed out of band; `head` a file with a head of this log seen earlier.
-
-    Raises: PartnerError if `key` is not a fingerprint; AuditError if `head` can't be read. Everything else about the
-    log is in the verdict.
+    Raises: PartnerError if `key` is not a fingerprint; AuditError if a head can't be read. Everything else is in the
+    verdict.
     """
     path = locate(path)
     expected = parse_fingerprint(key) if key is not None else None
-    earlier = _read_head(head) if head is not None else None
+    known = [KnownHead.read(head) for head in heads]
+    if proof.is_one(path):
+        return proof.examine(path, expected, known)
+    if bundle.is_one(path):
+        return bundle_check.examine(path, expected, known)[0]
     try:
         snapshot = take(path)
     except AuditError as exc:
         return _failed(Verdict(str(path)), "file", exc)
-    return examine(snapshot, str(path), expected, earlier)
+    return examine(snapshot, str(path), expected, known)
 
 
-def examine(snapshot: Snapshot, path: str = "", key: str | None = None, earlier: notes.Note | None = None) -> Verdict:
-    """As `verify`, for an image that is already at hand; `key` in canonical form."""
-    examination = _Examination(Verdict(path), snapshot, earlier)
+def examine(snapshot: Snapshot, path: str = "", key: str | None = None, known: Sequence[KnownHead] = ()) -> Verdict:
+    """As `verify`, for an image of a log that is already at hand; `key` in canonical form."""
+    examination = _Examination(Verdict(path), snapshot, known)
     try:
         with snapshot.connect() as connection:
             return examination.run(connection, key)
-    except _Found as found:
+    except Found as found:
         return replace(examination.verdict, failure=found.failure)
     except UNREADABLE as exc:
         return replace(examination.verdict, failure=Failure("file", f"its pages are damaged ({error_name(exc)})"))
@@ -115,32 +71,21 @@ def _failed(verdict: Verdict, fault: Fault, error: AuditError) -> Verdict:
     return replace(verdict, failure=Failure(fault, error.what, None, error.action or KEEP))
 
 
-def _read_head(path: Path) -> notes.Note:
-    try:
-        note = notes.parse_note(path.read_bytes().decode())
-        notes.parse_checkpoint(note.text)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise AuditError(f"the head {path} can't be read", action="give a file with a signed head") from exc
-    except AuditError as exc:
-        raise AuditError(f"{path}: {exc.what}", action=exc.action) from exc
-    return note
-
-
 class _Examination:
     """One pass over one image; `verdict` holds what is established so far."""
 
-    def __init__(self, verdict: Verdict, snapshot: Snapshot, earlier: notes.Note | None) -> None:
+    def __init__(self, verdict: Verdict, snapshot: Snapshot, known: Sequence[KnownHead]) -> None:
         self.verdict = verdict
         self._snapshot = snapshot
-        self._note = earlier
-        self._earlier: Checkpoint | None = None
+        self._known = known
+        self._expected: dict[int, set[bytes]] = {}  # roots of the heads known, by size
         self._key = b""
         self._frontier = Frontier()
         self._libraries: list[str] = []
 
     def run(self, connection: sqlite3.Connection, key: str | None) -> Verdict:
         self._identify(connection, key)
-        self._accept_head()
+        self._accept_heads()
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
             layout.configure(scratch)
             layout.create(scratch, self.verdict.origin, self._key)
@@ -159,26 +104,24 @@ class _Examination:
             case [(str(origin), bytes(key_bytes))] if re.fullmatch(ORIGIN_PATTERN, origin):
                 self._key = key_bytes
             case _:
-                raise _Found("schema", "it does not say whose log it is")
+                raise Found("schema", "it does not say whose log it is")
         signer = fingerprint(self._key)
         self.verdict = replace(self.verdict, origin=origin, fingerprint=signer)
         if key is None:
             self._remark(f"the signer is not confirmed: ask {origin} for its fingerprint, then give it by --key")
         elif key != signer:
-            raise _Found("key", f"it is signed by {signer}, not by {key}")
+            raise Found("key", f"it is signed by {signer}, not by {key}")
         else:
             self.verdict = replace(self.verdict, signer_confirmed=True)
 
-    def _accept_head(self) -> None:
-        """Take the head given as this log's own, or fail."""
-        if self._note is None:
+    def _accept_heads(self) -> None:
+        """Take the heads known as this log's own, or fail."""
+        if not self._known:
             self._remark("only a head seen earlier, given by --head, could reveal a rollback or a rewritten log")
-            return
-        self._earlier = notes.parse_checkpoint(self._note.text)
-        if self._earlier.origin != self.verdict.origin:
-            raise _Found("head", f"the head given is of {self._earlier.origin}, the log of {self.verdict.origin}")
-        if not self._note.signed_by(self.verdict.origin, self._key):
-            raise _Found("head", "the head given is not signed by this log's key")
+        for head in self._known:
+            if cosigned := head.accept(self.verdict.origin, self._key):
+                self.verdict = replace(self.verdict, cosigned=(*self.verdict.cosigned, cosigned))
+            self._expected.setdefault(head.checkpoint.size, set()).add(head.checkpoint.root)
 
     def _walk(self, connection: sqlite3.Connection, scratch: sqlite3.Connection) -> int:
         """Follow the log commit by commit, each from its entries to its head, and make each again in `scratch`."""
@@ -187,7 +130,7 @@ class _Examination:
         for size, note in connection.execute("SELECT size, note FROM heads ORDER BY size"):
             first = self._frontier.size
             if not isinstance(note, str) or size <= first:
-                raise _Found("head", f"the head over {size} entries is damaged")
+                raise Found("head", f"the head over {size} entries is damaged")
             commit = list(islice(rows, size - first))
             for row in commit:
                 self._check_entry(*row)
@@ -206,29 +149,27 @@ class _Examination:
         if number != index:
             raise _missing(index)
         if not isinstance(content, bytes) or not isinstance(hashes, bytes):
-            raise _Found("entry", f"entry {index} is damaged", index)
+            raise Found("entry", f"entry {index} is damaged", index)
         leaf = leaf_hash(content)
         if hashes[:HASH_BYTES] != leaf:
-            raise _Found("entry", f"entry {index} was altered: its content is not what was hashed", index)
+            raise Found("entry", f"entry {index} was altered: its content is not what was hashed", index)
         self._check_event(index, content)
         if b"".join(self._frontier.append(leaf)) != hashes:
-            raise _Found("entry", f"entry {index} was altered: its hashes do not follow from the entries before", index)
-        self._match_earlier()
+            raise Found("entry", f"entry {index} was altered: its hashes do not follow from the entries before", index)
+        self._match_heads()
 
     def _check_event(self, index: int, content: bytes) -> None:
         try:
             entry = decode(content)
         except AuditError as exc:
-            raise _Found("entry", f"entry {index} {exc.what}", index, exc.action) from exc
+            raise Found("entry", f"entry {index} {exc.what}", index, exc.action) from exc
         if (entry.index, entry.origin) != (index, self.verdict.origin):
-            raise _Found("entry", f"entry {index} was written as entry {entry.index} of {entry.origin}", index)
+            raise Found("entry", f"entry {index} was written as entry {entry.index} of {entry.origin}", index)
         event = entry.event
         if isinstance(event, LogCreated) != (index == 0):
-            raise _Found(
-                "entry", f"entry {index} is not in its place: a log begins with {LogCreated.type} alone", index
-            )
+            raise Found("entry", f"entry {index} is not in its place: a log begins with {LogCreated.type} alone", index)
         if isinstance(event, LogCreated) and event.fingerprint != self.verdict.fingerprint:
-            raise _Found("entry", f"entry {index} names another key than the log's", index)
+            raise Found("entry", f"entry {index} names another key than the log's", index)
         if isinstance(event, LogCreated | LibraryChanged):
             self._libraries.append(event.sqlite)
 
@@ -238,34 +179,32 @@ class _Examination:
         try:
             note = notes.parse_note(content)
         except AuditError as exc:
-            raise _Found("head", f"the head over {size} entries is damaged") from exc
+            raise Found("head", f"the head over {size} entries is damaged") from exc
         if not note.signed_by(self.verdict.origin, self._key) or len(note.signatures) != 1:
-            raise _Found("head", f"the head over {size} entries is not signed by the log's key")
+            raise Found("head", f"the head over {size} entries is not signed by the log's key")
         if note.text != Checkpoint(self.verdict.origin, size, self._frontier.root()).render():
             span = f"entry {first} was" if size == first + 1 else f"entries {first} to {size - 1} were"
-            raise _Found("entry", f"{span} altered: the signed head over {size} entries does not agree", first)
+            raise Found("entry", f"{span} altered: the signed head over {size} entries does not agree", first)
 
-    def _match_earlier(self) -> None:
-        earlier = self._earlier
-        if earlier is None or earlier.size != self._frontier.size:
-            return
-        if earlier.root != self._frontier.root():
-            raise _Found(
+    def _match_heads(self) -> None:
+        size = self._frontier.size
+        if self._expected.pop(size, set()) - {self._frontier.root()}:
+            raise Found(
                 "fork",
-                f"it is not the log of the head given: they differ within the first {earlier.size} entries",
+                f"it is not the log of the head given: they differ within the first {size} entries",
             )
-        self.verdict = replace(self.verdict, head_checked=True)
 
     def _check_end(self, beyond: object) -> None:
         size = self._frontier.size
         if beyond is not None or not size:
-            raise _Found("entry", f"entry {size} is not under any signed head", size)
-        if self._earlier is not None and not self.verdict.head_checked:
-            raise _Found(
+            raise Found("entry", f"entry {size} is not under any signed head", size)
+        if self._expected:
+            raise Found(
                 "rollback",
-                f"entry {size} is missing: the head given is over {self._earlier.size} entries, the log has {size}",
+                f"entry {size} is missing: the head given is over {max(self._expected)} entries, the log has {size}",
                 size,
             )
+        self.verdict = replace(self.verdict, head_checked=bool(self._known))
 
     def _compare(self, blank: bytes, commits: int) -> None:
         """Compare the file with the same log made anew, byte for byte."""
@@ -277,7 +216,7 @@ class _Examination:
             return
         found = Header.of(content)
         if found != Header.of(made):
-            raise _Found("layout", "its file header counts other transactions, or another SQLite, than the log itself")
+            raise Found("layout", "its file header counts other transactions, or another SQLite, than the log itself")
         here = sqlite3.sqlite_version
         if set(self._libraries) != {here}:
             self._remark(
@@ -287,11 +226,11 @@ class _Examination:
             return
         offset = _first_difference(made, content)
         page = offset // layout.PAGE_BYTES + 1
-        raise _Found("layout", f"byte {offset} of the file (in page {page}) is not what these entries make")
+        raise Found("layout", f"byte {offset} of the file (in page {page}) is not what these entries make")
 
 
-def _missing(index: int) -> _Found:
-    return _Found("entry", f"entry {index} is missing", index)
+def _missing(index: int) -> Found:
+    return Found("entry", f"entry {index} is missing", index)
 
 
 def _first_difference(made: bytes, found: bytes) -> int:

@@ -109,7 +109,7 @@ def measure(X: Floats, y: Labels, C: float, solver: str, parties: int) -> Outcom
     start = time.perf_counter()
     fits = simulation.run(lambda runtime: train(program, parts[runtime.rank], None if runtime.rank else y, runtime))
     seconds = time.perf_counter() - start
-    weights = np.append(np.concatenate([fit.coefficients for fit in fits]), fits[0].intercept)
+    weights = np.append(np.concatenate([fit.models[0].coefficients for fit in fits]), fits[0].models[0].intercept)
     best = LogisticRegression(C=C, tol=1e-12, max_iter=50_000).fit(X, y)
     optimum = np.append(best.coef_[0], best.intercept_)
     return Outcome(

@@ -16,13 +16,13 @@ def iterates(agreed, X, y):
     """Where each gradient is taken, and the result: (max_iter + 1, width)."""
     table = pooled(agreed, X)
     lift = 2.0 ** (agreed.state_bits - MOMENTUM_BITS)
-    rate = agreed.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / lift
-    penalty = agreed.ridge * 2.0**ITERATE_BITS / lift
+    rate = agreed.models[0].residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / lift
+    penalty = agreed.models[0].ridge * 2.0**ITERATE_BITS / lift
     ahead = before = last_step = np.zeros(agreed.width)
     found = [ahead]
     for t in range(agreed.max_iter):
         step = rate * table.T @ (sigmoid(table @ ahead) - y)
-        if t % agreed.ridge_every == 0:
+        if t % agreed.models[0].ridge_every == 0:
             step[: agreed.columns] += penalty * ahead[: agreed.columns]
         mu = 0 if t + 1 == agreed.max_iter else (t * 64 // (t + 3)) / 64
         following = ahead - (1 + mu) * step + mu * last_step + mu * (ahead - before)

@@ -48,8 +48,8 @@ class Descent(Observed):
         """The same steps in floating point: batch after batch, those of void slots left out."""
         agreed, scale = self.agreed, 2.0**self.agreed.state_bits
         X, y = pooled(agreed, self.X)[self.order], self.y[self.order]
-        rate = agreed.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
-        penalty = agreed.ridge * 2.0**ITERATE_BITS / scale
+        rate = agreed.models[0].residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
+        penalty = agreed.models[0].ridge * 2.0**ITERATE_BITS / scale
         w, done, void = np.zeros(agreed.width), 0, iter(self.rejected)
         for phase, segment in enumerate(agreed.segments, 1):
             end = done + segment.iterations
@@ -58,7 +58,7 @@ class Descent(Observed):
                 if next(void) or done == end:
                     continue
                 step = rate * X[rows].T @ (sigmoid(X[rows] @ w) - y[rows])
-                if (done + 1) % agreed.ridge_every == 0:
+                if (done + 1) % agreed.models[0].ridge_every == 0:
                     step[: agreed.columns] += penalty * w[: agreed.columns]
                 w, done = w - step, done + 1
         assert done == agreed.max_iter
@@ -93,8 +93,11 @@ def test_rows_of_several_owners_are_mixed():
     """Where parties own rows, a batch has rows of all, and the model is floating point's on the same batches."""
     agreed = batches(blocks=horizontal([40, 60], 3), labels=labels_with(horizontal([40, 60], 3)))
     run = Descent(agreed)
-    assert np.abs(np.append(run.fits[0].coefficients, run.fits[0].intercept) - run.expected()).max() < NOISE
-    assert (run.fits[0].coefficients == run.fits[1].coefficients).all()
+    assert (
+        np.abs(np.append(run.fits[0].models[0].coefficients, run.fits[0].models[0].intercept) - run.expected()).max()
+        < NOISE
+    )
+    assert (run.fits[0].models[0].coefficients == run.fits[1].models[0].coefficients).all()
 
 
 def test_the_rate_and_the_penalty_are_those_of_the_plan():
@@ -106,9 +109,9 @@ def test_the_rate_and_the_penalty_are_those_of_the_plan():
     ]:
         agreed = batches(rows=rows, batch_rows=batch, learning_rate=str(rate), C=str(C), max_iter=max_iter)
         scale = 2.0**agreed.state_bits
-        met = agreed.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale * batch
+        met = agreed.models[0].residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale * batch
         assert abs(met / rate - 1) < 2**-12
-        shrinks = agreed.ridge * 2.0**ITERATE_BITS / scale / agreed.ridge_every
+        shrinks = agreed.models[0].ridge * 2.0**ITERATE_BITS / scale / agreed.models[0].ridge_every
         assert abs(shrinks - rate / (C * rows)) * max_iter < 2**-11
 
 
@@ -118,8 +121,8 @@ def test_a_step_is_the_integers(world, seed, iteration, fit_intercept):
     """Over all parties, a step on shares is the integers' modulo 2**64, with the penalty of that many steps."""
     agreed = batches([1] * world, fit_intercept=fit_intercept, C="0.5", max_iter=100)
     generator = np.random.default_rng(seed)
-    ahead, gradient, here = uniform(generator, (3, agreed.width))
-    zero = np.zeros(agreed.width, dtype=np.int64)
+    ahead, gradient, here = uniform(generator, (3, agreed.width, 1))
+    zero = np.zeros((agreed.width, 1), dtype=np.int64)
     parts = [split(generator, world, each) for each in (ahead, gradient, here)]
     moved = [
         Stochastic(agreed, iteration, parts[0][rank], zero, zero).stepped(
@@ -127,8 +130,8 @@ def test_a_step_is_the_integers(world, seed, iteration, fit_intercept):
         )
         for rank in range(world)
     ]
-    due = (iteration + 1) % agreed.ridge_every == 0
-    penalty = [int(w) * agreed.ridge if due and at < agreed.columns else 0 for at, w in enumerate(here)]
+    due = (iteration + 1) % agreed.models[0].ridge_every == 0
+    penalty = [int(w) * agreed.models[0].ridge if due and at < agreed.columns else 0 for at, w in enumerate(here)]
     expected = [(int(a) - int(g) - p) % 2**64 for a, g, p in zip(ahead, gradient, penalty, strict=True)]
     assert unsigned(joined([words(each.iterate()) for each in moved])) == expected
 

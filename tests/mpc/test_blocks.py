@@ -37,7 +37,7 @@ def encoded(agreed, X):
 def test_products_with_the_masked_table_are_exact(agreed, seed):
     """X w and X^T r are the integers' products modulo 2**64, for the operands that the dealer's tuples make."""
     X, y = table(agreed, seed)
-    deltas = uniform(np.random.default_rng(seed), (agreed.width,)), uniform(np.random.default_rng(seed), (agreed.rows,))
+    deltas = [uniform(np.random.default_rng(seed), (count, 1)) for count in (agreed.width, agreed.rows)]
 
     def party(masked, _, tuples):
         values = tuples["slot"][0][1]

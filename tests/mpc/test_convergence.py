@@ -28,7 +28,7 @@ def judged(world, gradient, bound, seed=1):
     """Each party's bit for a gradient, at the declared cost."""
     agreed = program([1] * world, tol="0.1")
     agreed = agreed.model_copy(update={"blocks": vertical(agreed.rows, [len(gradient) - 1] + [0] * (world - 1))})
-    shares = split(np.random.default_rng(seed), world, np.array(gradient, dtype=np.int64))
+    shares = split(np.random.default_rng(seed), world, np.array(gradient, dtype=np.int64)[:, None])
     dealt = program([1] * world)
 
     def party(runtime):
@@ -85,7 +85,7 @@ def test_the_last_gradient_is_judged(columns, rows, max_iter, C, fit_intercept):
     greatest = last_gradient(agreed, X, y, float(C))
     for factor in (0.9, 1.1):
         fits, _ = fit(program(columns, tol=f"{factor * greatest:.7f}", **asked), X, y)
-        assert [each.converged for each in fits] == [factor > 1] * len(columns)
+        assert [each.models[0].converged for each in fits] == [factor > 1] * len(columns)
 
 
 @pytest.mark.parametrize(("max_iter", "expected"), [(2, False), (15, True)])
@@ -93,7 +93,7 @@ def test_newton_tells_whether_it_has_converged(max_iter, expected):
     """Two iterations are too few for scikit-learn's tolerance, the usual fifteen are not."""
     agreed = program([2, 2], rows=300, solver="newton", max_iter=max_iter, tol="auto", loss_every=0)
     fits, _ = fit(agreed, *table(agreed, 1))
-    assert [each.converged for each in fits] == [expected] * 2
+    assert [each.models[0].converged for each in fits] == [expected] * 2
 
 
 def test_nothing_is_told_unless_it_is_asked():
@@ -102,7 +102,7 @@ def test_nothing_is_told_unless_it_is_asked():
     assert agreed.convergence is None
     assert TOLD not in agreed.disclosures()
     fits, _ = fit(agreed, *table(agreed, 1))
-    assert fits[0].converged is None
+    assert fits[0].models[0].converged is None
     assert program([1, 1], tol="0.1").disclosures() == (*agreed.disclosures(), TOLD)
 
 
@@ -141,7 +141,8 @@ def test_rejections_show_in_nothing():
         ({"tol": "0.2"}, "lies outside"),
         ({"tol": "small"}, "tol='small' is not a decimal"),
         ({"tol": "Infinity"}, "not finite"),
-        ({"tol": "0.01", "solver": "sgd", "batch_rows": 4, "learning_rate": "0.1"}, "leave tol out"),
+        ({"tol": "0.01", "solver": "sgd", "batch_rows": 4, "learning_rate": "0.1"}, "batches .* leave tol out"),
+        ({"tol": "0.01", "C": ("1.0", "2.0")}, "a grid of models .* leave tol out"),
     ],
 )
 def test_what_can_t_be_told_is_refused(changes, says):
@@ -151,15 +152,15 @@ def test_what_can_t_be_told_is_refused(changes, says):
 
 
 def test_auto_is_as_little_as_can_be_told():
-    """Scikit-learn's tolerance where it can be told, else the least; of batches none."""
+    """Scikit-learn's tolerance where it can be told, else the least; of batches and grids none."""
     assert Decimal(program([10, 10], rows=20000, solver="newton", tol="auto").convergence.tol) == TOL
     asked = {"rows": 2000, "max_iter": 300, "loss_every": 0}
     wide = program([500, 500], tol="auto", **asked)
     least = Decimal(wide.convergence.tol)
     assert least > TOL
     assert program([500, 500], tol=f"{least:f}", **asked) == wide
-    batches = {"solver": "sgd", "batch_rows": 4, "learning_rate": "0.1"}
-    assert program([1, 1], tol="auto", **batches) == program([1, 1], **batches)
+    for untold in ({"solver": "sgd", "batch_rows": 4, "learning_rate": "0.1"}, {"C": ("1.0", "2.0")}):
+        assert program([1, 1], tol="auto", **untold) == program([1, 1], **untold)
 
 
 @few
@@ -185,4 +186,4 @@ def test_rounding_is_below_the_least_tolerance(step, solver, seed):
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     y = (X.sum(axis=1) + np.random.default_rng(seed + 1).logistic(size=rows) > 0).astype(np.int64)
     fits, _ = fit(agreed, X.clip(-32, 32), y)
-    assert fits[0].converged
+    assert fits[0].models[0].converged

@@ -81,9 +81,9 @@ class Evaluated:
         """Of the held-out rows by the disclosed model, clamped."""
         w = np.zeros(self.agreed.columns)
         for rank, fit in enumerate(self.fits):
-            w[self.agreed.held(rank)] = fit.coefficients
+            w[self.agreed.held(rank)] = fit.models[0].coefficients
         if self.agreed.fit_intercept:
-            w = np.append(w, self.fits[self.agreed.label_owners[0]].intercept)
+            w = np.append(w, self.fits[self.agreed.label_owners[0]].models[0].intercept)
         held = pooled(self.agreed.model_copy(update={"rows": self.agreed.evaluation.rows}), self.held_X)
         return np.clip(held @ w, -31, 31)
 
@@ -95,9 +95,9 @@ def noise(h, slopes):
 
 def check_figures(run):
     """Against scikit-learn's figures of the very scores."""
-    figures, z, y = run.fits[0].figures, run.scores, run.held_y
+    figures, z, y = run.fits[0].models[0].figures, run.scores, run.held_y
     p, h = sigmoid(z), width(run.agreed)
-    assert all(fit.figures == figures for fit in run.fits)
+    assert all(fit.models[0].figures == figures for fit in run.fits)
     allowed = bias(h) + UNIT + noise(h, p - y)
     assert abs(figures["log-loss"] - log_loss(y, np.stack([1 - p, p], axis=1))) < allowed
     allowed = bias(h) + UNIT + noise(h, 2 * (p - y) * p * (1 - p))
@@ -126,7 +126,7 @@ def test_figures_are_those_of_the_model(columns, fit_intercept, solver):
 def test_only_the_figures_asked_for_are_disclosed(figures):
     """Each figure stands alone, and what was not asked for is neither disclosed nor returned."""
     run = Evaluated(evaluated([1, 2], figures=figures))
-    assert tuple(run.fits[0].figures) == figures
+    assert tuple(run.fits[0].models[0].figures) == figures
     for seen in run.disclosed:
         assert [each.name for each in seen if each.name in FIGURES] == list(figures)
 
@@ -149,7 +149,7 @@ def test_one_class_has_no_area(label):
     agreed = evaluated([1, 1])
     X, _ = rows_of(agreed, 2)
     run = Evaluated(agreed, (X, np.full(30, label)))
-    figures, p = run.fits[0].figures, sigmoid(run.scores)
+    figures, p = run.fits[0].models[0].figures, sigmoid(run.scores)
     assert figures["auc"] is None
     assert abs(figures["brier"] - np.square(p - label).mean()) < UNIT + bias(1 / 64) + noise(1 / 64, np.full(30, 0.3))
 
@@ -172,7 +172,7 @@ def test_clamping_is_exact(world, z, seed):
 
 def counted(agreed, z, held_out, seed=1):
     """Histograms of scores at scale 2**SCORE_BITS, joined."""
-    shares = split(np.random.default_rng(seed), agreed.world, z)
+    shares = split(np.random.default_rng(seed), agreed.world, z[:, None])
 
     def party(runtime):
         taken(agreed, runtime)
@@ -183,7 +183,7 @@ def counted(agreed, z, held_out, seed=1):
         part = evaluation.Part(agreed, runtime, 1)
         found = evaluation.histograms_of(part, agreed.evaluation, masked, shared(shares[runtime.rank]))
         part.take("figures")
-        return found.rows, found.positives
+        return found.rows[0], found.positives[0]
 
     rows, positives = zip(*Simulation(agreed).run(party), strict=True)
     return joined(rows), joined(positives)
@@ -376,7 +376,7 @@ def test_no_opened_word_comes_twice():
     names = ("held-out", "held-out weights", "held-out scores", "histograms")
     runs = [Evaluated(agreed) for _ in range(2)]
     for name in names[1:]:
-        opened = np.concatenate([np.concatenate(run.listener.opened(name)) for run in runs])
+        opened = np.concatenate([np.concatenate(run.listener.opened(name)).reshape(-1) for run in runs])
         assert len(set(opened.tolist())) > 0.99 * opened.size, name
         assert abs((opened > 0).mean() - 0.5) < 6 / np.sqrt(opened.size), name
     sent = [

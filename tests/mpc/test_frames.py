@@ -71,7 +71,7 @@ def test_a_header_has_one_length(content):
 def test_each_field_is_compared_and_named(field, other):
     """Every field of a frame is checked against what is expected next."""
     expected = Header(bytes(32), 1, 7, "a", "i8", (2,))
-    found = Header(**{**expected.__dict__, field: other})
+    found = expected._replace(**{field: other})
     with pytest.raises(ProtocolError, match=field):
         found.check(expected)
 

@@ -21,8 +21,8 @@ LOSS_NOISE = 5e-5
 
 def weights(agreed, fits):
     """All coefficients, as their owners learnt them, and the intercept."""
-    found = np.concatenate([each.coefficients for each in fits])
-    return np.append(found, fits[agreed.label_owners[0]].intercept) if agreed.fit_intercept else found
+    found = np.concatenate([each.models[0].coefficients for each in fits])
+    return np.append(found, fits[agreed.label_owners[0]].models[0].intercept) if agreed.fit_intercept else found
 
 
 def loss_unit(agreed):
@@ -41,11 +41,11 @@ def test_training_is_nesterov_s_method(columns, fit_intercept, loss_every):
     X, y = table(agreed, 1)
     fits, _ = fit(agreed, X, y)
     assert np.abs(weights(agreed, fits) - iterates(agreed, X, y)[-1]).max() < NOISE
-    assert all(each.losses == fits[0].losses for each in fits)
-    assert len(fits[0].losses) == (5 if loss_every else 0)
+    assert all(each.models[0].losses == fits[0].models[0].losses for each in fits)
+    assert len(fits[0].models[0].losses) == (5 if loss_every else 0)
     if loss_every:
         allowed = loss_unit(agreed) + LOSS_NOISE
-        assert np.abs(np.array(fits[0].losses) - losses(agreed, X, y)).max() < allowed
+        assert np.abs(np.array(fits[0].models[0].losses) - losses(agreed, X, y)).max() < allowed
 
 
 @pytest.mark.parametrize("label_owner", [0, 1, 2])
@@ -53,8 +53,8 @@ def test_each_learns_its_own_part(label_owner):
     """A party learns the coefficients of its columns, the labels' owner the intercept, and nobody anything else."""
     agreed = program([2, 1, 1], max_iter=2, label_owner=label_owner)
     fits, _ = fit(agreed, *table(agreed, 1))
-    assert [each.coefficients.size for each in fits] == [2, 1, 1]
-    assert [rank for rank, each in enumerate(fits) if each.intercept is not None] == [label_owner]
+    assert [each.models[0].coefficients.size for each in fits] == [2, 1, 1]
+    assert [rank for rank, each in enumerate(fits) if each.models[0].intercept is not None] == [label_owner]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_models_approach_scikit_learn_s(name, columns, C, max_iter, coefficient,
     assert np.abs(found - expected).max() < coefficient
     assert np.abs(sigmoid(features @ found) - sigmoid(features @ expected)).max() < probability
     assert abs(roc_auc_score(y, features @ found) - roc_auc_score(y, features @ expected)) < 1e-3
-    assert np.abs(np.array(fits[0].losses) - losses(agreed, X, y)).max() < loss_unit(agreed) + LOSS_NOISE
+    assert np.abs(np.array(fits[0].models[0].losses) - losses(agreed, X, y)).max() < loss_unit(agreed) + LOSS_NOISE
 
 
 def narrow(agreed, *periods):
@@ -103,7 +103,7 @@ def test_a_climb_repeats_the_segment(columns):
     fits, simulation = fit(agreed, X * 2, y)
     assert simulation.dealing._rungs[-1] >= 1
     assert np.abs(weights(agreed, fits) - iterates(agreed, X * 2, y)[-1]).max() < 5 * NOISE
-    assert np.abs(np.array(fits[0].losses) - losses(agreed, X * 2, y)).max() < loss_unit(agreed) + LOSS_NOISE
+    assert np.abs(np.array(fits[0].models[0].losses) - losses(agreed, X * 2, y)).max() < loss_unit(agreed) + LOSS_NOISE
 
 
 def test_separable_data_ends_in_a_model_that_separates():

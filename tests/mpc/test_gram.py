@@ -46,7 +46,7 @@ class Dealt:
         return self._shares(parts), self._shares(dealt)
 
     def matrix_mask(self):
-        mask = words(self._generator, (packed_size(self.program.width),))
+        mask = words(self._generator, (1, packed_size(self.program.width)))
         return mask, share_of(mask, self._generator, self.rank, self.world)
 
     def _shares(self, arrays):
@@ -84,7 +84,7 @@ def test_rows_are_scaled_by_one_opening(world):
     def party(runtime):
         dealt = Dealt(world, runtime.rank)
         program = dealt.program
-        density = np.arange(ROWS, dtype=np.int64) << (program.density_shift + 6)
+        density = np.arange(ROWS, dtype=np.int64)[:, None] << (program.density_shift + 6)
         while True:
             (parts, given), slot = dealt.take("density"), Slot()
             s = slot.truncating(
@@ -121,12 +121,14 @@ def test_newton_and_schulz_invert_the_information_matrix(world):
         for _ in range(program.first_steps):
             refresh.step(*dealt.take("step", mask))
         inverse = refresh.inverse(dealt.matrix_mask()[1], *dealt.take("inverse"))
-        total = dealt.X.T @ dealt.X * (1 << (ROW_BITS - 2)) + program.damping * np.eye(program.width, dtype=np.int64)
+        total = dealt.X.T @ dealt.X * (1 << (ROW_BITS - 2)) + program.models[0].damping * np.eye(
+            program.width, dtype=np.int64
+        )
         H = np.ldexp(total.astype(float), -INFORMATION_BITS - program.mean_bits)
-        return H, np.ldexp(unpacked(opened(inverse.packed)).astype(float), -program.inverse_bits), inverse
+        return H, np.ldexp(unpacked(opened(inverse.packed))[0].astype(float), -program.inverse_bits), inverse
 
     for H, V, inverse in on_shares(world, party):
-        assert inverse.opened.public.shape == H.shape
+        assert inverse.opened.public.shape == (1, *H.shape)
         assert np.abs(V @ H - np.eye(len(H))).max() < 0.1
 
 
@@ -140,7 +142,7 @@ def test_a_void_refresh_keeps_the_inverse_that_was_there(void):
         first = Refresh.from_gram(program, dealt.table, dealt.take("gram")[1])
         before = first.inverse(dealt.matrix_mask()[1], *dealt.take("inverse"))
         sent = runtime.channel.counters.bytes_sent
-        density = shared(dealt.share(np.full(ROWS, 1 << 30, dtype=np.int64)))
+        density = shared(dealt.share(np.full((ROWS, 1), 1 << 30, dtype=np.int64)))
         again = Refresh.of_strips(program, before, void=void)
         again.density(dealt.table, density, *dealt.take("density"))
         mask, share = dealt.matrix_mask()

@@ -62,7 +62,7 @@ def test_values_are_functions_of_the_masks(columns, seed):
     assert unsigned(found["noise_low"]) == [mask >> agreed.residual_shift for mask in unsigned(parts["noise"])]
     assert (found["table_low"] == product(masks.table, found["low"])).all()
     assert (found["table_noise"] == product(masks.table.T, found["noise_low"])).all()
-    assert found["labels_low"].tolist() == [int((masks.totals * found["low"]).sum())]
+    assert found["labels_low"].tolist() == [int((masks.totals[:, None] * found["low"]).sum())]
 
 
 @pytest.mark.parametrize("rung", [0, 1, 2])

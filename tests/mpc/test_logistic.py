@@ -24,6 +24,7 @@ def slots(draw):
     generator = np.random.default_rng(draw(seeds))
     edges = np.array([0.0, rung.bound, -rung.bound])
     scores = np.concatenate([edges, generator.uniform(-rung.bound, rung.bound, rows)])[:rows]
+    scores = scores[:, None]
     z = encode(scores, SCORE_BITS)
     shape = layout(agreed, rung, "tables")
     parts = {name: uniform(generator, size) for name, size in shape.parts.items()}
@@ -47,9 +48,9 @@ def test_residuals_are_sigmoids_less_labels(slot, seed):
         words(each.residuals(agreed, rank, y if rank == agreed.label_owners[0] else None))
         for rank, each in enumerate(angles)
     ]
-    found = joined(shares) / agreed.residual_unit
+    found = joined(shares) / agreed.models[0].residual_unit
     allowed = float(sigmoid_error(rung.period, rung.harmonics)) + rung.harmonics * 2.0**-TABLE_BITS
-    assert np.abs(found - (1 / (1 + np.exp(-scores)) - y)).max() <= allowed
+    assert np.abs(found - (1 / (1 + np.exp(-scores)) - y[:, None])).max() <= allowed
     assert np.abs(joined(shares)).max() < 1 << (agreed.residual_window - 1)
 
 

@@ -34,8 +34,8 @@ def run(program, X, y, wire=None):
     """Train in a simulation. Returns the weights, the intercept last, each party's fit and the simulation."""
     simulation = Simulation(program, wire=wire)
     fits = simulation.run(lambda runtime: train(program, *own(program, runtime.rank, X, y), runtime))
-    intercept = fits[program.label_owners[0]].intercept
-    weights = np.concatenate([fit.coefficients for fit in fits])
+    intercept = fits[program.label_owners[0]].models[0].intercept
+    weights = np.concatenate([fit.models[0].coefficients for fit in fits])
     return np.append(weights, 0.0 if intercept is None else intercept), fits, simulation
 
 
@@ -178,9 +178,9 @@ def test_only_the_last_loss_is_told():
     _, fits, _ = run(derive(newton_spec(X, loss_every=1)), X, y)
     p = probabilities(X, pooled(X, y))
     best = -np.mean(np.where(y == 1, np.log(p), np.log(1 - p)))
-    assert {fit.losses for fit in fits} == {fits[0].losses}
-    assert len(fits[0].losses) == 1
-    assert abs(fits[0].losses[-1] - best) < 1e-3
+    assert {fit.models[0].losses for fit in fits} == {fits[0].models[0].losses}
+    assert len(fits[0].models[0].losses) == 1
+    assert abs(fits[0].models[0].losses[-1] - best) < 1e-3
 
 
 def test_opened_words_are_uniform():

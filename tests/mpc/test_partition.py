@@ -37,7 +37,7 @@ def test_products_are_exact_for_every_tiling(tiling, seed):
     X, y = table(agreed, seed)
     generator = np.random.default_rng(seed)
     d, m = agreed.width, agreed.rows
-    deltas = [uniform(generator, shape) for shape in ((d,), (m,), (m,), (m, d))]
+    deltas = [uniform(generator, shape) for shape in ((d, 1), (m, 1), (m, 1), (m, d))]
 
     def party(masked, label_mask, tuples):
         slot, parts, density = tuples["slot"][0][1], *tuples["density"][0]
@@ -60,7 +60,7 @@ def test_products_are_exact_for_every_tiling(tiling, seed):
     assert (z == product(exact, w)).all()
     assert (g == product(across, r)).all()
     assert (gram == product(across, exact)).all()
-    assert (scaled == s[:, None] * exact).all()
+    assert (scaled == s * exact).all()
     assert (rows == product(across, Z)).all()
     assert (totals == product(across, y)).all()
 
@@ -216,8 +216,8 @@ def test_a_real_table_divided_by_rows(kind):
     fits, moments, _ = whole_run(agreed, X, y)
     z = assert_optimal(gathered(agreed, fits), X, y)
     exact = np.mean(np.logaddexp(0, z) - y * z)
-    assert {fit.losses for fit in fits} == {fits[0].losses}
-    assert abs(fits[0].losses[-1] - exact) < 1e-3
+    assert {fit.models[0].losses for fit in fits} == {fits[0].models[0].losses}
+    assert abs(fits[0].models[0].losses[-1] - exact) < 1e-3
     for found in moments:
         columns = list(found.columns)
         assert np.allclose(found.means, X[:, columns].mean(axis=0), rtol=1e-9)
@@ -241,8 +241,10 @@ def test_results_reach_owners_alone(kind):
     """A party learns one coefficient for each column of which it holds entries; owners of labels the intercept."""
     agreed = divided(kind, solver="nesterov")
     fits, _ = fit(agreed, *table(agreed, 1))
-    assert [each.coefficients.size for each in fits] == [len(agreed.held(rank)) for rank in range(agreed.world)]
-    told = tuple(rank for rank, each in enumerate(fits) if each.intercept is not None)
+    assert [each.models[0].coefficients.size for each in fits] == [
+        len(agreed.held(rank)) for rank in range(agreed.world)
+    ]
+    told = tuple(rank for rank, each in enumerate(fits) if each.models[0].intercept is not None)
     assert told == agreed.label_owners
 
 

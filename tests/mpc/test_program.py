@@ -72,6 +72,8 @@ SPECS = {
     "by rows": spec(blocks=horizontal((200, 169, 200), 30), labels=labels_with(horizontal((200, 169, 200), 30))),
     "mixed": spec(blocks=(*horizontal((300, 269), 10), *MIXED), solver="newton", max_iter=None),
     "evaluated": spec(solver="newton", max_iter=None, held_out=HELD_OUT, figures=FIGURES),
+    "grid": spec(C=("0.01", "1.0", "100"), held_out=HELD_OUT, figures=FIGURES),
+    "newton, grid": spec(C=("0.01", "1.0", "100"), solver="newton", max_iter=None),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),
 }
 
@@ -154,7 +156,9 @@ def test_openings_fit_their_windows(case):
     assert 1 <= agreed.residual_shift < agreed.residual_window
     assert 1 <= agreed.loss_shift < agreed.loss_window < 63
     assert agreed.state_window > agreed.state_bits
-    assert 1 << (agreed.residual_window - 1) > 2 * agreed.residual_unit  # a residual is below 1, and sines overshoot
+    assert (
+        1 << (agreed.residual_window - 1) > 2 * agreed.models[0].residual_unit
+    )  # a residual is below 1, and sines overshoot
     assert agreed.loss_window > LOSS_BITS + (agreed.rows - 1).bit_length()
     assert rejected(agreed) < Fraction(1, 100)
 
@@ -192,7 +196,7 @@ def test_sums_of_products_stay_within_a_word(case):
     _, agreed = case
     shift = COEFFICIENT_BITS + TABLE_BITS
     for rung in agreed.ladder:
-        assert max(rung.sigmoid) * agreed.residual_unit >> shift < 1 << 32
+        assert max(rung.sigmoid) * agreed.models[0].residual_unit >> shift < 1 << 32
         assert max(map(abs, rung.softplus)) >> (shift - LOSS_BITS) < 1 << 32
         assert 2 * (rung.bound << SCORE_BITS) < 1 << rung.modulus_bits
     weight_bits = agreed.state_window - 1 - agreed.state_bits
@@ -205,14 +209,14 @@ def test_sums_of_products_stay_within_a_word(case):
 def test_the_step_and_the_penalty_are_of_one_objective(case):
     """The penalty's integers and the residual's stand to each other as C says, to half a unit of either."""
     asked, agreed = case
-    data = Fraction(agreed.residual_unit, 1 << agreed.residual_shift) * (
+    data = Fraction(agreed.models[0].residual_unit, 1 << agreed.residual_shift) * (
         1 << DATA_BITS
     )  # step / rows, gradient's scale
     lift = 1 << (agreed.state_bits - MOMENTUM_BITS)
-    penalty = Fraction(agreed.ridge, agreed.ridge_every) * (1 << ITERATE_BITS)
+    penalty = Fraction(agreed.models[0].ridge, agreed.models[0].ridge_every) * (1 << ITERATE_BITS)
     error = abs(penalty * Fraction(Decimal(asked.C)) - data) / data
-    assert error <= Fraction(1, agreed.residual_unit)
-    assert agreed.ridge >= 1
+    assert error <= Fraction(1, agreed.models[0].residual_unit)
+    assert agreed.models[0].ridge >= 1
     # Never longer than the curvature of standardised columns allows.
     curvature = (Fraction(105, 100) * agreed.columns + 1) / 4 + 1 / (Fraction(Decimal(asked.C)) * agreed.rows)
     assert data / lift <= (1 + Fraction(1, 1000)) / (curvature * agreed.rows)

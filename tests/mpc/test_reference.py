@@ -143,14 +143,14 @@ def test_training_follows_scikit_learn(world):
 
     fits = Simulation(agreed).run(party)
     pooled = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(X, y)
-    coefficients = np.concatenate([fit.coefficients for fit in fits])
+    coefficients = np.concatenate([fit.models[0].coefficients for fit in fits])
     assert np.abs(coefficients - pooled.coef_[0]).max() < 0.1
-    assert abs(fits[-1].intercept - pooled.intercept_[0]) < 0.1
-    assert fits[0].intercept is None
-    assert len(fits[0].losses) == 2
-    assert abs(fits[0].losses[0] - np.log(2)) < 4e-3  # what sigmoid_and_softplus states
-    assert fits[0].losses[1] < fits[0].losses[0]
-    assert fits[0].losses == fits[-1].losses
+    assert abs(fits[-1].models[0].intercept - pooled.intercept_[0]) < 0.1
+    assert fits[0].models[0].intercept is None
+    assert len(fits[0].models[0].losses) == 2
+    assert abs(fits[0].models[0].losses[0] - np.log(2)) < 4e-3  # what sigmoid_and_softplus states
+    assert fits[0].models[0].losses[1] < fits[0].models[0].losses[0]
+    assert fits[0].models[0].losses == fits[-1].models[0].losses
 
 
 def test_a_block_beyond_its_bound_is_refused_before_anything_is_sent():

@@ -55,7 +55,7 @@ class Rejected(Observed):
     def progress(self):
         """What the gateway is told, but for the losses' values."""
         return [
-            (each.iteration, each.of, each.rounds, each.bytes_sent, each.loss is None)
+            (each.iteration, each.of, each.rounds, each.bytes_sent, each.losses is None)
             for each in self.simulation.progress
         ]
 
@@ -106,7 +106,7 @@ def test_losses_are_of_the_same_iterations(descents):
         expected = losses(run.agreed, run.X, run.y)
         assert len(expected) == 8
         allowed = loss_unit(run.agreed) + LOSS_NOISE
-        assert all(np.abs(np.array(each.losses) - expected).max() < allowed for each in run.fits)
+        assert all(np.abs(np.array(each.models[0].losses) - expected).max() < allowed for each in run.fits)
 
 
 def test_the_dealer_receives_the_same_bytes(runs):
@@ -140,7 +140,7 @@ def test_the_gateway_is_told_the_same(runs):
 def test_void_slots_are_filled_with_fresh_words(runs):
     """No word that was opened, in void slots or others, comes again in another slot or run."""
     seen = np.concatenate(
-        [np.concatenate(run.listener.opened(name)) for run in runs for name in ("weights", "residuals")]
+        [np.concatenate(run.listener.opened(name)).reshape(-1) for run in runs for name in ("weights", "residuals")]
     )
     assert len(set(seen.tolist())) == seen.size
 

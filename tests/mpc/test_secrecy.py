@@ -165,7 +165,7 @@ def test_no_door_opens_a_share_of_a_run(door, to):
     def act(masked, _, tuples):
         values = tuples["slot"][0][1]
         gradient = masked.transposed_product(
-            Truncated(np.zeros(20, np.int64), values["noise_low"]), values["table_noise"]
+            Truncated(np.zeros((20, 1), np.int64), values["noise_low"]), values["table_noise"]
         )
         communicator = crypten.communicator.get()
         before = communicator.channel.counters.bytes_sent
@@ -302,6 +302,6 @@ def test_nothing_secret_is_printed():
         return [repr(each) for each in (fit, runtime.keys, runtime.keys.dealt, runtime.provider, runtime)], fit
 
     for texts, fit in Simulation(agreed).run(party):
-        shown = [repr(float(value)) for value in fit.coefficients]
+        shown = [repr(float(value)) for value in fit.models[0].coefficients]
         assert not any(value in text for value in shown for text in texts)
         assert not any("array(" in text for text in texts)

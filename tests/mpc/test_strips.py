@@ -26,7 +26,7 @@ def test_the_model_is_that_of_one_strip(strip_rows):
     X, y = table(agreed, 1)
     fits, _ = fit(agreed, X, y)
     assert np.abs(weights(agreed, fits) - iterates(agreed, X, y)[-1]).max() < NOISE
-    assert np.abs(np.array(fits[0].losses) - losses(agreed, X, y)).max() < loss_unit(agreed) + LOSS_NOISE
+    assert np.abs(np.array(fits[0].models[0].losses) - losses(agreed, X, y)).max() < loss_unit(agreed) + LOSS_NOISE
 
 
 @pytest.mark.parametrize("strip_rows", [7, 40])
@@ -37,7 +37,10 @@ def test_newton_s_optimum_is_that_of_one_strip(strip_rows):
     expected, _ = fit(one, X, y)
     found, _ = fit(striped(40, strip_rows, solver="newton", max_iter=15), X, y)
     assert np.abs(weights(one, found) - weights(one, expected)).max() < NOISE
-    assert np.abs(np.array(found[0].losses) - np.array(expected[0].losses)).max() < loss_unit(one) + LOSS_NOISE
+    assert (
+        np.abs(np.array(found[0].models[0].losses) - np.array(expected[0].models[0].losses)).max()
+        < loss_unit(one) + LOSS_NOISE
+    )
 
 
 @pytest.mark.parametrize("solver", ["nesterov", "newton"])

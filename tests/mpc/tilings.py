@@ -138,9 +138,9 @@ def gathered(agreed, fits):
     """All coefficients from those who learnt them, who must agree, and the intercept."""
     found = np.full(agreed.columns, np.nan)
     for rank, fit in enumerate(fits):
-        for column, value in zip(agreed.held(rank), fit.coefficients, strict=True):
+        for column, value in zip(agreed.held(rank), fit.models[0].coefficients, strict=True):
             assert np.isnan(found[column]) or found[column] == value
             found[column] = value
-    intercepts = {fit.intercept for fit in fits} - {None}
+    intercepts = {fit.models[0].intercept for fit in fits} - {None}
     assert len(intercepts) <= 1
     return np.append(found, intercepts.pop() if intercepts else 0.0)

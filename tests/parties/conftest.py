@@ -22,6 +22,7 @@ from parties.contract import (
 )
 from parties.identity import Identity
 from parties.plan import EvaluationPlan, LabelPlan, ModelPlan, PreparationPlan, SplitPlan
+from parties.quote import quote
 from parties.tls import TlsKey
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -70,6 +71,7 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
         evaluation=evaluation,
         loss_every=program.loss_every,
         program=program,
+        quote=quote(program),
         disclosures=disclosures_for(program, [party.name for party in parties]),
     )
 

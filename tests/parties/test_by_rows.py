@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,19 @@ from parties.contract import Contract, Disclosure, disclosures_for, parse_contra
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
 from parties.matching import compare_classes, compare_ids
 from parties.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
-from parties.policy import Policy, check
+from parties.policy import Circumstances, Policy, check, judge
 from parties.preparation import Standardiser
+from parties.quote import quote
 from parties.worker import Prepared, _joint_standardiser, _placed
 from tests.contracts.played import quiet_program
 
 ROWS = (200, 100, 61)
 NAMES = ("clinic-a", "clinic-b", "clinic-c")
 COLUMNS = ("age", "dose")
+
+
+def checked(policy: Policy, contract: Contract, name: str) -> None:
+    check(judge(policy, contract, name, Circumstances(datetime.now(UTC))))
 
 
 def plan_content(**changed: Any) -> dict[str, Any]:
@@ -56,6 +62,7 @@ def by_rows(paper: Contract) -> Contract:
             "matching": "equal-classes",
             "loss_every": program.loss_every,
             "program": program,
+            "quote": quote(program),
             "disclosures": disclosures_for(program, list(NAMES)),
         }
     )
@@ -204,15 +211,15 @@ def test_recipients_are_names(recipient):
 def test_a_policy_asks_for_own_rows(by_rows):
     """The least number of training rows is of this organisation's: its moments tell of them alone."""
     allowed = Policy(min_training_rows=75)
-    check(allowed, by_rows, "clinic-a")
-    check(allowed, by_rows, "clinic-b")
+    checked(allowed, by_rows, "clinic-a")
+    checked(allowed, by_rows, "clinic-b")
     with pytest.raises(PolicyRefusal, match="46 training rows; the policy asks for 75"):
-        check(allowed, by_rows, "clinic-c")
+        checked(allowed, by_rows, "clinic-c")
     others = tuple(name for name in Policy().disclosures if name != "moments")
     with pytest.raises(PolicyRefusal, match="discloses moments"):
-        check(Policy(disclosures=others), by_rows, "clinic-a")
+        checked(Policy(disclosures=others), by_rows, "clinic-a")
     with pytest.raises(PolicyRefusal, match="outcome never takes part"):
-        check(Policy(never_columns=("outcome",)), by_rows, "clinic-b")
+        checked(Policy(never_columns=("outcome",)), by_rows, "clinic-b")
 
 
 def prepared(by_rows: Contract, rank: int, values: np.ndarray) -> Prepared:

@@ -229,10 +229,13 @@ def test_the_policy_is_explained_rule_by_rule(home, tmp_path):
     policy = home / "policy.toml"
     policy.write_text(policy.read_text().replace("min_training_rows = 50", "min_training_rows = 500"))
     shown = done("policy", "explain", file, "--home", home)
-    assert "BROKEN  min_training_rows: 300 training rows; the policy asks for 500" in shown
-    assert shown.count("holds ") == 5
-    rules = json.loads(done("policy", "explain", file, "--home", home, "--json"))
-    assert [rule["rule"] for rule in rules if not rule["holds"]] == ["min_training_rows"]
+    assert "refuses  min_training_rows: 300 training rows; the policy asks for 500" in shown
+    assert shown.count("holds ") == 12
+    assert "asks     approve: every contract waits for the operator" in shown
+    assert shown.endswith("The contract would be refused.\n")
+    told = json.loads(done("policy", "explain", file, "--home", home, "--json"))
+    assert told["verdict"] == "refuses"
+    assert [rule["rule"] for rule in told["rules"] if rule["verdict"] == "refuses"] == ["min_training_rows"]
     file.write_bytes(rfc8785.dumps({"version": 1}))
     assert "the contract does not hold" in privity("policy", "explain", file, "--home", home).stderr
 

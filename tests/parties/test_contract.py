@@ -29,9 +29,10 @@ from parties.contract import (
 )
 from parties.errors import ContractError
 from parties.identity import Identity
+from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "89946b8667bb9babac27cd50bd5daf113976411a1f8fce7389e6d93a98b7771f"
+VECTOR_SHA256 = "affbeee7fa8d2084f73d4526c247a6fbe17d01202ff5440cf72daee6d8aab756"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -148,6 +149,13 @@ def test_a_program_follows_from_the_plan(contract, path):
         parse_contract(rfc8785.dumps(content)).check_derived()
 
 
+@pytest.mark.parametrize("figure", ["rounds", "dealer_bytes", "memory_bytes", "seconds", "most_rounds"])
+def test_a_quote_follows_from_the_program(altered, figure):
+    """Nobody is talked into a session by costs that are not its own."""
+    with pytest.raises(ContractError, match="quote is not what its program costs"):
+        parse_contract(altered(lambda content: content["quote"].update({figure: 1}))).check_derived()
+
+
 def test_a_disclosure_can_not_be_added_or_left_out(altered):
     """The list that operators read is complete: one more or one less is refused."""
     for edit in (
@@ -229,7 +237,7 @@ def test_only_canonical_bytes_are_a_contract(contract):
 def test_a_number_without_a_canonical_form_is_refused(contract):
     """JSON's whole numbers end at 2**53: a greater one would be read differently elsewhere."""
     content = contract.canonical()
-    first = contract.program.model_dump()["residual_unit"]
+    first = contract.program.models[0].residual_unit
     with pytest.raises(ContractError, match="no canonical form"):
         parse_contract(content.replace(f'"residual_unit":{first}'.encode(), f'"residual_unit":{2**53}'.encode()))
 
@@ -283,6 +291,7 @@ def test_every_contract_survives_its_bytes(
             "created": created,
             "expires": created + timedelta(hours=hours),
             "program": program,
+            "quote": quote(program),
             "disclosures": disclosures_for(program, ["clinic-a", "clinic-b"]),
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import socket
 import threading
 import tomllib
@@ -48,6 +49,7 @@ def test_a_home_has_what_its_daemon_needs(tmp_path):
         name="clinic-a",
         role="party",
         listen="127.0.0.1:0",
+        page="127.0.0.1:0",
         gateway="127.0.0.1:8471",
         gateway_certificate_sha256="ab" * 32,
     )
@@ -55,6 +57,30 @@ def test_a_home_has_what_its_daemon_needs(tmp_path):
     assert home.tls.sha256 == certificate_sha256(home.tls.certificate)
     assert load_policy(home.path("policy.toml")) == Policy()
     load_master_key(home.path("vault.key"))
+
+
+@pytest.mark.parametrize("role", ["party", "dealer"])
+@pytest.mark.parametrize(
+    "page", ["0.0.0.0:8481", "10.0.0.1:0", "clinic.example.org:1", "127.0.0.1", "127.0.0.1:70000", "x"]
+)
+def test_a_page_is_loopback_s_alone(tmp_path, role, page):
+    """A page that others could reach is a setting that does not hold, and no dealer has one."""
+    home = made(tmp_path / "home", role)
+    path = home.path("settings.toml")
+    before = path.read_text()
+    for wrong in (page, "127.0.0.1:1") if role == "dealer" else (page,):
+        path.write_text(re.sub('page = ".*"', f'page = "{wrong}"', before))
+        with pytest.raises(SettingsError, match="page"):
+            _ = home.settings
+
+
+@pytest.mark.parametrize("page", ["", "127.0.0.1:0", "localhost:8481", "127.9.9.9:8481", "[::1]:8481"])
+def test_a_page_may_be_anywhere_on_loopback(tmp_path, page):
+    """Or nowhere."""
+    home = made(tmp_path / "home")
+    path = home.path("settings.toml")
+    path.write_text(path.read_text().replace('page = "127.0.0.1:0"', f'page = "{page}"'))
+    assert home.settings.page == page
 
 
 def test_every_setting_is_explained(tmp_path):

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from mpc.program import derive
 from parties.contract import spec_for
 from parties.errors import PolicyRefusal, SettingsError
 from parties.home import POLICY
+from parties.lifecycle import Step
 from parties.plan import ModelPlan
-from parties.policy import Policy, check, judge, load_policy
+from parties.policy import Circumstances, Policy, Rules, Signed, check, judge, load_policy, verdict
+from parties.store import SessionStore
 
 DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "converged", "auc", "log-loss", "brier")
 
 
-def broken(policy: Policy, contract, name: str = "clinic-a") -> list[str]:
-    """Rules that a contract breaks."""
-    return [finding.rule for finding in judge(policy, contract, name) if not finding.holds]
+NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
+
+
+def broken(policy: Policy, contract, name: str = "clinic-a", signed=(), now=NOON) -> list[str]:
+    """Rules that refuse a contract."""
+    findings = judge(policy, contract, name, Circumstances(now, signed))
+    return [finding.rule for finding in findings if finding.verdict == "refuses"]
+
+
+def checked(policy: Policy, contract) -> None:
+    check(judge(policy, contract, "clinic-a", Circumstances(NOON)))
 
 
 def test_the_default_policy_allows_a_default_contract(contract):
     """Every rule holds, the one on disclosures included: a first session needs no edit of the policy."""
     assert broken(Policy(), contract) == []
     assert {item.name for item in contract.disclosures} == set(DISCLOSURES)
-    check(Policy(), contract, "clinic-a")
+    checked(Policy(), contract)
 
 
 def test_the_written_policy_is_the_default_one(tmp_path):
@@ -35,7 +47,7 @@ def test_the_written_policy_is_the_default_one(tmp_path):
     assert policy.approve == "operator"
     lines = POLICY.splitlines()
     for key in Policy.model_fields:
-        (number,) = [number for number, line in enumerate(lines) if line.startswith(f"{key} = ")]
+        (number,) = [number for number, line in enumerate(lines) if line.startswith((f"{key} = ", f"[{key}]"))]
         assert lines[number - 1].startswith("# "), key
 
 
@@ -45,6 +57,16 @@ RULES = {
     "purpose of another case": ({"purposes": ("Predict the outcome",)}, ["purposes"]),
     "one disclosure fewer": ({"disclosures": ("coefficients", "intercept", "guard")}, ["disclosures"]),
     "no disclosure": ({"disclosures": ()}, ["disclosures"]),
+    "partners and dealer listed": ({"partners": ("clinic-b",), "dealers": ("dealer",)}, []),
+    "a partner not listed": ({"partners": ("clinic-c",)}, ["partners"]),
+    "a dealer not listed": ({"dealers": ("clinic-b",)}, ["dealers"]),
+    "no impact assessment": ({"impact_assessment": True}, ["impact_assessment"]),
+    "its solver": ({"solvers": ("newton",)}, []),
+    "another solver": ({"solvers": ("nesterov", "sgd")}, ["solvers"]),
+    "within its hours": ({"hours": "12:00-12:01"}, []),
+    "after its hours": ({"hours": "08:00-12:00"}, ["hours"]),
+    "within hours over midnight": ({"hours": "11:59-03:00"}, []),
+    "outside hours over midnight": ({"hours": "22:00-12:00"}, ["hours"]),
     "as many rows as asked for": ({"min_training_rows": 300}, []),
     "a row too few": ({"min_training_rows": 301}, ["min_training_rows"]),
     "as many columns as allowed": ({"max_columns_per_100_rows": 1}, []),
@@ -62,7 +84,7 @@ def test_each_rule_breaks_for_its_own_reason(contract, changed, expected):
     assert broken(policy, contract) == expected
     if expected:
         with pytest.raises(PolicyRefusal, match=f"rule '{expected[0]}'"):
-            check(policy, contract, "clinic-a")
+            checked(policy, contract)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +106,73 @@ def test_batches_are_neither_small_nor_few(contract, model, expected):
     assert broken(Policy(), contract.model_copy(update={"model": plan, "program": program})) == expected
 
 
+SEEN = {
+    "nothing": ((), []),
+    "today, another data set": ((Signed("aa", NOON - timedelta(hours=23), "other"),), ["sessions_a_day"]),
+    "yesterday, this data set": ((Signed("aa", NOON - timedelta(hours=25), "cohort"),), ["sessions_a_data_set"]),
+    "yesterday, another data set": ((Signed("aa", NOON - timedelta(hours=25), "other"),), []),
+}
+
+
+@pytest.mark.parametrize(("signed", "expected"), SEEN.values(), ids=SEEN)
+def test_earlier_sessions_count(contract, signed, expected):
+    """One session a day, and one on each data set: the next one is refused for the reason that it breaks."""
+    policy = Policy(sessions_a_day=1, sessions_a_data_set=1)
+    assert broken(policy, contract, signed=signed) == expected
+
+
+def test_a_contract_does_not_count_against_itself(contract):
+    """A session is judged once more when its operator signs."""
+    policy = Policy(sessions_a_day=1, sessions_a_data_set=1)
+    assert broken(policy, contract, signed=(Signed(contract.digest, NOON, "cohort"),)) == []
+
+
+def test_what_was_signed_is_read_from_the_store(contract, tmp_path):
+    """A session that failed may have disclosed something and counts; one that was refused, or still waits, does not."""
+    store = SessionStore(tmp_path / "state.sqlite")
+    steps = {"aa": [Step.REFUSE], "bb": [], "cc": [Step.APPROVE, Step.START, Step.FAIL], "dd": [Step.APPROVE]}
+    for digest, taken in steps.items():
+        store.receive(digest, contract.canonical().decode())
+        for step in taken:
+            store.step(digest, step)
+    found = Circumstances.of(store, "clinic-b")
+    assert [(one.session, one.data) for one in found.signed] == [("cc", "labs"), ("dd", "labs")]
+    assert all(timedelta(0) <= found.now - one.received < timedelta(hours=1) for one in found.signed)
+
+
+AUTOMATIC = {
+    "an operator signs everything": ({"approve": "operator"}, "asks", ["approve"]),
+    "all rules hold": ({"approve": "automatic"}, "holds", []),
+    "a rule for what is signed unasked": (
+        {"approve": "automatic", "automatic": Rules(partners=("clinic-c",))},
+        "asks",
+        ["partners"],
+    ),
+    "such a rule where an operator signs anyway": ({"automatic": Rules(partners=("clinic-c",))}, "asks", ["approve"]),
+    "both rules": (
+        {"approve": "automatic", "min_training_rows": 301, "automatic": Rules(min_training_rows=1000)},
+        "refuses",
+        ["min_training_rows"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "expected", "rules"), AUTOMATIC.values(), ids=AUTOMATIC)
+def test_what_is_signed_unasked_keeps_tighter_rules(contract, changed, expected, rules):
+    """What breaks a rule of [automatic] waits for the operator; what breaks the policy's own is refused."""
+    findings = judge(Policy(**changed), contract, "clinic-a", Circumstances(NOON))
+    assert verdict(findings) == expected
+    assert [finding.rule for finding in findings if finding.verdict != "holds"] == rules
+
+
+def test_a_refusal_s_code_names_the_rule(contract):
+    """Logs and partners' programs tell rules apart without reading sentences."""
+    with pytest.raises(PolicyRefusal) as refused:
+        checked(Policy(min_training_rows=1000), contract)
+    assert refused.value.code == "policy.min-training-rows"
+    assert PolicyRefusal("the operator refused").code == "policy"
+
+
 def test_the_label_is_its_owner_s_column_only(contract):
     """A column of the same name at another party is not the label's."""
     assert broken(Policy(never_columns=("outcome",)), contract, "clinic-b") == []
@@ -93,9 +182,9 @@ def test_the_label_is_its_owner_s_column_only(contract):
 def test_a_refusal_says_what_and_what_to_do(contract):
     """The line names the rule, what the contract asks for, and what the policy allows."""
     with pytest.raises(PolicyRefusal, match=r"300 training rows; the policy asks for 1000; change the plan, or"):
-        check(Policy(min_training_rows=1000), contract, "clinic-a")
+        checked(Policy(min_training_rows=1000), contract)
     with pytest.raises(PolicyRefusal, match="the contract discloses auc, brier, converged, guard, log-loss, loss"):
-        check(Policy(disclosures=("coefficients", "intercept")), contract, "clinic-a")
+        checked(Policy(disclosures=("coefficients", "intercept")), contract)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +193,8 @@ def test_a_refusal_says_what_and_what_to_do(contract):
         ("approve = 'never'", "approve: Input should be 'operator' or 'automatic'"),
         ("aprove = 'operator'", "aprove: there is no such key"),
         ("min_training_rows = 0", "min_training_rows: Input should be greater"),
+        ("hours = '8-18'", r'hours: must be two times such as "08:00-18:00"'),
+        ("[automatic]\npartner = ['clinic-b']", "automatic.partner: there is no such key"),
         ("purposes = 'any'", "purposes: Input should be a valid tuple"),
         ("approve = ", "is not TOML"),
         ("approve = '\udcff'", "is not TOML"),

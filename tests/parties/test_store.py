@@ -205,3 +205,13 @@ def test_a_transaction_that_was_killed_did_not_happen(store, path):
     found = SessionStore(path).get(DIGEST)
     assert (found.state, found.epoch) == (State.PROPOSED, 0)
     store.step(DIGEST, Step.APPROVE)
+
+
+def test_approvals_are_kept_as_they_came(store, path):
+    """What every participant signed is there after a restart; a second delivery of it replaces the first."""
+    store.receive(DIGEST, "contract")
+    assert store.approvals(DIGEST) == {}
+    for payload in ("first", "second"):
+        envelopes = {name: {"payload": payload} for name in ("clinic-a", "dealer")}
+        store.keep_approvals(DIGEST, envelopes)
+    assert SessionStore(path).approvals(DIGEST) == envelopes

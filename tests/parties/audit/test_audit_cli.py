@@ -66,6 +66,19 @@ def test_verdicts_for_scripts(home):
     assert (verdict["verified"], verdict["failure"]["fault"]) == (False, "key")
 
 
+def test_an_entry_is_proven(home):
+    """A proof goes to a file or to standard output, and whoever verifies it is shown the entry."""
+    path = home / "2.tlog-proof"
+    assert run("prove", 2, "--home", home, "--out", path).exit_code == 0
+    assert run("prove", 2, "--home", home).stdout == path.read_text()
+    result = run("verify", path, "--key", IDENTITY.fingerprint)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"verified: {path}: entry 2 of clinic-a, signed by {IDENTITY.fingerprint}\n")
+    assert "reason: purpose" in result.stdout
+    assert json.loads(run("verify", path, "--json").stdout)["index"] == 2
+    assert run("verify", path, "--key", Identity.generate().fingerprint).exit_code == 1
+
+
 def test_entries_are_listed(home):
     """Every entry is listed with its number and type, from the home that the environment names."""
     result = run("list", environment={"PRIVITY_HOME": str(home)})
@@ -96,6 +109,9 @@ def test_what_is_not_there_is_said(home, tmp_path):
     for arguments, kind, complaint in [
         (("show", 3, "--home", home), AuditError, "there is no entry 3"),
         (("list", "--log", tmp_path / "nothing"), AuditError, "there is no such file"),
+        (("prove", 3, "--home", home), AuditError, "there is no entry 3"),
+        (("prove", 2, "--home", home, "--out", home / "head"), SettingsError, "exists already"),
+        (("prove", 2, "--home", home, "--out", tmp_path / "no" / "where"), SettingsError, "can't be written"),
         (("list",), SettingsError, "give --home DIR"),
     ]:
         error = run(*arguments).exception

@@ -263,8 +263,24 @@ def test_a_file_put_back_from_a_backup_is_revealed_by_a_head(path, tmp_path):
         log.append(STOPPED)
         kept.write_text(log.head())
     assert verify(backup).ok
-    failure = verify(backup, head=kept).failure
+    failure = verify(backup, None, kept).failure
     assert (failure.fault, failure.entry) == ("rollback", 7)
+
+
+def test_several_heads_are_compared(path, tmp_path):
+    """With several heads the first that does not agree tells; all must agree."""
+    kept = [tmp_path / "early", tmp_path / "late"]
+    with AuditLog.open(path, IDENTITY, "clinic-a") as log:
+        kept[0].write_text(log.head())
+        log.append(STARTED)
+        kept[1].write_text(log.head())
+        log.append(STOPPED)
+    verdict = verify(path, None, *kept)
+    assert (verdict.ok, verdict.head_checked) == (True, True)
+    rewrite(path, IDENTITY, [created(), *[STOPPED] * 9])
+    failure = verify(path, None, *reversed(kept)).failure
+    assert failure.fault == "fork"
+    assert "within the first 7 entries" in failure.what
 
 
 def test_a_head_of_another_log_or_key_is_no_head_of_this(path, tmp_path):
@@ -276,7 +292,7 @@ def test_a_head_of_another_log_or_key_is_no_head_of_this(path, tmp_path):
         (Identity.generate(), "clinic-a", "not signed by this log's key"),
     ]:
         kept.write_text(notes.sign(notes.Checkpoint(origin, 2, root).render(), origin, signer).render())
-        failure = verify(path, head=kept).failure
+        failure = verify(path, None, kept).failure
         assert failure.fault == "head"
         assert complaint in failure.what
 
@@ -286,13 +302,13 @@ def test_what_cannot_be_used_is_the_callers_error(path, tmp_path):
     with pytest.raises(PartnerError):
         verify(path, "abcd")
     with pytest.raises(AuditError, match="can't be read"):
-        verify(path, head=tmp_path / "nothing")
+        verify(path, None, tmp_path / "nothing")
     (tmp_path / "head").write_text("x")
     with pytest.raises(AuditError, match="not a signed note"):
-        verify(path, head=tmp_path / "head")
+        verify(path, None, tmp_path / "head")
     (tmp_path / "head").write_text(notes.sign("clinic-a says hello\n", "clinic-a", IDENTITY).render())
     with pytest.raises(AuditError, match="not the head of a log"):
-        verify(path, head=tmp_path / "head")
+        verify(path, None, tmp_path / "head")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text", bytes(4096), b"SQLite format 3\x00" + bytes(5000)])

@@ -1,0 +1,36 @@
+"""What was agreed on, beside the log: contracts that a participant answered, and the approvals that came with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from parties.contract import Contract
+
+STATE_FILE: Final = "state.sqlite"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One session's contract, as it came, and the signed envelopes by participant."""
+
+    contract: bytes
+    approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def parsed(self) -> Contract:
+        """Raises: ContractError if this release can't read it."""
+        from parties.contract import parse_contract
+
+        return parse_contract(self.contract)
+
+
+def agreements_of(home: Path) -> dict[str, Agreement]:
+    """By session; empty where the directory is no node's or dealer's."""
+    if not (home / STATE_FILE).is_file():
+        return {}
+    from parties.store import SessionStore
+
+    store = SessionStore(home / STATE_FILE)
+    return {row.digest: Agreement(row.contract.encode(), store.approvals(row.digest)) for row in store.all()}

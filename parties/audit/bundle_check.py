@@ -1,0 +1,193 @@
+"""Is this bundle what the log's owner signed, and does each entry in it stand in the log? Offline, from the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import rfc8785
+
+from parties.audit.bundle import BUNDLE_TYPE, ENTRIES, FILE_NAME, MANIFEST, PROOFS, UNCHANGED, Bundle, read
+from parties.audit.entries import Entry, decode
+from parties.audit.events import session_of
+from parties.audit.heads import KnownHead
+from parties.audit.merkle import HASH_BYTES, Frontier, extends, includes, leaf_hash
+from parties.audit.notes import Checkpoint, decode_base64
+from parties.audit.verdict import Failure, Found, Verdict
+from parties.contract import check_approval
+from parties.errors import AuditError, ContractError
+from parties.identity import fingerprint, unseal
+
+
+def examine(path: Path, key: str | None, known: Sequence[KnownHead]) -> tuple[Verdict, Bundle | None]:
+    """The verdict on a bundle's file, and the bundle if it could be read; `key` in canonical form."""
+    try:
+        bundle = read(path)
+    except AuditError as exc:
+        failure = Failure("file", exc.what, action=exc.action)
+        return Verdict(str(path), failure, "bundle"), None
+    return _Examination(str(path), bundle, known).verdict_on(key), bundle
+
+
+class _Examination:
+    """One pass over one bundle; `verdict` holds what is established so far."""
+
+    def __init__(self, path: str, bundle: Bundle, known: Sequence[KnownHead]) -> None:
+        self.verdict = Verdict(path, kind="bundle")
+        self._bundle, self._known = bundle, known
+
+    def verdict_on(self, key: str | None) -> Verdict:
+        try:
+            self._signed(key)
+            head = self._bundle.head()
+            head.accept(self.verdict.origin, self._key)
+            self._entries(head.checkpoint)
+            self._agreements()
+            self._cosigned(head.checkpoint)
+            self._heads(head.checkpoint)
+        except Found as found:
+            return replace(self.verdict, failure=found.failure)
+        except AuditError as exc:
+            return replace(self.verdict, failure=Failure("bundle", exc.what, action=exc.action))
+        return self.verdict
+
+    def _remark(self, text: str) -> None:
+        self.verdict = replace(self.verdict, remarks=(*self.verdict.remarks, text))
+
+    def _signed(self, key: str | None) -> None:
+        """The owner's signature over the list of files, and the files themselves."""
+        manifest, envelope = self._bundle.signed()
+        self._key = bytes.fromhex(manifest.public_key)
+        signer = fingerprint(self._key)
+        self.verdict = replace(self.verdict, origin=manifest.origin, fingerprint=signer, session=manifest.session)
+        if key not in {None, signer}:
+            raise Found("key", f"it is signed by {signer}, not by {key}")
+        if key is None:
+            self._remark(
+                f"the signer is not confirmed: ask {manifest.origin} for its fingerprint, then give it by --key"
+            )
+        try:
+            unseal(envelope, self._key, BUNDLE_TYPE)
+        except ContractError as exc:
+            raise Found("bundle", "its list of files is not signed by the log's key") from exc
+        files = {name: content for name, content in self._bundle.files.items() if name != MANIFEST}
+        for name in sorted(files.keys() | manifest.files.keys()):
+            if not FILE_NAME.fullmatch(name) or name not in manifest.files:
+                raise Found("bundle", f"the file {name[:100]!r} does not belong to it")
+            if name not in files:
+                raise Found("bundle", f"the file {name} is missing")
+            if hashlib.sha256(files[name]).hexdigest() != manifest.files[name]:
+                raise Found("bundle", f"the file {name} was altered after the bundle was signed")
+        self.verdict = replace(self.verdict, signer_confirmed=key is not None)
+
+    def _entries(self, head: Checkpoint) -> None:
+        """Each entry in its place, and under the head."""
+        if self.verdict.session:
+            self._proven(head)
+            self._remark("that no entry about the session is missing is the word of the log's owner")
+        else:
+            self._complete(head)
+
+    def _proven(self, head: Checkpoint) -> None:
+        lines, proofs = self._bundle.lines(ENTRIES), self._bundle.lines(PROOFS)
+        if len(lines) != len(proofs):
+            raise Found("bundle", f"it has {len(lines)} entries and {len(proofs)} proofs")
+        last = -1
+        for line, proof in zip(lines, proofs, strict=True):
+            entry = self._entry(line)
+            if entry.index <= last:
+                raise Found("entry", f"entry {entry.index} is not in its place", entry.index)
+            if session_of(entry.event) != self.verdict.session:
+                raise Found("entry", f"entry {entry.index} is not about this session", entry.index)
+            if not includes(head.root, head.size, leaf_hash(line), entry.index, _hashes(proof)):
+                what = f"entry {entry.index} is not in the log of its head: the hashes do not lead there"
+                raise Found("proof", what, entry.index)
+            last = entry.index
+        self.verdict = replace(self.verdict, entries=len(lines))
+
+    def _complete(self, head: Checkpoint) -> None:
+        frontier, wanted = Frontier(), {other.checkpoint.size: other.checkpoint.root for other in self._known}
+        for line in self._bundle.lines(ENTRIES):
+            entry = self._entry(line)
+            if entry.index != frontier.size:
+                raise Found("entry", f"entry {frontier.size} is missing", frontier.size)
+            frontier.append(leaf_hash(line))
+            if wanted.pop(frontier.size, frontier.root()) != frontier.root():
+                raise _fork(frontier.size)
+        if (frontier.size, frontier.root()) != (head.size, head.root):
+            raise Found("head", f"its {frontier.size} entries are not those of its head over {head.size}")
+        if wanted:
+            size = head.size
+            raise Found(
+                "rollback",
+                f"entry {size} is missing: the head given is over {max(wanted)} entries, the log has {size}",
+                size,
+            )
+        self.verdict = replace(self.verdict, entries=frontier.size, head_checked=bool(self._known))
+
+    def _entry(self, line: bytes) -> Entry:
+        try:
+            entry = decode(line)
+        except AuditError as exc:
+            raise Found("entry", f"an entry {exc.what}", None, exc.action) from exc
+        if entry.origin != self.verdict.origin:
+            raise Found("entry", f"entry {entry.index} is of the log of {entry.origin}", entry.index)
+        return entry
+
+    def _agreements(self) -> None:
+        """Contracts by their digest, approvals by the keys that the contract names."""
+        for digest, item in self._bundle.agreements().items():
+            if hashlib.sha256(item.contract).hexdigest() != digest:
+                raise Found("contract", f"the contract of session {digest[:12]} is not the one with that digest")
+            try:
+                contract = item.parsed()
+                for name, envelope in item.approvals.items():
+                    check_approval(contract, name, envelope)
+            except ContractError as exc:
+                raise Found("contract", f"session {digest[:12]}: {exc.what}", None, exc.action) from exc
+            for participant in (*contract.parties, contract.dealer):
+                if participant.name == self.verdict.origin and participant.key != self._key:
+                    what = f"the contract of session {digest[:12]} names another key for {participant.name}"
+                    raise Found("contract", what)
+
+    def _cosigned(self, head: Checkpoint) -> None:
+        for line in self._bundle.cosigned():
+            known = line.known()
+            shown = known.accept(self.verdict.origin, self._key)
+            old = known.checkpoint
+            if not extends(old.size, old.root, head.size, head.root, _hashes(rfc8785.dumps(list(line.proof)))):
+                raise Found(
+                    "fork", f"its head does not continue the one over {old.size} entries that {line.name} cosigned"
+                )
+            self.verdict = replace(self.verdict, cosigned=(*self.verdict.cosigned, shown))
+
+    def _heads(self, head: Checkpoint) -> None:
+        """Compare the heads that the caller knows, as far as a bundle about one session can be compared."""
+        for other in self._known:
+            other.accept(self.verdict.origin, self._key)
+            if other.checkpoint.size == head.size and other.checkpoint.root != head.root:
+                raise _fork(head.size)
+            if self.verdict.session and other.checkpoint.size != head.size:
+                self._remark(
+                    "a head given is of another size than the bundle's: only the whole log shows that they agree"
+                )
+            elif self.verdict.session:
+                self.verdict = replace(self.verdict, head_checked=True)
+
+
+def _fork(size: int) -> Found:
+    return Found("fork", f"it is not the log of the head given: they differ within the first {size} entries")
+
+
+def _hashes(line: bytes) -> list[bytes]:
+    """Raises: AuditError unless it is a list of hashes in base64."""
+    try:
+        hashes = [decode_base64(item) for item in json.loads(line)]
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise AuditError("a proof in it can't be read", action=UNCHANGED) from exc
+    if any(len(item) != HASH_BYTES for item in hashes):
+        raise AuditError("a proof in it can't be read", action=UNCHANGED)
+    return hashes

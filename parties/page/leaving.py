@@ -1,0 +1,105 @@
+"""What leaves this organisation, in plain words: each disclosure of a contract, and what others can tell besides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parties.contract import Contract, Disclosure
+
+_WHAT = {
+    "coefficients": "The model’s coefficients",
+    "intercept": "The model’s intercept",
+    "loss": "The mean loss over all training records",
+    "guard": "One bit: whether any record’s score left the range that is computed rightly",
+    "moments": "Exact sums of each column, and of its squares, over all parties’ training records",
+    "converged": "One bit: whether training ended where the model hardly moves any more",
+    "auc": "AUC on the held-out records: how well the model puts them in order",
+    "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
+    "brier": "Brier score on the held-out records: its probabilities’ mean squared error",
+}
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """One disclosure as a line of a table."""
+
+    clause: str
+    what: str
+    to: str
+    outside: bool  # whether anybody but this organisation is told
+    numbers: int
+    times: int
+
+
+def leaving(contract: Contract, own: str) -> list[Leaving]:
+    """Every disclosure that the contract allows; nothing else is opened."""
+    return [
+        Leaving(
+            clause=item.clause,
+            what=_what(item),
+            to=_to(contract, item, own),
+            outside=item.recipient != f"party:{own}",
+            numbers=item.values,
+            times=item.count,
+        )
+        for item in contract.disclosures
+    ]
+
+
+def _what(item: Disclosure) -> str:
+    what = _WHAT.get(item.name, f"“{item.name}”, as the contract defines it")
+    if item.name == "coefficients" and item.recipient.startswith("party:"):
+        return f"{what} of {item.recipient.removeprefix('party:')}’s own columns"
+    return what
+
+
+def _to(contract: Contract, item: Disclosure, own: str) -> str:
+    if item.recipient == "session":
+        # The dealer has the bits from which correlations it is asked for.
+        if item.name == "guard":
+            return f"every party, the gateway and {_dealer(contract)}"
+        return "every party and the gateway"
+    told = ["us" if name == own else name for name in item.recipient.partition(":")[2].split(",")]
+    return f"{told[0]} alone" if len(told) == 1 else ", ".join(told)
+
+
+def _dealer(contract: Contract) -> str:
+    name = contract.dealer.name
+    return "the dealer" if name == "dealer" else f"the dealer {name}"
+
+
+def inferences(contract: Contract, own: str) -> list[str]:
+    """What others can tell beyond the numbers disclosed; docs/threat-model.md has all of it."""
+    party = contract.party(own)
+    dealer = _dealer(contract)
+    told = [
+        (
+            f"Every party, {dealer} and the gateway read this contract: the names of our columns,"
+            f" our {party.rows} rows, and the label’s column and positive class. Of all our data sets the gateway had"
+            " such names before."
+        ),
+        (
+            f"{dealer[0].upper()}{dealer[1:]} sees every range bit in its own traffic, but no data and no result."
+            " Together with any one party it could read our rows: it must be independent of all."
+        ),
+        "The gateway sees how far the run is, how long it takes and how many bytes are sent.",
+    ]
+    if contract.partition == "columns":
+        told.append(
+            "The other parties learn whether our record ids are the same as theirs. If they are not, whoever guesses"
+            " our whole list can tell that the guess is right."
+        )
+    else:
+        told += _by_rows(contract)
+    told.append(
+        "Results follow from the data: a coefficient of a rare column says something of the few records that have it,"
+        " and several sessions on the same records tell more than one."
+    )
+    return told
+
+
+def _by_rows(contract: Contract) -> list[str]:
+    shared = "Every party gets the whole model, and can compare it with one of its own records alone."
+    others = "The other party" if len(contract.parties) == 2 else "All other parties together"
+    sums = f"{others} can subtract from the joint sums, and so know the mean and deviation of our columns."
+    return [shared, sums]

@@ -1,0 +1,82 @@
+"""What a session costs, before it runs: in the contract, and derived again by everybody who signs it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+
+from mpc import costs
+from mpc.program import Fused, MiniBatch, Program
+from parties.errors import ContractError
+from parties.plan import Frozen
+
+# What time is made of, from benchmarks/results.json: its runs take between half and twice what this says of them.
+START_S = 3.0  # processes, libraries, keys
+ROUND_S = 350e-6  # a party's own work in a round
+DEALT_BYTE_S = 6e-9  # making it and using it
+PRODUCT_S = 2.3e-9  # an entry of the table times a word
+# Links between organisations, where nobody has measured them.
+ROUND_TRIP_S = 20e-3
+BYTES_A_SECOND = 12.5e6
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Quote(Frozen):
+    """Of a run that stays on the ladder's first rung; the most of one that climbs it to the end."""
+
+    rounds: Count
+    bytes_sent: tuple[Count, ...]  # by each party to its peers
+    dealer_bytes: Count
+    memory_bytes: Count  # of the largest process, beside some 350 MB for its libraries
+    seconds: Count  # on links of 20 ms and 100 Mbit/s
+    most_rounds: Count
+    most_bytes_sent: tuple[Count, ...]
+
+    @property
+    def words(self) -> str:
+        """On one line, for people."""
+        return (
+            f"{self.rounds} rounds, {max(self.bytes_sent) / 1e6:.1f} MB from a party, "
+            f"{self.dealer_bytes / 1e6:.1f} MB from the dealer, {self.memory_bytes / 1e6:.0f} MB of memory, "
+            f"about {self.seconds} s on links of 20 ms and 100 Mbit/s"
+        )
+
+
+def quote(program: Program) -> Quote:
+    """Raises: ContractError for a program that no contract has: what the reference engine costs is not declared."""
+    if not isinstance(program, Fused):
+        raise ContractError("there is no quote of the reference engine", action="refuse; it is for tests alone")
+    usual, most = costs.quote(program), [costs.quote(program, rungs) for rungs in _climbs(program)]
+    return Quote(
+        rounds=usual.rounds,
+        bytes_sent=usual.bytes_sent,
+        dealer_bytes=usual.dealer_bytes,
+        memory_bytes=usual.memory_bytes,
+        seconds=math.ceil(seconds(program, usual)),
+        most_rounds=max(each.rounds for each in most),
+        most_bytes_sent=tuple(max(sent) for sent in zip(*(each.bytes_sent for each in most), strict=True)),
+    )
+
+
+def seconds(
+    program: Fused,
+    found: costs.Quote,
+    *,
+    round_trip: float = ROUND_TRIP_S,
+    bytes_a_second: float = BYTES_A_SECOND,
+) -> float:
+    """How long a run takes, about: a party's work, its peers' distance, and the widest stream on the narrowest link."""
+    products = 2 * program.width * program.gradient_rows * program.max_iter
+    if not isinstance(program, MiniBatch):
+        products += program.width * program.rows
+    work = found.rounds * ROUND_S + found.dealer_bytes * DEALT_BYTE_S + products * PRODUCT_S
+    return START_S + work + found.rounds * round_trip + max(*found.bytes_sent, found.dealer_bytes) / bytes_a_second
+
+
+def _climbs(program: Fused) -> list[list[int]]:
+    """The rungs of each run that climbs from the first to the last within one segment."""
+    last, segments = len(program.ladder) - 1, len(program.segments)
+    return [[0] * before + list(range(last + 1)) + [last] * (segments - before - 1) for before in range(segments)]

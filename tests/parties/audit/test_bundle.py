@@ -1,0 +1,132 @@
+"""A bundle shows one session, or a whole log, to somebody who has nothing else, and nothing passes for one."""
+
+import io
+import zipfile
+
+import pytest
+
+from parties.audit import notes, proof
+from parties.audit.agreements import Agreement
+from parties.audit.bundle import MANIFEST, pack, read
+from parties.audit.events import ContractApproved, ContractReceived, ServiceStarted, SessionStarted
+from parties.audit.export import export
+from parties.audit.heads import Cosigner, KnownHead
+from parties.audit.log import AuditLog, utc_now
+from parties.audit.snapshot import take
+from parties.audit.verify import verify
+from parties.errors import AuditError
+from parties.identity import Identity
+
+OTHER = "0f" * 32
+STARTED = ServiceStarted(role="node", version="0.1.0")
+
+
+@pytest.fixture(scope="module")
+def made(consortium, tmp_path_factory):
+    """clinic-a's log of two sessions, what was agreed on in one of them, and its key."""
+    path = tmp_path_factory.mktemp("log") / "audit.sqlite"
+    digest, identity = consortium.contract.digest, consortium.identities["clinic-a"]
+    with AuditLog.open(path, identity, "clinic-a") as log:
+        for session in (OTHER, digest):
+            log.append(ContractReceived(session=session, parties=2))
+            log.append_all([ContractApproved(session=session, by="operator"), STARTED])
+        log.append(SessionStarted(session=digest, epoch=1, parties=2))
+    return path, identity, digest, {digest: Agreement(consortium.contract.canonical(), consortium.envelopes())}
+
+
+@pytest.fixture
+def bundle(made, tmp_path):
+    path, identity, digest, agreements = made
+    out = tmp_path / "session.bundle"
+    out.write_bytes(export(path, identity, digest[:12], agreements))
+    return out
+
+
+def test_a_session_is_shown_and_no_other(made, bundle):
+    """The bundle verifies by itself, holds the session's entries, and no word of another session."""
+    path, identity, digest, _ = made
+    verdict = verify(bundle, identity.fingerprint)
+    assert (verdict.ok, verdict.kind, verdict.session, verdict.entries) == (True, "bundle", digest, 3)
+    assert "word of the log's owner" in verdict.remarks[0]
+    assert list(read(bundle).entries()) == [
+        entry for entry in take(path).entries() if getattr(entry.event, "session", None) == digest
+    ]
+    assert OTHER.encode() not in bundle.read_bytes()
+
+
+def test_a_whole_log_is_shown(made, tmp_path):
+    """Without a session every entry is there, and together they have the head's root."""
+    path, identity, _, agreements = made
+    out = tmp_path / "log.bundle"
+    out.write_bytes(export(path, identity, "", agreements))
+    verdict = verify(out, identity.fingerprint)
+    assert (verdict.ok, verdict.session, verdict.remarks) == (True, "", ())
+    assert list(read(out).entries()) == list(take(path).entries())
+
+
+def test_the_same_log_gives_the_same_bytes(made, bundle):
+    """Two exports are one file."""
+    path, identity, digest, agreements = made
+    assert export(path, identity, digest, agreements) == bundle.read_bytes()
+
+
+def test_another_signer_is_found(bundle):
+    """A bundle under another key than the one confirmed is refused."""
+    assert verify(bundle, Identity.generate().fingerprint).failure.fault == "key"
+
+
+def test_any_altered_or_missing_file_is_named(bundle):
+    """Whichever file is altered, removed or added, the bundle does not verify, and says which."""
+    files = dict(read(bundle).files)
+    for name in files.keys() - {MANIFEST}:
+        bundle.write_bytes(pack({**files, name: files[name] + b"\n"}))
+        assert name in verify(bundle).failure.what
+        bundle.write_bytes(pack({other: content for other, content in files.items() if other != name}))
+        assert f"{name} is missing" in verify(bundle).failure.what
+    bundle.write_bytes(pack({**files, "more": b""}))
+    assert "'more' does not belong" in verify(bundle).failure.what
+
+
+def test_flipped_bits_are_found(bundle):
+    """Whichever byte is altered, the bundle does not verify."""
+    content = bundle.read_bytes()
+    for at in range(0, len(content), 97):
+        altered = bytearray(content)
+        altered[at] ^= 1
+        bundle.write_bytes(altered)
+        assert not verify(bundle).ok, at
+
+
+def test_a_compressed_archive_is_refused(bundle):
+    """Nothing is unfolded."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("head", b"x" * 10_000)
+    bundle.write_bytes(buffer.getvalue())
+    assert "compressed" in verify(bundle).failure.what
+
+
+def test_an_unknown_session_is_an_error(made):
+    """A session of which the log has no entry gives no bundle."""
+    path, identity, _, agreements = made
+    with pytest.raises(AuditError, match="0 sessions in this log"):
+        export(path, identity, "ee", agreements)
+
+
+def test_cosigned_heads_are_checked(made, consortium, tmp_path):
+    """A head that a partner cosigned goes along with the proof that the log continues it; a wrong one is found."""
+    path, identity, digest, agreements = made
+    partner, out = consortium.identities["clinic-b"], tmp_path / "cosigned.bundle"
+    head = notes.parse_note(proof.prove(path, 0).note.render())
+    line = notes.cosign(head.text, "clinic-b", partner, utc_now())
+    for key, fault in ((partner.public, None), (Identity.generate().public, "cosignature")):
+        known = KnownHead.parse(head.with_signatures(line).render(), Cosigner("clinic-b", key))
+        out.write_bytes(export(path, identity, digest, agreements, [known]))
+        verdict = verify(out, identity.fingerprint)
+        assert (verdict.failure.fault if verdict.failure else None) == fault
+        assert len(verdict.cosigned) == (fault is None)
+    forked = notes.sign(notes.Checkpoint("clinic-a", 2, bytes(32)).render(), "clinic-a", identity)
+    line = notes.cosign(forked.text, "clinic-b", partner, utc_now())
+    known = KnownHead.parse(forked.with_signatures(line).render(), Cosigner("clinic-b", partner.public))
+    out.write_bytes(export(path, identity, digest, agreements, [known]))
+    assert verify(out).failure.fault == "fork"

@@ -1,0 +1,248 @@
+"""What an operator reads before signing, what is done then, and what an officer finds."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from parties.audit.verify import verify
+from parties.contract import recipient
+from parties.errors import REASONS
+from parties.page.app import HEADERS
+from parties.page.leaving import inferences, leaving
+from parties.page.ledger import PAGE_ENTRIES
+from tests.parties.page.conftest import SECRET_RESULT
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+def test_what_waits_stands_first(clinic):
+    """The first page begins with the contract to decide on, then data, partners and the log's head."""
+    session, text = clinic.proposed(), clinic.browser().get("/").text
+    assert text.index("Waits for you") < text.index("predict the outcome") < text.index("<h2>Sessions</h2>")
+    assert f"/sessions/{session}" in text
+    for said in ("cohort", "400", clinic.others["clinic-b"].fingerprint, "NOT connected", "Not verified since"):
+        assert said in text
+
+
+def test_an_operator_reads_and_signs(clinic):
+    """The last look shows what leaves and what the policy says; the button signs, and the log says who did."""
+    session, browser = clinic.proposed(), clinic.browser()
+    look = browser.get(f"/sessions/{session}/decide").text
+    for said in ("What leaves this organisation", "clinic-b’s own columns", "No rule of our policy refuses it"):
+        assert said in look
+    page = browser.post(f"/sessions/{session}/approve")
+    assert str(page.url).endswith(f"/sessions/{session}")
+    assert clinic.state(session) == "approved"
+    assert "session:contract:approved" in page.text
+    assert "by operator" in page.text
+    again = browser.post(f"/sessions/{session}/approve")
+    assert again.status_code == 409
+    assert "there is nothing to approve" in again.text
+    assert browser.get(f"/sessions/{session}/decide").status_code == 409
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_an_operator_refuses_for_a_reason(clinic, reason):
+    """Everybody is told the reason in words; the log keeps its code."""
+    session, browser = clinic.proposed(), clinic.browser()
+    page = browser.post(f"/sessions/{session}/refuse", reason=reason).text
+    assert clinic.state(session) == "refused"
+    fault = clinic.node.store.get(session).fault
+    assert fault is not None
+    assert (fault.code, REASONS[reason] in fault.what) == (f"operator.{reason}", True)
+    assert f"reason operator.{reason}" in page
+
+
+@pytest.mark.parametrize("reason", ["", "because", "<b>"])
+def test_a_reason_that_is_none_refuses_nothing(clinic, reason):
+    """Free text never comes into the log."""
+    session, browser = clinic.proposed(), clinic.browser()
+    answer = browser.post(f"/sessions/{session}/refuse", reason=reason)
+    assert answer.status_code == 409
+    assert "is no reason" in answer.text
+    assert "<b>" not in answer.text
+    assert clinic.state(session) == "proposed"
+
+
+def test_data_that_changed_are_not_signed_for(clinic):
+    """Signing looks at everything again: the page says what is wrong, and the session is refused."""
+    session, browser = clinic.proposed(), clinic.browser()
+    clinic.node.vault.remove("cohort")
+    answer = browser.post(f"/sessions/{session}/approve")
+    assert answer.status_code == 409
+    assert "cohort" in answer.text
+    assert clinic.state(session) == "refused"
+    assert clinic.node.page.url  # and the node goes on
+    assert browser.get("/").status_code == 200
+
+
+def test_results_are_the_operators_alone(clinic):
+    """An officer sees that there was a result, never its values."""
+    session = clinic.proposed()
+    clinic.completed(session)
+    shown = f"{SECRET_RESULT:.6g}"
+    assert shown in clinic.browser("operator").get(f"/sessions/{session}").text
+    officer = clinic.browser("officer")
+    pages = ["/", f"/sessions/{session}", f"/sessions/{session}/contract", "/audit"]
+    assert not [path for path in pages if shown in officer.get(path).text]
+    assert "session:result:stored" in officer.get(f"/sessions/{session}").text
+
+
+def test_an_officer_has_no_buttons(clinic):
+    """Nothing on an officer's pages leads to a decision."""
+    session, officer = clinic.proposed(), clinic.browser("officer")
+    text = officer.get("/").text + officer.get(f"/sessions/{session}").text
+    for missing in ("/decide", "/approve", "/refuse"):
+        assert missing not in text
+
+
+def test_the_contract_is_the_signed_one(clinic):
+    """What is downloaded hashes to the session's id."""
+    import hashlib
+
+    session = clinic.proposed()
+    content = clinic.browser("officer").get(f"/sessions/{session}/contract").content
+    assert hashlib.sha256(content).hexdigest() == session
+
+
+def test_every_disclosure_is_a_line(clinic):
+    """Each of the contract's disclosures stands there once with its numbers; only our own stay inside."""
+    contract = clinic.contract()
+    lines = leaving(contract, "clinic-a")
+    assert [(line.clause, line.numbers, line.times) for line in lines] == [
+        (item.clause, item.values, item.count) for item in contract.disclosures
+    ]
+    inside = {line.clause for line in lines if not line.outside}
+    assert inside == {item.clause for item in contract.disclosures if item.recipient == recipient((0,), ["clinic-a"])}
+    assert not [line for line in lines if "as the contract defines it" in line.what]
+    assert inferences(contract, "clinic-a")
+
+
+def test_what_a_contract_says_is_text(clinic):
+    """Markup in a purpose is shown, not obeyed."""
+    session = clinic.proposed(purpose="<img src=x> & 'quoted'")
+    browser = clinic.browser()
+    for path in ("/", f"/sessions/{session}", f"/sessions/{session}/decide"):
+        text = browser.get(path).text
+        assert "<img" not in text
+        assert "&lt;img src=x&gt;" in text
+
+
+@pytest.mark.parametrize("session", ["0" * 64, "abc", "..%2f..", "%00"])
+def test_an_unknown_session_is_said_so(clinic, session):
+    """A wrong address is a page with the way back, not a trace."""
+    answer = clinic.browser().get(f"/sessions/{session}")
+    assert answer.status_code == 404
+    assert "to the overview" in answer.text
+
+
+def test_an_unexpected_error_is_named_and_not_quoted(clinic, capfd):
+    """A mistake of ours is a page with its type alone, its text in no answer and no log, and the node goes on."""
+    session, browser = clinic.proposed(), clinic.browser()
+    clinic.home.path("results").joinpath(f"{session}.json").mkdir()
+    answer = browser.get(f"/sessions/{session}")
+    assert answer.status_code == 500
+    assert "unexpected IsADirectoryError" in answer.text
+    assert HEADERS.items() <= dict(answer.headers).items()
+    written = "".join(capfd.readouterr())
+    assert "a request failed" in written
+    assert "Is a directory" not in answer.text + written
+    assert browser.get("/").status_code == 200
+
+
+def test_an_altered_log_is_said_so(clinic):
+    """Verification reads the file, not what the node remembers: a changed byte is told, and where."""
+    browser, path = clinic.browser("officer"), clinic.node.journal.path
+    content = path.read_bytes()
+    position = content.rindex(b"clinic-b")
+    path.write_bytes(content[:position] + b"clinic-x" + content[position + 8 :])
+    answer = browser.post("/audit/verify")
+    path.write_bytes(content)
+    assert "NOT VERIFIED" in browser.get("/audit").text
+    assert answer.status_code == 200
+
+
+def test_the_log_is_verified_on_demand(clinic):
+    """The verdict shows on the pages, and that somebody asked stands in the log."""
+    officer = clinic.browser("officer")
+    page = officer.post("/audit/verify").text
+    assert "Verified at" in page
+    assert "log:file:verified" in page
+    assert "Verified at" in officer.get("/").text
+
+
+def test_the_log_that_is_downloaded_verifies(clinic, tmp_path):
+    """The officer's copy is complete by itself, and agrees with a head taken before."""
+    officer = clinic.browser("officer")
+    (tmp_path / "head.txt").write_bytes(officer.get("/audit/head").content)
+    clinic.proposed()
+    (tmp_path / "copy.sqlite").write_bytes(officer.get("/audit/log").content)
+    verdict = verify(tmp_path / "copy.sqlite", clinic.home.identity.fingerprint, tmp_path / "head.txt")
+    assert verdict.ok, verdict.line()
+    assert verdict.head_checked
+
+
+def test_the_log_is_filtered(clinic):
+    """By day, event and session; what is left out is left out."""
+    session, browser = clinic.proposed(), clinic.browser()
+    today = datetime.now(UTC).date().isoformat()
+    received = '<code class="small">session:contract:received</code>'
+    added = '<code class="small">keys:partner:added</code>'
+    for query, seen, unseen in (
+        ({"session": session[:10]}, received, added),
+        ({"kind": "keys:partner:added"}, added, received),
+        ({"since": today}, received, "No entry is so"),
+        ({"until": "2020-01-01"}, "No entry is so", received),
+        ({"before": "1"}, "log:file:created</code>", received),
+    ):
+        text = browser.get("/audit", params=query).text
+        assert seen in text, query
+        assert unseen not in text, query
+
+
+@pytest.mark.parametrize(
+    "query", [{"since": "yesterday"}, {"kind": "no:such:event"}, {"session": "<b>"}, {"before": "-1"}, {"x": "1"}]
+)
+def test_a_filter_that_is_none_is_named(clinic, query):
+    """The key is named, the value is not repeated."""
+    answer = clinic.browser().get("/audit", params=query)
+    assert answer.status_code == 400
+    assert next(iter(query)) in answer.text
+    assert "<b>" not in answer.text
+
+
+def test_a_long_log_is_read_in_pages(clinic):
+    """Each entry stands on exactly one of them, newest first."""
+    from parties.audit.events import PartnerRemoved
+    from parties.page.ledger import Filter, excerpt
+
+    journal = clinic.node.journal
+    some = PartnerRemoved(name="clinic-z", fingerprint=clinic.others["dealer"].fingerprint)
+    journal.append_all([some] * (PAGE_ENTRIES * 2))
+    size, found, before = journal.size, [], None
+    while True:
+        part = excerpt(journal.path, size, Filter(before=before))
+        found += [entry.index for entry in part.entries]
+        if part.older is None:
+            break
+        before = part.older
+    assert found == list(range(size))[::-1]
+    assert "older entries" in clinic.browser().get("/audit").text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `apt-get install chromium`")
+def test_a_real_browser_is_let_in(clinic, tmp_path):
+    """One click on the link in the terminal, and the browser shows what waits."""
+    clinic.proposed()
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/browser", "--dump-dom", clinic.link()]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert "<h1>Waits for you</h1>" in shown
+    assert "predict the outcome" in shown

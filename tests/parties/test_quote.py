@@ -1,0 +1,65 @@
+"""What a contract says of its costs: the engine's own figures, and a time that runs have kept to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mpc import costs
+from mpc.program import Reference
+from parties.errors import ContractError
+from parties.quote import quote, seconds
+from tests.mpc.engine import program
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results.json"
+WORKS = {
+    "cancer-2p": ((15, 15), 569, {"solver": "newton", "max_iter": None}),
+    "table-7000x54-2p": ((27, 27), 7000, {"solver": "newton", "max_iter": None}),
+    "table-100000x100-2p": ((50, 50), 100_000, {"solver": "newton", "max_iter": None}),
+    "gd-1000x1024-2p": (
+        (500, 500),
+        8192,
+        {"solver": "sgd", "batch_rows": 1024, "learning_rate": "0.1", "max_iter": 800},
+    ),
+    "gd-100x128-2p": (
+        (50, 50),
+        12_800,
+        {"solver": "sgd", "batch_rows": 128, "learning_rate": "0.1", "max_iter": 3000},
+    ),
+}
+
+
+@pytest.mark.parametrize("solver", ["newton", "nesterov"])
+def test_a_quote_is_what_the_engine_declares(solver):
+    """The usual run stays on the first rung; no other climbs more than the most that is quoted."""
+    made = program((2, 3), 60, solver=solver, max_iter=40, C="0.1")
+    found, usual = quote(made), costs.quote(made)
+    assert (found.rounds, found.bytes_sent, found.dealer_bytes) == (usual.rounds, usual.bytes_sent, usual.dealer_bytes)
+    last = len(made.ladder) - 1
+    for segment in range(len(made.segments)):
+        climbed = costs.quote(
+            made, [*[0] * (segment + 1), *range(1, last + 1), *[last] * (len(made.segments) - segment - 1)]
+        )
+        assert climbed.rounds <= found.most_rounds
+        assert all(sent <= most for sent, most in zip(climbed.bytes_sent, found.most_bytes_sent, strict=True))
+    assert found.most_rounds > found.rounds
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_time_is_within_a_factor_of_two_of_recorded_runs(name):
+    """On one machine, where messages take no time; with their start, which the benchmark tells apart."""
+    columns, rows, changes = WORKS[name]
+    made = program(columns, rows, **changes)
+    (run,) = [each for each in json.loads(RESULTS.read_text()) if (each["work"], each["system"]) == (name, "privity")]
+    took = run["seconds"] + run["startup_seconds"]
+    assert took / 2 <= seconds(made, costs.quote(made), round_trip=0, bytes_a_second=1e12) <= took * 2
+
+
+def test_the_reference_engine_has_no_quote():
+    """It is for tests; a contract that names it is refused."""
+    made = program((2, 3), 60, engine="reference", max_iter=40)
+    assert isinstance(made, Reference)
+    with pytest.raises(ContractError, match="no quote of the reference engine"):
+        quote(made)
