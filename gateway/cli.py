@@ -270,18 +270,25 @@ def session_show(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Where a session stands, and whose turn it is."""
+    """Where a session stands, whose turn it is, and what it was told of its model."""
+    from parties.telling import convergence
+
+    from parties.contract import Contract
+
     with _client(gateway, token_file) as client:
         if contract:
             echo_json(client.contract(client.find(session)).model_dump(mode="json"))
             return
         view = client.session(client.find(session))
+        agreed = client.contract(view.id)
     if as_json:
         echo_json(json.loads(view.model_dump_json()))
         return
     typer.echo(f"{view.id}\n{view.state}, {view.kind}: {view.purpose}")
     if view.waiting_for:
         typer.echo(f"waits for {', '.join(view.waiting_for)}")
+    if view.converged is not None and isinstance(agreed, Contract) and agreed.convergence is not None:
+        typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
     for figure, value in view.figures.told().items() if view.figures else ():
         typer.echo(f"{figure} of the held-out rows: {value:.4f}")
     if view.fault is not None:

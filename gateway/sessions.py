@@ -309,9 +309,11 @@ class Sessions:
 
     def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
         fault = _attributed(message.fault, name, record)
-        named = {item.name for item in record.contract.disclosures}
-        figures = message.figures and message.figures.only([name for name in FIGURES if name in named])  # as the loss
-        turn.rows.report(name, message.model_copy(update={"fault": fault, "figures": figures}))
+        named = [name for name in FIGURES if record.contract.discloses(name)]
+        figures = message.figures and message.figures.only(named)  # as with the loss
+        converged = message.converged if record.contract.discloses("converged") else None
+        told = {"fault": fault, "figures": figures, "converged": converged}
+        turn.rows.report(name, message.model_copy(update=told))
         turn.changed[record.digest] = record
         if record.state in FINAL:
             return

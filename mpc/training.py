@@ -25,6 +25,7 @@ class Fitted:
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
     intercept: float | None = field(repr=False)  # the labels' owners'
     losses: tuple[float, ...]
+    converged: bool | None  # None where the program does not tell
     figures: Figures  # of the held-out rows
 
 
@@ -58,9 +59,10 @@ def train(
     """
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
+    converged = None
     if isinstance(program, Fused):
         table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
-        share, losses = fused.run(program, block, labels, runtime)
+        share, losses, converged = fused.run(program, block, labels, runtime)
         figures = [{}] * program.results if table is None else evaluate(program, table, share, runtime)
         bits = ITERATE_BITS
     else:
@@ -70,7 +72,7 @@ def train(
     coefficients, intercepts = _open_results(program, share, bits, runtime)
     told = zip(coefficients.T, intercepts, figures, strict=True)
     models = tuple(
-        Fitted(np.ascontiguousarray(weights), intercept, tuple(each[number] for each in losses), figure)
+        Fitted(np.ascontiguousarray(weights), intercept, tuple(each[number] for each in losses), converged, figure)
         for number, (weights, intercept, figure) in enumerate(told)
     )
     counters = runtime.channel.counters

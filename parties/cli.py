@@ -446,6 +446,7 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     from parties.errors import LifecycleError
     from parties.home import Home as HomeDirectory
     from parties.predictions import predictions_of
+    from parties.telling import convergence
 
     place = HomeDirectory(home)
     with suppress(LifecycleError):  # then it is a training's result, or none
@@ -463,6 +464,8 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     typer.echo(f"own centring offset {outcome.original.offset:.6g}")
     if outcome.intercept is not None:
         typer.echo(f"intercept (standardised units) {outcome.intercept:.6f}")
+    if outcome.converged is not None and outcome.tol is not None:
+        typer.echo(convergence(outcome.converged, outcome.tol, outcome.iterations))
     for figure, value in outcome.figures.told().items() if outcome.figures else ():
         typer.echo(f"{figure} of the held-out rows {value:.4f}")
 

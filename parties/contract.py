@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 
 from mpc import partition as mpc_partition
 from mpc.prediction_program import Runnable
-from mpc.program import MAX_CELLS, Program, Recipients, Spec, derive
+from mpc.program import MAX_CELLS, Convergence, Fused, Program, Recipients, Spec, derive
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
@@ -142,6 +142,10 @@ class Terms(Frozen, ABC):
     def rank(self, name: str) -> int:
         return [party.name for party in self.parties].index(self.party(name).name)
 
+    def discloses(self, name: str) -> bool:
+        """Whether anything of this name may be opened."""
+        return any(item.name == name for item in self.disclosures)
+
     @abstractmethod
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
@@ -201,6 +205,11 @@ class Contract(Terms):
         """Orders the records for the held-out split: whoever writes contracts can't give two of them the same order."""
         return bytes.fromhex(self.digest)
 
+    @property
+    def convergence(self) -> Convergence | None:
+        """What the last gradient is held against, if all are told."""
+        return self.program.convergence if isinstance(self.program, Fused) else None
+
     def training_rows(self, name: str) -> int:
         """How many of a party's records are trained on."""
         return training_rows(self.party(name).rows, self.split.held_out)
@@ -251,6 +260,7 @@ def spec_for(
         max_iter=model.iterations(training["rows"]),
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
+        tol=model.tol,
         batch_rows=model.batch_size or None,
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
         held_out=mpc_partition.Partition(**_divided(others, widths, holder)) if evaluation.figures else None,

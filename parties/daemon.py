@@ -364,6 +364,7 @@ class Daemon(ABC):
                 seconds=done.seconds,
                 rounds=done.rounds,
                 bytes_sent=done.bytes_sent,
+                converged=done.converged,
                 figures=done.figures,
                 fault=fault,
             )

@@ -211,7 +211,9 @@ impact_assessment = false
 solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,
 # "probabilities" what a prediction tells its recipient.
-disclosures = ["coefficients", "intercept", "loss", "guard", "moments", "auc", "log-loss", "brier", "probabilities"]
+disclosures = [
+    "coefficients", "intercept", "loss", "guard", "moments", "converged", "auc", "log-loss", "brier", "probabilities",
+]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50
 # Fewest rows of a batch, if a session trains on mini-batches; whole passes through the table are asked for always.

@@ -102,6 +102,9 @@ class Outcome(Frozen):
     original: OriginalUnits = Field(repr=False)
     intercept: float | None = Field(repr=False)  # standardised units, at the label's owner
     losses: tuple[float, ...]
+    iterations: Count = 0
+    tol: str | None = None  # what the gradient was held against; None where the contract does not tell
+    converged: bool | None = None
     figures: Figures | None = None
 
 
@@ -137,12 +140,13 @@ class Predicted(Frozen):
 class Done(Frozen):
     """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
 
-    The figures go on to the gateway; outcome and model do not.
+    Figures and convergence go on to the gateway; outcome and model do not.
     """
 
     type: Literal["done"] = "done"
     outcome: Outcome | None = None
     model: ModelPart | None = Field(default=None, repr=False)
+    converged: bool | None = None
     figures: Figures | None = None
     transcript: Hex32 | None = None
     openings: Count = 0

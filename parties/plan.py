@@ -46,6 +46,10 @@ def _decimal(value: object) -> object:
     return value
 
 
+def _decimal_or_auto(value: object) -> object:
+    return value if value == "auto" else _decimal(value)
+
+
 def _positive(text: str) -> str:
     if Decimal(text) == 0:
         raise ValueError("must lie above 0")
@@ -73,6 +77,7 @@ Title = Annotated[str, _Line, AfterValidator(_printable)]
 Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_printable)]
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
 Strength = Annotated[DecimalText, AfterValidator(_positive)]
+Tolerance = Annotated[str, BeforeValidator(_decimal_or_auto)]
 Iterations = Annotated[int, Field(ge=0, le=100_000)]
 HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
 
@@ -129,6 +134,7 @@ class ModelPlan(Frozen):
     fit_intercept: bool = True
     solver: Literal["auto", "newton", "nesterov", "sgd"] = "auto"  # auto: newton up to 256 columns and 100 iterations
     max_iter: Annotated[int, Field(ge=0, le=100_000)] = 0  # exactly so many iterations run; 0: what the solver needs
+    tol: Tolerance = "auto"  # of the mean gradient's greatest entry; auto: 0.0001, or as little as can be told; 0: none
     batch_size: Annotated[int, Field(ge=0, le=MOST_BATCH)] = 0  # of sgd: rows of one step
     learning_rate: DecimalText = "0"  # of sgd: what a batch's mean gradient is multiplied by, a decimal in quotes
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 0  # of sgd: passes through the training rows, instead of max_iter

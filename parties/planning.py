@@ -230,6 +230,9 @@ fit_intercept = {str(model.fit_intercept).lower()}
 solver = {_quoted(model.solver)}
 # Iterations, all of which are run; 0 is what the solver needs. Default: {model.max_iter}.
 max_iter = {model.max_iter}
+# All are told whether the mean gradient's greatest entry ended below this, a decimal in quotes; "0" is not told, "auto"
+# is "0.0001" or, if that is more, the least that rounding lets be told; of sgd nothing is told. Default: "{model.tol}".
+tol = {_quoted(model.tol)}
 # Of sgd alone, which needs it: rows of one step. Default: {model.batch_size}.
 batch_size = {model.batch_size}
 # Of sgd alone, which needs it: the learning rate, a decimal in quotes such as "0.01". Default: "{model.learning_rate}".

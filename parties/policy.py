@@ -48,7 +48,11 @@ class Rules(Frozen):
     purposes: tuple[str, ...] = ()
     impact_assessment: bool = False
     solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", *FIGURES, "probabilities")
+    disclosures: tuple[str, ...] = (
+        *("coefficients", "intercept", "loss", "guard", "moments", "converged"),
+        *FIGURES,
+        "probabilities",
+    )
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20

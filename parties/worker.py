@@ -126,8 +126,9 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
         (model,) = fit.models
         keeps = contract.retention.model_days > 0
         found = {
-            "outcome": _outcome(contract.party(job.name).columns, model, standardiser),
+            "outcome": _outcome(contract, job.name, model, standardiser),
             "figures": Figures.of(model.figures),
+            "converged": model.converged,
             "model": ModelPart.of(standardiser, fit.share[:, 0]) if keeps and fit.share is not None else None,
         }
         voice.say(_done(transcript, channel, started).model_copy(update=found))
@@ -243,13 +244,16 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
     return report
 
 
-def _outcome(columns: tuple[str, ...], model: Fitted, standardiser: Standardiser) -> Outcome:
+def _outcome(contract: Contract, name: str, model: Fitted, standardiser: Standardiser) -> Outcome:
     return Outcome(
-        columns=columns,
+        columns=contract.party(name).columns,
         standardised=tuple(float(value) for value in model.coefficients),
         original=standardiser.to_original(model.coefficients),
         intercept=model.intercept,
         losses=model.losses,
+        iterations=contract.program.max_iter,
+        tol=contract.convergence.tol if contract.convergence else None,
+        converged=model.converged,
         figures=Figures.of(model.figures),
     )
 

@@ -14,6 +14,7 @@ _WHAT = {
     "loss": "The mean loss over all training records",
     "guard": "One bit: whether any record’s score left the range that is computed rightly",
     "moments": "Exact sums of each column, and of its squares, over all parties’ training records",
+    "converged": "One bit: whether training ended where the model hardly moves any more",
     "auc": "AUC on the held-out records: how well the model puts them in order",
     "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
     "brier": "Brier score on the held-out records: its probabilities’ mean squared error",

@@ -131,8 +131,15 @@ class Daemon:
         )
         return Approve(session=contract.digest, envelope=sign_approval(self.identity, approval))
 
-    def finished(self, session: str, fault: Fault | None = None, figures: Figures | None = None) -> Finished:
-        return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, figures=figures, fault=fault)
+    def finished(
+        self,
+        session: str,
+        fault: Fault | None = None,
+        figures: Figures | None = None,
+        converged: bool | None = None,
+    ) -> Finished:
+        told = {"figures": figures, "converged": converged, "fault": fault}
+        return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, **told)
 
 
 class House:

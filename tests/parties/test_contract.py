@@ -31,7 +31,7 @@ from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "efcd691f4794814b8168cbc86194ef4fa0860155f04e717744061dcb40c89710"
+VECTOR_SHA256 = "4076ae0b17c9abda69bd650342b3fcd59233c3003cb15fec6acfdf2f62611185"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -84,6 +84,7 @@ def test_a_contract_says_all_that_is_opened(contract):
         ("intercept", "party:clinic-a", 1),
         ("guard", "session", 1),
         ("loss", "session", 1),
+        ("converged", "session", 1),
         ("auc", "session", 1),
         ("log-loss", "session", 1),
         ("brier", "session", 1),
@@ -158,7 +159,7 @@ def test_a_disclosure_can_not_be_added_or_left_out(altered):
     """The list that operators read is complete: one more or one less is refused."""
     for edit in (
         lambda content: content["disclosures"].pop(),
-        lambda content: content["disclosures"].append(content["disclosures"][0] | {"clause": "disclosures.8"}),
+        lambda content: content["disclosures"].append(content["disclosures"][0] | {"clause": "disclosures.9"}),
         lambda content: content["disclosures"].reverse(),
         lambda content: content["disclosures"][1].update(recipient="party:clinic-a"),
         lambda content: content["disclosures"][0].update(recipient="session"),
