@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from parties.audit.entries import Entry
     from parties.audit.verdict import Verdict
+
+DAY: Final = ["%Y-%m-%d"]
 
 app = typer.Typer(name="audit", help="Verify and read audit logs.", no_args_is_help=True)
 
@@ -27,8 +30,6 @@ Home = Annotated[
 ]
 Log = Annotated[Path | None, typer.Option("--log", metavar="PATH", help="A log's file, instead of --home.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, to standard output.")]
-
-
 Key = Annotated[
     str | None, typer.Option("--key", metavar="FINGERPRINT", help="The signer's fingerprint, as you confirmed it.")
 ]
@@ -105,10 +106,34 @@ def export_command(
 
 
 @app.command("list")
-def list_command(home: Home = None, log: Log = None, as_json: Json = False) -> None:
+def list_command(
+    home: Home = None,
+    log: Log = None,
+    since: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day, UTC.")] = None,
+    partner: Annotated[
+        str, typer.Option("--partner", metavar="NAME", help="Only the partner's sessions and what names it.")
+    ] = "",
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table for spreadsheets, to standard output.")] = False,
+    as_json: Json = False,
+) -> None:
     """List a log's entries, oldest first. Reads only; `verify` says whether they are genuine."""
-    entries = _entries(home, log)
-    if as_json:
+    from parties.audit.agreements import agreements_of
+    from parties.audit.selection import Selection, write_csv
+    from parties.errors import SettingsError
+
+    if as_csv and as_json:
+        raise SettingsError("--csv and --json are two forms of the same", action="give one of them")
+    if partner and (log is not None or home is None):
+        raise SettingsError(
+            "a log alone does not say who took part in a session",
+            action="give --home DIR with --partner, without --log",
+        )
+    selection = Selection.of(since, until, partner, agreements_of(home) if partner and home else {})
+    entries = [entry for entry in _entries(home, log) if selection.admits(entry)]
+    if as_csv:
+        write_csv(entries, sys.stdout)
+    elif as_json:
         for entry in entries:
             typer.echo(json.dumps(entry.envelope()))
     else:
