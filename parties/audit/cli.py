@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from parties.audit.entries import Entry
+    from parties.audit.reconcile import Reconciliation
     from parties.audit.verdict import Verdict
 
 DAY: Final = ["%Y-%m-%d"]
@@ -62,6 +63,37 @@ def verify_command(
         if verdict.ok and verdict.kind == "proof":
             _show_entry(proof.read(path).entry())
     raise typer.Exit(0 if verdict.ok else 1)
+
+
+@app.command("reconcile")
+def reconcile_command(
+    one: Annotated[Path, typer.Argument(metavar="A", help="One organisation's bundle of the session.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="Another organisation's bundle of it.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key", metavar="FINGERPRINT", help="The signers' fingerprints, as you confirmed them: A's, then B's."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that two organisations' logs tell the same of a session, offline. Exit status 0 only if they do.
+
+    Both are bundles of `privity audit export SESSION`.
+    """
+    from parties.audit.reconcile import reconcile
+    from parties.errors import SettingsError
+
+    match key or (None, None):
+        case first, second:
+            outcome = reconcile((one, other), (first, second))
+        case _:
+            raise SettingsError("there are two signers", action="give --key twice, A's and then B's, or not at all")
+    if as_json:
+        typer.echo(json.dumps(outcome.as_dict()))
+    else:
+        _show_reconciliation(outcome)
+    raise typer.Exit(0 if outcome.ok else 1)
 
 
 @app.command("prove")
@@ -219,6 +251,15 @@ def _show_verdict(verdict: Verdict) -> None:
         console.print(f"  what to do: {verdict.failure.action}")
     for remark in verdict.remarks:
         console.print(f"  note: {remark}")
+
+
+def _show_reconciliation(outcome: Reconciliation) -> None:
+    console = _console()
+    console.print(outcome.line(), style="green" if outcome.ok else "bold red")
+    for difference in outcome.differences:
+        console.print(f"  {difference.topic}: {difference.what}")
+    for verdict in outcome.verdicts:
+        _show_verdict(verdict)
 
 
 def _show_list(entries: list[Entry]) -> None:
