@@ -271,9 +271,8 @@ def session_show(
     as_json: AsJson = False,
 ) -> None:
     """Where a session stands, whose turn it is, and what it was told of its model."""
-    from parties.telling import convergence
-
     from parties.contract import Contract
+    from parties.telling import convergence
 
     with _client(gateway, token_file) as client:
         if contract:
