@@ -166,10 +166,15 @@ def plan_new(
 @plan_app.command("check")
 def plan_check(plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")]) -> None:
     """Whether a plan holds together by itself."""
-    from parties.plan import load_plan
+    from parties.kinds import load_any_plan
+    from parties.plan import Plan
 
-    found = load_plan(plan)
-    typer.echo(f"{plan} holds: {len(found.parties)} parties, label {found.label.column} of {found.label.holder}")
+    found = load_any_plan(plan)
+    if isinstance(found, Plan):
+        what = f"label {found.label.column} of {found.label.holder}"
+    else:
+        what = f"probabilities by model {found.model[:12]} for {found.recipient}"
+    typer.echo(f"{plan} holds: {len(found.parties)} parties, {what}")
 
 
 @gateway_app.command("init")
@@ -235,10 +240,10 @@ def session_propose(
     as_json: AsJson = False,
 ) -> None:
     """Propose a plan; every party and the dealer must then sign the contract that follows from it."""
-    from parties.plan import load_plan
+    from parties.kinds import load_any_plan
 
     with _client(gateway, token_file) as client:
-        created = client.propose(load_plan(plan))
+        created = client.propose(load_any_plan(plan))
     if as_json:
         echo_json({"id": created.id, "state": created.state.value})
     else:
@@ -265,18 +270,24 @@ def session_show(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Where a session stands, and whose turn it is."""
+    """Where a session stands, whose turn it is, and what it was told of its model."""
+    from parties.contract import Contract
+    from parties.telling import convergence
+
     with _client(gateway, token_file) as client:
         if contract:
             echo_json(client.contract(client.find(session)).model_dump(mode="json"))
             return
         view = client.session(client.find(session))
+        agreed = client.contract(view.id)
     if as_json:
         echo_json(json.loads(view.model_dump_json()))
         return
-    typer.echo(f"{view.id}\n{view.state}: {view.purpose}")
+    typer.echo(f"{view.id}\n{view.state}, {view.kind}: {view.purpose}")
     if view.waiting_for:
         typer.echo(f"waits for {', '.join(view.waiting_for)}")
+    if view.converged is not None and isinstance(agreed, Contract) and agreed.convergence is not None:
+        typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
     for figure, value in view.figures.told().items() if view.figures else ():
         typer.echo(f"{figure} of the held-out rows: {value:.4f}")
     if view.fault is not None:
@@ -291,11 +302,12 @@ def session_watch(
     as_json: AsJson = False,
 ) -> None:
     """Follow a session to its end; exit status 0 only if it completes."""
-    state = ""
+    state, unit = "", "iteration"
     with _client(gateway, token_file) as client:
         for event in client.events(client.find(session)):
             if event.kind == "state":
                 state = str(event.data["state"])
+                unit = "row" if event.data["kind"] == "prediction" else "iteration"
             if as_json:
                 typer.echo(json.dumps({"kind": event.kind, **event.data}))
             elif event.kind == "state":
@@ -303,7 +315,7 @@ def session_watch(
             else:
                 loss = event.data.get("loss")
                 shown = "" if loss is None else f", loss {loss:.4f}"
-                typer.echo(f"iteration {event.data['iteration']} of {event.data['of']}{shown}")
+                typer.echo(f"{unit} {event.data['iteration']} of {event.data['of']}{shown}")
     raise typer.Exit(0 if state == "completed" else 1)
 
 

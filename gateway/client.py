@@ -13,10 +13,11 @@ import httpx2
 from pydantic import TypeAdapter
 
 from gateway.views import Health, LoginOffered, ParticipantView, SessionCreated, SessionView
-from parties.contract import Contract, parse_contract
 from parties.errors import GatewayError
+from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import FINAL
 from parties.plan import Plan
+from parties.prediction import PredictionPlan
 
 ID_LENGTH = 64
 
@@ -52,7 +53,7 @@ class GatewayClient:
             trust_env=False,  # a proxy has no business between this machine and itself
         )
 
-    def propose(self, plan: Plan) -> SessionCreated:
+    def propose(self, plan: Plan | PredictionPlan) -> SessionCreated:
         """Ask for a session; its participants are sent the contract."""
         return SessionCreated.model_validate(self._call("POST", "/v1/sessions", plan.model_dump(mode="json")))
 
@@ -75,7 +76,7 @@ class GatewayClient:
     def session(self, session: str) -> SessionView:
         return SessionView.model_validate(self._call("GET", f"/v1/sessions/{session}"))
 
-    def contract(self, session: str) -> Contract:
+    def contract(self, session: str) -> AnyContract:
         """The session's contract, whose digest is checked against the session's id."""
         content = self._request("GET", f"/v1/sessions/{session}/contract").content
         if hashlib.sha256(content).hexdigest() != session:

@@ -22,7 +22,7 @@ from parties.contract import (
 )
 from parties.errors import ContractError, DataError, PlanError
 from parties.messages import PublishedData
-from parties.plan import PartyPlan, Plan, explain
+from parties.plan import PartyPlan, Plan, RetentionPlan, explain
 from parties.quote import quote
 from parties.schema import check_features, check_label
 
@@ -68,8 +68,8 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
     """
     parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
     if plan.partition == "columns":
-        _check_rows(parties)
-    dealer = _dealer(plan, directory)
+        check_rows(parties)
+    dealer = resolve_dealer(plan.dealer, directory)
     loss_every, program = _program(plan, parties)
     try:
         return Contract(
@@ -92,6 +92,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             program=program,
             quote=quote(program),
             disclosures=disclosures_for(program, [party.name for party in parties]),
+            retention=plan.retention if plan.partition == "columns" else RetentionPlan(model_days=0),
         )
     except ValidationError as exc:
         raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
@@ -110,32 +111,43 @@ def _program(plan: Plan, parties: tuple[Party, ...]) -> tuple[int, Program]:
 
 def _party(plan: Plan, number: int, directory: Directory) -> Party:
     wanted, where = plan.parties[number], f"parties.{number}"
-    listed = directory.joined(wanted.name, f"{where}.name")
+    listed, published = find_data(wanted.name, wanted.data, directory, where)
+    _check_columns(plan, wanted, published, where)
+    return party_of(listed, wanted.data, published, wanted.columns, where)
+
+
+def find_data(name: str, data: str, directory: Directory, where: str) -> tuple[Listed, PublishedData]:
+    """A party and its data set. Raises: PlanError, DataError if there is no such party or data set."""
+    listed = directory.joined(name, f"{where}.name")
     if listed.role != "party":
         raise PlanError(
-            f"{where}.name: '{wanted.name}' joined as a dealer, and a dealer must hold no data of a session",
+            f"{where}.name: '{name}' joined as a dealer, and a dealer must hold no data of a session",
             action="name an organisation that joined as a party",
         )
-    published = listed.data.get(wanted.data)
+    published = listed.data.get(data)
     if published is None:
         raise DataError(
-            f"{where}.data: '{wanted.name}' publishes no data set '{wanted.data}'",
+            f"{where}.data: '{name}' publishes no data set '{data}'",
             action=f"mend the name, or ask its operator to add it; published are: {_names(listed.data)}",
         )
-    _check_columns(plan, wanted, published, where)
+    return listed, published
+
+
+def party_of(listed: Listed, data: str, published: PublishedData, columns: tuple[str, ...], where: str) -> Party:
+    """Raises: ContractError if what it publishes fits no contract."""
     try:
         return Party(
             name=listed.name,
             public_key=listed.public_key or "",
-            data=wanted.data,
+            data=data,
             data_version=published.version,
             id_column=published.table.id_column,
-            columns=wanted.columns,
+            columns=columns,
             rows=published.table.rows,
         )
     except ValidationError as exc:
         raise ContractError(
-            f"{where}: what '{wanted.name}' publishes of '{wanted.data}' does not fit a contract: {explain(exc)}",
+            f"{where}: what '{listed.name}' publishes of '{data}' does not fit a contract: {explain(exc)}",
             action="ask its operator to add the data set again",
         ) from exc
 
@@ -150,7 +162,7 @@ def _check_columns(plan: Plan, wanted: PartyPlan, published: PublishedData, wher
         raise DataError(f"{where}: '{wanted.name}': {exc.what}", action=exc.action) from exc
 
 
-def _check_rows(parties: tuple[Party, ...]) -> None:
+def check_rows(parties: tuple[Party, ...]) -> None:
     if len({party.rows for party in parties}) > 1:
         counts = ", ".join(f"{party.name}/{party.data} {party.rows}" for party in parties)
         raise DataError(
@@ -159,11 +171,12 @@ def _check_rows(parties: tuple[Party, ...]) -> None:
         )
 
 
-def _dealer(plan: Plan, directory: Directory) -> Participant:
-    listed = directory.joined(plan.dealer, "dealer")
+def resolve_dealer(name: str, directory: Directory) -> Participant:
+    """Raises: PlanError if no dealer of that name has joined."""
+    listed = directory.joined(name, "dealer")
     if listed.role != "dealer":
         raise PlanError(
-            f"dealer: '{plan.dealer}' joined as a party, not as a dealer",
+            f"dealer: '{name}' joined as a party, not as a dealer",
             action=f"name one of the dealers: {_names(_dealers(directory))}",
         )
     return Participant(name=listed.name, public_key=listed.public_key or "")

@@ -20,7 +20,9 @@ from parties.contract import Contract
 from parties.desk import result_of
 from parties.errors import GatewayError, PlanError, SettingsError
 from parties.job import Outcome
+from parties.kinds import training
 from parties.plan import Plan
+from parties.telling import convergence
 
 AUC_TOLERANCE = 0.005
 
@@ -42,6 +44,8 @@ class Report:
     session: str
     parties: tuple[str, ...]
     comparison: Comparison
+    converged: bool | None  # None where the contract does not tell
+    convergence: str  # the same in words
     seconds: float
     rounds: int
     bytes_sent: dict[str, int]
@@ -73,6 +77,7 @@ class Report:
                 "secure": result.disclosed.model_dump() if result.disclosed else None,
                 "pooled": result.pooled_figures.model_dump(),
             },
+            "converged": self.converged,
             "coef_max_abs_diff": result.coefficient_difference,
             "seconds": self.seconds,
             "rounds": self.rounds,
@@ -156,6 +161,7 @@ class _Evidence:
 
     contract: Contract
     outcomes: dict[str, Outcome]
+    converged: bool | None
     seconds: float
     rounds: int
     bytes_sent: dict[str, int]
@@ -167,8 +173,9 @@ def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evi
         raise GatewayError("the gateway's client is gone")
     reports = {item.name: item.report for item in view.participants if item.report is not None}
     return _Evidence(
-        contract=consortium.client.contract(view.id),
+        contract=training(consortium.client.contract(view.id)),
         outcomes={name: result_of(consortium.home(name), view.id) for name in consortium.parties},
+        converged=view.converged,
         seconds=seconds,
         rounds=max(report.rounds for report in reports.values()),
         bytes_sent={
@@ -189,6 +196,8 @@ def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Repo
         session=contract.digest,
         parties=tuple(party.name for party in contract.parties),
         comparison=compare(contract, files, evidence.outcomes),
+        converged=evidence.converged,
+        convergence=_in_words(contract, evidence.converged),
         seconds=evidence.seconds,
         rounds=evidence.rounds,
         bytes_sent=evidence.bytes_sent,
@@ -196,6 +205,12 @@ def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Repo
         unnamed=unnamed,
         logs={name: "" if verdict.ok else verdict.line() for name, verdict in verdicts.items()},
     )
+
+
+def _in_words(contract: Contract, converged: bool | None) -> str:
+    if converged is None or contract.convergence is None:
+        return "whether the gradient is small enough is not told"
+    return convergence(converged, contract.convergence.tol, contract.program.max_iter)
 
 
 def _disclosures(contract: Contract, place: Path) -> tuple[tuple[Ledger, ...], tuple[str, ...]]:

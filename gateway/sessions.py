@@ -24,14 +24,17 @@ from gateway.errors import Busy, NotFound
 from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
 from gateway.resolve import Directory, Listed, resolve
+from gateway.resolve_prediction import resolve_prediction
 from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
+from mpc.program import FIGURES
 from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
 from parties.contract import Contract, check_approval
-from parties.errors import ContractError, GatewayError
+from parties.errors import ContractError, GatewayError, PlanError
 from parties.identity import fingerprint
+from parties.kinds import AnyContract
 from parties.lifecycle import FINAL, State, Step, advance
 from parties.messages import (
     Approve,
@@ -52,6 +55,7 @@ from parties.messages import (
     Welcome,
 )
 from parties.plan import Plan
+from parties.prediction import PredictionPlan
 from parties.tls import utc_now
 
 log = structlog.get_logger()
@@ -117,7 +121,7 @@ class Sessions:
 
     # What the analyst asks
 
-    def propose(self, plan: Plan) -> SessionRecord:
+    def propose(self, plan: Plan | PredictionPlan) -> SessionRecord:
         """Resolve a plan and send its contract to every participant.
 
         Raises: Busy at the settings' limit; otherwise as `resolve`.
@@ -129,7 +133,7 @@ class Sessions:
                     f"{self._settings.max_open_sessions} sessions are open, as many as this gateway allows",
                     action="cancel one, or wait for one to end",
                 )
-            contract = resolve(plan, _directory(turn.rows), now, secrets.token_bytes(32))
+            contract = _resolved(plan, turn.rows, now)
             digest = hashlib.sha256(rfc8785.dumps(plan.model_dump(mode="json"))).hexdigest()
             self._journal.append(SessionProposed(session=contract.digest, plan=digest, parties=len(contract.parties)))
             record = turn.rows.add_session(contract, plan.model_dump_json())
@@ -158,7 +162,7 @@ class Sessions:
         with self._store.transaction() as rows:
             return _found(rows, digest).text
 
-    def agreed(self, digest: str) -> Contract:
+    def agreed(self, digest: str) -> AnyContract:
         """Raises: NotFound."""
         with self._store.transaction() as rows:
             return _found(rows, digest).contract
@@ -305,8 +309,11 @@ class Sessions:
 
     def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
         fault = _attributed(message.fault, name, record)
-        figures = message.figures and message.figures.only(record.contract.evaluation.figures)  # as with the loss
-        turn.rows.report(name, message.model_copy(update={"fault": fault, "figures": figures}))
+        named = [name for name in FIGURES if record.contract.discloses(name)]
+        figures = message.figures and message.figures.only(named)  # as with the loss
+        converged = message.converged if record.contract.discloses("converged") else None
+        told = {"fault": fault, "figures": figures, "converged": converged}
+        turn.rows.report(name, message.model_copy(update=told))
         turn.changed[record.digest] = record
         if record.state in FINAL:
             return
@@ -320,7 +327,7 @@ class Sessions:
 
     def _progress(self, name: str, record: SessionRecord, message: Progress) -> None:
         """Kept in memory: the rows get the last one, with the session's end."""
-        if not record.contract.loss_every:
+        if "loss" not in {item.name for item in record.contract.disclosures}:
             message = message.model_copy(update={"loss": None})  # shown only where the contract discloses it
         self._live[record.digest].progress[name] = message
         shown = message.model_dump(mode="json", exclude={"type", "session"})
@@ -406,6 +413,19 @@ def _attributed(fault: Fault | None, reporter: str, record: SessionRecord) -> Fa
 
 def _within(record: SessionRecord, who: str, reporter: str) -> str:
     return who if who in record.roles else reporter
+
+
+def _resolved(plan: Plan | PredictionPlan, rows: Rows, now: datetime) -> AnyContract:
+    nonce = secrets.token_bytes(32)
+    if isinstance(plan, Plan):
+        return resolve(plan, _directory(rows), now, nonce)
+    trained = rows.session(plan.model)
+    if trained is None or trained.state is not State.COMPLETED or not isinstance(trained.contract, Contract):
+        raise PlanError(
+            f"model: no completed training has the id {plan.model[:12]}…",
+            action="name the whole id of one, as `privity session show` prints it",
+        )
+    return resolve_prediction(plan, trained.contract, _directory(rows), now, nonce)
 
 
 def _found(rows: Rows, digest: str) -> SessionRecord:

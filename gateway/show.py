@@ -66,6 +66,8 @@ def show(report: Report, console: Console, place: Path | None) -> None:
     console.print(aucs)
     console.print(f"greatest coefficient difference from the pooled model: {result.coefficient_difference:.4f}")
 
+    console.print(report.convergence, style=None if report.converged else "yellow", markup=False)
+
     if result.disclosed is not None:
         console.print(
             f"\nTold to the session of the {result.held_out_rows} held-out rows: no score, no label", style="bold"

@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from parties.contract import Contract, parse_contract
 from parties.errors import SettingsError
+from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import FINAL, State
 from parties.messages import Envelope, Fault, Finished, Progress, PublishedData
 
@@ -124,7 +124,7 @@ class SessionRecord:
     fault: Fault | None
 
     @property
-    def contract(self) -> Contract:
+    def contract(self) -> AnyContract:
         return _parsed(self.text)
 
     @property
@@ -135,7 +135,7 @@ class SessionRecord:
 
 
 @lru_cache(maxsize=512)
-def _parsed(text: str) -> Contract:
+def _parsed(text: str) -> AnyContract:
     return parse_contract(text.encode())
 
 
@@ -187,7 +187,7 @@ class Rows:
         found = self._session.scalars(select(_DataSet).where(_DataSet.owner == owner).order_by(_DataSet.name))
         return {row.name: PublishedData.model_validate_json(row.published) for row in found}
 
-    def add_session(self, contract: Contract, plan: str) -> SessionRecord:
+    def add_session(self, contract: AnyContract, plan: str) -> SessionRecord:
         row = _Session(
             digest=contract.digest,
             state=State.PROPOSED,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gateway.store import Rows, SessionRecord
 from parties.lifecycle import State
 from parties.messages import Fault, Figures, Finished, Progress, PublishedData
 from parties.plan import Frozen
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class ReportView(Frozen):
     seconds: float
     rounds: int
     bytes_sent: int
+    converged: bool | None  # where the contract discloses it
     figures: Figures | None  # of held-out rows, where the contract discloses them
     fault: Fault | None
 
@@ -67,12 +70,14 @@ class SessionView(Frozen):
 
     id: str
     state: State
+    kind: Literal["training", "prediction"]
     purpose: str
     created: datetime
     expires: datetime
     waiting_for: tuple[str, ...]  # participants whose turn it is
     participants: tuple[ParticipantState, ...]
-    figures: Figures | None  # of held-out rows, once all parties have told the same
+    converged: bool | None  # whether the gradient ended below the contract's tol, once all parties have told the same
+    figures: Figures | None  # of held-out rows, likewise
     fault: Fault | None
 
 
@@ -137,18 +142,20 @@ def session_view(record: SessionRecord, rows: Rows, live: Live, lines: Mapping[s
     return SessionView(
         id=record.digest,
         state=record.state,
+        kind=record.contract.kind,
         purpose=record.contract.purpose,
         created=record.created,
         expires=record.expires,
         waiting_for=tuple(item.name for item in participants if _awaited(record.state, item)),
         participants=participants,
-        figures=_told_alike(participants),
+        converged=_told_alike(participants, lambda report: report.converged),
+        figures=_told_alike(participants, lambda report: report.figures),
         fault=record.fault,
     )
 
 
-def _told_alike(participants: tuple[ParticipantState, ...]) -> Figures | None:
-    told = [item.report.figures if item.report else None for item in participants if item.role == "party"]
+def _told_alike(participants: tuple[ParticipantState, ...], what: Callable[[ReportView], T | None]) -> T | None:
+    told = [what(item.report) if item.report else None for item in participants if item.role == "party"]
     return told[0] if all(each == told[0] for each in told) else None
 
 

@@ -66,7 +66,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(rejection(entries, state_window)),
-        strip_rows=strip_rows(spec),
+        strip_rows=strip_rows(spec.rows, len(spec.grid)),
         segments=tuple(Segment(iterations=each.iterations, slots=-(-each.slots // lot) * lot) for each in cut),
         ladder=tuple(rung(*shape) for shape in LADDER),
         batch_rows=rows,

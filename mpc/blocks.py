@@ -21,7 +21,7 @@ from mpc.keys import LABELS, TABLE, SessionKeys
 from mpc.layouts import beside, filled
 from mpc.openings import Masked, Truncated
 from mpc.partition import Block, Partition
-from mpc.program import DATA_BITS, Fused
+from mpc.program import DATA_BITS, Design, Fused
 from mpc.randomness import Streams
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
@@ -204,7 +204,7 @@ def mask_blocks(
     return MaskedBlocks(X, E, masked_labels, label_mask)
 
 
-def with_constant(program: Fused, rank: int, X: Words) -> Words:
+def with_constant(program: Design, rank: int, X: Words) -> Words:
     """Own columns with the public one, which counts as the lowest rank's."""
     if rank or not program.fit_intercept:
         return X

@@ -81,10 +81,20 @@ def comparison(parties: int, words: int) -> Cost:
 
 def range_guard(program: Fused, rank: int) -> Cost:
     bit = Opening(name="guard", recipients="session", count=1, values=1)
-    n = program.world
-    scores = program.rows * len(program.models)
-    parts = [min(GUARD_SCORES, scores - start) for start in range(0, scores, GUARD_SCORES)]
-    return total(comparison(n, 2 * each) for each in parts) + comparison(n, 1) + disclosure(n, rank, bit)
+    return any_beyond(program.world, program.rows * len(program.models)) + disclosure(program.world, rank, bit)
+
+
+def any_beyond(parties: int, words: int) -> Cost:
+    parts = [min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES)]
+    return total(comparison(parties, 2 * part) for part in parts) + comparison(parties, 1)
+
+
+def convergence(program: Fused, rank: int) -> Cost:
+    """One bit of the last gradient, if the program tells it."""
+    if program.convergence is None:
+        return Cost()
+    bit = Opening(name="converged", recipients="session", count=1, values=1)
+    return any_beyond(program.world, program.width) + disclosure(program.world, rank, bit)
 
 
 def start(program: Fused, rank: int) -> Cost:
@@ -213,7 +223,7 @@ def _memory_of_evaluation(program: Fused) -> int:
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:
     segment, cost = -1, joint_moments(program, rank) + start(program, rank)
-    cost += evaluation(program, rank) + results(program, rank)
+    cost += convergence(program, rank) + evaluation(program, rank) + results(program, rank)
     for number, rung in enumerate(rungs):
         segment += not number or rung == rungs[number - 1]  # a climb repeats the segment
         cost += phase(program, rank, program.segments[segment], rung)

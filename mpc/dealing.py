@@ -8,7 +8,7 @@ correct. Which of the two it is follows from the program alone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +38,8 @@ from mpc.layouts import (
 )
 from mpc.ordering import SEED_BYTES, order
 from mpc.partition import Partition
-from mpc.program import Fused, MiniBatch, Program, Rung
+from mpc.prediction_program import Prediction, Runnable
+from mpc.program import Fused, MiniBatch, Rung
 from mpc.randomness import Streams
 from mpc.ring import Words
 from mpc.symmetric import packed_size
@@ -47,7 +48,7 @@ from mpc.symmetric import packed_size
 class Dealing:
     """One session's dealer: a thread for each party's link, one lock around what the threads share."""
 
-    def __init__(self, program: Program, links: Sequence[Link], digest: bytes, epoch: int) -> None:
+    def __init__(self, program: Runnable, links: Sequence[Link], digest: bytes, epoch: int) -> None:
         self._program, self._links, self._world = program, links, len(links)
         self._streams = agree_as_dealer(links, digest, epoch)
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
@@ -156,16 +157,23 @@ class Dealing:
         kind = kinds[place(number)]
         shape = self._layout(self._program, rung, kind)
         matrices = [self._matrix(self._program, each) for each in used(self._program, kinds, number)]
+        program, masks = self._program, self._masks
+
+        def found(sums: Arrays) -> Arrays:
+            if kind in evaluation_layouts.KINDS:
+                return self._evaluation_values(program, kind, place(number), sums)
+            strip = strip_of(kinds, number) if kind == "density" else 0
+            return values(program, rung, kind, sums, masks, matrices, number, strip)
+
+        return self._corrected(rank, number, shape, found)
+
+    def _corrected(self, rank: int, number: int, shape: Layout, values_of: Callable[[Arrays], Arrays]) -> Words:
+        """A tuple's values, which follow from the sums of its parts, less the other parties' shares of them."""
         with self._lock:
             opened = [streams.slots.open(number) for streams in self._streams]
         expanded = [shape.expand(stream) for stream in opened]
         sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        if kind in evaluation_layouts.KINDS:
-            found = self._evaluation_values(self._program, kind, place(number), sums)
-        else:
-            strip = strip_of(kinds, number) if kind == "density" else 0
-            found = values(self._program, rung, kind, sums, self._masks, matrices, number, strip)
-        row = shape.join(found)
+        row = shape.join(values_of(sums))
         for other, (_, share) in enumerate(expanded):
             if other != rank:
                 row -= share
@@ -247,7 +255,7 @@ class _Phases:
 
 
 def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
-    table, labels = _block_masks(program, program.width, [each.table for each in streams])
+    table, labels = block_masks(program, program.width, [each.table for each in streams])
     totals = np.add.reduce([each.table.open(TOTALS).words((program.width,)) for each in streams])
     return Masks(table, labels, totals)
 
@@ -256,10 +264,10 @@ def _held_out_masks(program: Fused, streams: Sequence[DealtStreams]) -> HeldOutM
     if program.evaluation is None:
         return None
     held_out = program.evaluation.partition
-    return HeldOutMasks(*_block_masks(held_out, program.width, [each.held_out for each in streams]))
+    return HeldOutMasks(*block_masks(held_out, program.width, [each.held_out for each in streams]))
 
 
-def _block_masks(partition: Partition, width: int, streams: Sequence[Streams]) -> tuple[Words, Words]:
+def block_masks(partition: Partition, width: int, streams: Sequence[Streams]) -> tuple[Words, Words]:
     """Expand the masks of a table, block by block, and of its labels; the constant column, last, has none."""
     table = np.zeros((partition.rows, width), dtype=np.int64)
     for number, block in enumerate(partition.blocks):
@@ -271,8 +279,11 @@ def _block_masks(partition: Partition, width: int, streams: Sequence[Streams]) -
     return table, labels
 
 
-def serve(program: Program, links: Sequence[Link], digest: bytes, epoch: int) -> Dealing:
+def serve(program: Runnable, links: Sequence[Link], digest: bytes, epoch: int) -> Dealing:
     """Serve one session to its end; the counts are in what is returned."""
-    dealing = Dealing(program, links, digest, epoch)
+    from mpc.prediction_dealing import PredictionDealing  # builds on this module
+
+    facts = links, digest, epoch
+    dealing = PredictionDealing(program, *facts) if isinstance(program, Prediction) else Dealing(program, *facts)
     dealing.run()
     return dealing

@@ -129,7 +129,7 @@ def first_order(spec: Spec, max_iter: int) -> FirstOrder:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        strip_rows=strip_rows(spec),
+        strip_rows=strip_rows(spec.rows, len(spec.grid)),
         segments=cut,
         ladder=tuple(rung(*shape) for shape in LADDER),
     )
@@ -169,10 +169,10 @@ def loss_shift(rows: int) -> int:
     return LOSS_BITS - LOSS_DIGITS + rows.bit_length() - 1
 
 
-def strip_rows(spec: Spec) -> int:
+def strip_rows(rows: int, models: int) -> int:
     """Strips of equal size but for the last one, which lacks fewer rows than there are strips."""
-    strips = -(-spec.rows * len(spec.grid) // STRIP_WORDS)
-    return -(-spec.rows // strips)
+    strips = -(-rows * models // STRIP_WORDS)
+    return -(-rows // strips)
 
 
 def rejection(entries: int, window: int) -> Fraction:

@@ -15,7 +15,8 @@ import numpy as np
 from mpc.channel import Channel
 from mpc.errors import DisclosureRefused
 from mpc.keys import SessionKeys
-from mpc.program import Program, Recipients
+from mpc.prediction_program import Runnable
+from mpc.program import Recipients
 from mpc.randomness import Words
 from mpc.transcript import Transcript
 
@@ -43,7 +44,7 @@ class Ledger(Protocol):
 class ProgramLedger:
     """Permits exactly what the program names, so often and no larger; then asks whoever records it."""
 
-    def __init__(self, program: Program, record: Callable[[Disclosure], None] = lambda _: None) -> None:
+    def __init__(self, program: Runnable, record: Callable[[Disclosure], None] = lambda _: None) -> None:
         self._openings = program.disclosures()
         self._used = dict.fromkeys(range(len(self._openings)), 0)
         self._record = record

@@ -72,7 +72,7 @@ def evaluate(program: Fused, table: HeldOutTable, weights: Words, runtime: Runti
     Reveals: the figures, rounded, to the session; an AUC of None: that all held-out rows are of one class.
     """
     evaluation, rank = evaluation_of(program), runtime.rank
-    z = clamped(evaluation, rank, scores(Part(program, runtime, 0), table, weights))
+    z = clamped(evaluation.bound, rank, scores(Part(program, runtime, 0), table, weights))
     part = Part(program, runtime, 1)
     histograms = histograms_of(part, evaluation, table, z)
     parts, values = part.take("figures")
@@ -94,13 +94,13 @@ def scores(part: Part, table: HeldOutTable, weights: Words) -> ArithmeticSharedT
     return table.scores(Slot().whole("held-out weights", shared(weights), parts["mask"]), values["table_mask"])
 
 
-def clamped(evaluation: Evaluation, rank: int, z: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-    """Scores within the evaluation's bound; those beyond it become the bound. Shapes: z any, scale 2**SCORE_BITS.
+def clamped(bound: int, rank: int, z: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+    """Scores within the bound; those beyond it become the bound. Shapes: z any, scale 2**SCORE_BITS.
 
     Exact.  Requires: |z| < 2**62.  Cost: a comparison of 2 words a score and a product of as many as there are.
     Reveals: nothing (masked).
     """
-    limit, own = signed(evaluation.bound << SCORE_BITS), words(z).reshape(-1)
+    limit, own = signed(bound << SCORE_BITS), words(z).reshape(-1)
     bits = words(negative(shared(np.concatenate([_plus(rank, -own, limit), _plus(rank, own, limit)]))))
     above, below = bits[: own.size], bits[own.size :]
     found = own - words(times(shared(above + below), shared(own))) + (above - below) * limit

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mpc import guard, slots
 from mpc.blocks import Table, mask_table
+from mpc.convergence import converged
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, RangeExceeded
 from mpc.keys import TOTALS
@@ -46,6 +47,8 @@ class Run:
     rung: Rung
     step: Step | None = field(default=None, repr=False)
     refresh: Refresh | None = field(default=None, repr=False)
+    last: tuple[ArithmeticSharedTensor, ArithmeticSharedTensor] | None = field(default=None, repr=False)
+    """The data's part of the last gradient that led to a step, and the truncated iterate that it was taken at."""
     due: deque[ArithmeticSharedTensor] = field(default_factory=deque, repr=False)  # losses still to be reported
     losses: list[Losses] = field(default_factory=list)  # of the passes that count
     phase: int = 0
@@ -78,8 +81,10 @@ class Run:
 
 def run(
     program: Fused, block: NDArray[np.float64], labels: NDArray[np.int64] | None, runtime: Runtime
-) -> tuple[Words, list[Losses]]:
-    """Train. Returns shares of the weights, (d, models) at scale 2**ITERATE_BITS, and the disclosed losses.
+) -> tuple[Words, list[Losses], bool | None]:
+    """Train. Returns shares of the weights, the disclosed losses, and whether the one model converged, if it is told.
+
+    Shapes: weights (d, models), scale 2**ITERATE_BITS.
 
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
@@ -115,7 +120,7 @@ def run(
             state.rung, state.solver = ladder.pop(0), before
             state.due.clear()
             del state.losses[reported:]
-    return weights, state.losses
+    return weights, state.losses, _converged(state)
 
 
 def _solver(program: Fused) -> Solver:
@@ -223,7 +228,7 @@ def _moved(state: Run, begin: int, following: Solver) -> None:
     every = state.program.loss_every
     if state.step is None or state.step.slot.void:
         return
-    state.solver = following
+    state.solver, state.last = following, (state.step.gradient, state.step.w.tensor())
     if every and (following.iteration - begin) % every == 0 and state.step.loss is not None:
         state.due.append(state.step.loss)
 
@@ -291,6 +296,17 @@ def _checkpoint(state: Run) -> tuple[bool, Words]:
     )
     z = state.table.product(w, values["table_low"][copy])
     return not guard.exceeded(state.runtime, state.rung, z), words(w.tensor())
+
+
+def _converged(state: Run) -> bool | None:
+    """Whether the last gradient that led to a step is small; None if the program does not tell."""
+    convergence, solver = state.program.convergence, state.solver
+    if convergence is None:
+        return None
+    if state.last is None or isinstance(solver, Stochastic):
+        raise EngineError("no step of this run has a gradient of the whole table", action="propose the session again")
+    of_data, w = state.last
+    return converged(state.runtime, convergence, solver.gradient(shared(words(of_data) * convergence.every), w))
 
 
 def _tell(state: Run, segment: Segment, slot: int, losses: Losses | None) -> None:

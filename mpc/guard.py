@@ -19,14 +19,23 @@ def exceeded(runtime: Runtime, rung: Rung, z: ArithmeticSharedTensor) -> bool:
     Reveals: the bit, to the session and, by what follows from it, to the dealer; never how many.
     Cost: CrypTen's comparisons of 2 words a score, GUARD_SCORES scores at once, and of one word, and a disclosure.
     """
-    limit = rung.bound << SCORE_BITS
-    count = torch.zeros(1, dtype=torch.int64)
-    for scores in z.share.reshape(-1).split(GUARD_SCORES):
-        part = ArithmeticSharedTensor.from_shares(scores, precision=0)
-        count += negative(ArithmeticSharedTensor.cat([_less(limit, part), _plus(limit, part)])).share.sum()
-    hit = negative(ArithmeticSharedTensor.from_shares(-count, precision=0))
+    hit = any_beyond(z, rung.bound << SCORE_BITS)
     opened = runtime.discloser.open(Disclosure("guard", "session", 1), words(hit))
     return opened is not None and bool(opened[0])
+
+
+def any_beyond(x: ArithmeticSharedTensor, limit: int) -> ArithmeticSharedTensor:
+    """Shares of 1 if any |x| > limit, else of 0. Shapes: x any -> (1,), scale 0.
+
+    Exact.  Requires: |x| + limit < 2**63.  Reveals: nothing (masked).
+    Cost: CrypTen's comparisons of 2 words an entry, GUARD_SCORES entries at once, and of one word.
+    """
+    count = torch.zeros(1, dtype=torch.int64)
+    for entries in x.share.reshape(-1).split(GUARD_SCORES):
+        part = ArithmeticSharedTensor.from_shares(entries, precision=0)
+        count += negative(ArithmeticSharedTensor.cat([_less(limit, part), _plus(limit, part)])).share.sum()
+    found: ArithmeticSharedTensor = negative(ArithmeticSharedTensor.from_shares(-count, precision=0))
+    return found
 
 
 def _less(limit: int, z: Any) -> Any:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, 
 
 from mpc.channel import Channel, Link
 from mpc.errors import ProtocolError
-from mpc.randomness import KEY_BYTES, Secret, Stream, Streams, SumStream
+from mpc.randomness import KEY_BYTES, Secret, Stream, Streams, SumStream, Words
 
 _MLKEM_PUBLIC_BYTES = 1184
 _MLKEM_CIPHERTEXT_BYTES = 1088
@@ -57,6 +57,11 @@ class SessionKeys:
         before = [Stream(key) for peer, key in sorted(keys.items()) if peer < self._rank]
         after = [Stream(key) for peer, key in sorted(keys.items()) if peer > self._rank]
         return SumStream(before), SumStream(after)
+
+    def refreshed(self, purpose: str, share: Words) -> Words:
+        """The same value under fresh shares, which neither the dealer nor a peer can tell. Once a purpose."""
+        before, after = self.zero_streams(purpose)
+        return share + before.words(share.shape) - after.words(share.shape)
 
     def __repr__(self) -> str:
         return "SessionKeys(redacted)"

@@ -13,7 +13,7 @@ GOODBYE = b"goodbye"  # a party asks no more
 CREDIT = b"credit"  # a party took a tuple out of its window
 ANNOUNCEMENT = b"rung"  # another phase begins; one byte follows: the rung of the range ladder
 ORDER = b"order"  # a seed follows: that of the rows' order, before the first phase of mini-batches
-EVALUATION = b"evaluation"  # the next part of the evaluation begins
+EVALUATION = b"evaluation"  # the next part of the evaluation, or of a prediction, begins
 WINDOW = 4  # tuples that the dealer may be ahead of a party
 
 

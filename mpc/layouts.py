@@ -39,6 +39,8 @@ Kind = Literal[
     "held-out",
     "bins",
     "figures",
+    "model",
+    "probabilities",
 ]
 Shape = tuple[int, ...]
 Arrays = dict[str, Words]
@@ -180,7 +182,7 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
         opened = (copies, *weights)
         return Layout({"mask": opened}, {"low": opened, "table_low": (copies, m, models)})
     if kind == "tables":
-        return _tables_layout(rung, (program.strip_rows, models))
+        return tables_layout(rung, (program.strip_rows, models))
     if kind in MATRIX_KINDS:
         return _matrix_layout(kind, program.strip_rows, program.width, models)
     many: Shape = (program.lot,) if isinstance(program, MiniBatch) else ()
@@ -189,10 +191,10 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
     if program.loss_every:
         values["labels_low"] = (models,)
     found = Layout({"mask": step, "noise": each}, values)
-    return found if kind == "slot" else found.with_(_tables_layout(rung, each))
+    return found if kind == "slot" else found.with_(tables_layout(rung, each))
 
 
-def _tables_layout(rung: Rung, scores: Shape) -> Layout:
+def tables_layout(rung: Rung, scores: Shape) -> Layout:
     """Masks of scores' angles, and what the period opening's functions are linear in."""
     tables = (rung.harmonics, *scores)
     return Layout({"turn": scores}, {"cosines": tables, "sines": tables})
@@ -253,7 +255,7 @@ def values(
 ) -> Arrays:
     """A tuple's values from the sums of its parts and of the matrix masks that it uses. The dealer alone does this."""
     if kind == "tables":
-        return _turn_tables(parts["turn"], rung)
+        return turn_tables(parts["turn"], rung)
     if isinstance(program, Newton) and kind in MATRIX_KINDS:
         return _matrix_values(program, kind, parts, masks.table, [unpacked(mask) for mask in used], strip)
     if kind in {"slot", "lot"}:
@@ -269,7 +271,7 @@ def values(
 def _slot_values(program: Fused, rung: Rung, number: int, parts: Arrays, masks: Masks) -> Arrays:
     low, noise_low = shifted(parts["mask"], program.state_shift), shifted(parts["noise"], program.residual_shift)
     if isinstance(program, MiniBatch):
-        return _lot_values(program, number, low, noise_low, masks) | _turn_tables(parts["turn"], rung)
+        return _lot_values(program, number, low, noise_low, masks) | turn_tables(parts["turn"], rung)
     found = {
         "low": low,
         "table_low": product(masks.table, low),
@@ -373,7 +375,7 @@ def strip_of(kinds: Sequence[Kind], number: int) -> int:
     return here - before
 
 
-def _turn_tables(turn: Words, rung: Rung) -> Arrays:
+def turn_tables(turn: Words, rung: Rung) -> Arrays:
     """Cosines and sines of the odd multiples of the masks' angles. Floating point does: one machine computes them."""
     fraction = top32(turn, rung.modulus_bits).view(np.uint32).astype(np.float64) + 0.5
     one = np.exp((2j * np.pi / 2.0**32) * fraction)

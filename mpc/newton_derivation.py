@@ -119,7 +119,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        strip_rows=strip_rows(spec),
+        strip_rows=strip_rows(spec.rows, len(spec.grid)),
         segments=(Segment(iterations=max_iter, slots=slots),),
         ladder=tuple(_rung(*shape) for shape in LADDER),
         mean_bits=mean_bits,

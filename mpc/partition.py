@@ -171,6 +171,13 @@ def within(span: Span, rows: slice) -> slice:
 
 def check(partition: Partition) -> None:
     """Raises: ProgramError unless blocks tile the table, labels its rows, and every party owns something."""
+    check_blocks(partition)
+    _check_labels(partition)
+    _check_parties(partition)
+
+
+def check_blocks(partition: Partition) -> None:
+    """Raises: ProgramError unless blocks tile the table."""
     for block in partition.blocks:
         if not (0 <= block.rows[0] < block.rows[1] <= partition.rows and 0 <= block.columns[0] < block.columns[1]):
             raise ProgramError(f"a block of party {block.owner} is empty or lies outside the table: {_text(block)}")
@@ -182,8 +189,6 @@ def check(partition: Partition) -> None:
     covered, cells = sum(block.cells for block in partition.blocks), partition.rows * partition.columns
     if covered != cells:
         raise ProgramError(f"{cells - covered} of the table's {cells} entries are in no party's block")
-    _check_labels(partition)
-    _check_parties(partition)
 
 
 def _check_labels(partition: Partition) -> None:

@@ -54,6 +54,7 @@ class Spec(Partition):
     clip_bits: int
     batch_rows: int | None = None  # of sgd alone: rows of one gradient
     learning_rate: str | None = None  # of sgd alone: what the mean gradient of a batch is multiplied by
+    tol: str = "0"  # below which the greatest entry of the mean gradient is to end; 0: not asked; auto: as can be told
     held_out: Partition | None = None  # rows kept out of training, in the same columns
     figures: tuple[Figure, ...] = ()  # of the held-out rows, in the order of FIGURES
 
@@ -75,18 +76,33 @@ class Opening(Frozen):
     values: int
 
 
-class Common(Partition):
-    """What every program takes over from its specification."""
+class Design(Partition):
+    """The joint table with its public constant column, which is last, if there is one."""
 
     fit_intercept: bool
-    max_iter: int
-    loss_every: int
-    clip_bits: int
 
     @property
     def results(self) -> int:
-        """Models whose coefficients are disclosed."""
+        """Models whose coefficients are disclosed, or whose scores are told."""
         return 1
+
+    @property
+    def width(self) -> int:
+        """Columns with the constant one."""
+        return self.columns + self.fit_intercept
+
+    def own(self, rank: int) -> list[int]:
+        """Columns of which a party owns entries; the constant one counts as the lowest rank's."""
+        held = self.held(rank)
+        return [*held, self.width - 1] if rank == 0 and self.fit_intercept else held
+
+
+class Common(Design):
+    """What every program takes over from its specification."""
+
+    max_iter: int
+    loss_every: int
+    clip_bits: int
 
     def _results(self) -> list[Opening]:
         """Moments of columns that several parties hold rows of; a column's coefficients go to its owners."""
@@ -225,6 +241,14 @@ class NewtonModel(Model):
     start: int  # of the inverse's diagonal, at scale 2**(inverse_bits + product_bits + 1): one over a trace's bound
 
 
+class Convergence(Frozen):
+    """Whether the last gradient that was taken is small, told as one bit (mpc/convergence.py)."""
+
+    tol: str  # of the mean gradient's greatest entry
+    bound: int  # the same of `every` times the gradient's sum over the rows, in its scale
+    every: int  # iterations from one penalty to the next, whose integer is of as many
+
+
 class Fused(Common):
     """Gradients in three rounds (mpc/README.md). Windows are the k of a truncating opening."""
 
@@ -240,6 +264,7 @@ class Fused(Common):
     strip_rows: int  # rows whose tables are dealt and used at once, so that memory stays bounded
     segments: tuple[Segment, ...]
     ladder: tuple[Rung, ...]
+    convergence: Convergence | None = None
     evaluation: Evaluation | None = None
 
     @property
@@ -250,11 +275,6 @@ class Fused(Common):
     def residual_units(self) -> tuple[int, ...]:
         """Of each model."""
         return tuple([model.residual_unit for model in self.models])
-
-    @property
-    def width(self) -> int:
-        """Columns with the public constant one, which is last."""
-        return self.columns + self.fit_intercept
 
     @property
     def gradient_rows(self) -> int:
@@ -283,11 +303,6 @@ class Fused(Common):
         """Surplus bits of the iterate."""
         return self.state_bits - ITERATE_BITS
 
-    def own(self, rank: int) -> list[int]:
-        """Columns of which a party owns entries; the constant one counts as the lowest rank's."""
-        held = self.held(rank)
-        return [*held, self.width - 1] if rank == 0 and self.fit_intercept else held
-
     @property
     def phases(self) -> int:
         """Passes through segments at most: one each, and one more for each rung climbed."""
@@ -302,6 +317,8 @@ class Fused(Common):
             count = sum(map(self.reports, self.segments)) + again
             if count:
                 found.append(Opening(name="loss", recipients="session", count=count, values=len(self.models)))
+        if self.convergence is not None:
+            found.append(Opening(name="converged", recipients="session", count=1, values=1))
         if self.evaluation is not None:
             found += self.evaluation.disclosures()
         return tuple(found)
@@ -395,14 +412,15 @@ Program: TypeAlias = Annotated[FirstOrder | MiniBatch | Newton | Reference, Fiel
 
 def derive(spec: Spec) -> FirstOrder | MiniBatch | Newton | Reference:
     """The program that follows from these facts. Raises: ProgramError for what can't be computed."""
-    from mpc import derivation, evaluation_derivation
+    from mpc import convergence_derivation, derivation, evaluation_derivation
 
     _check(spec)
     evaluation = evaluation_derivation.evaluation(spec)
     if spec.engine == "reference":
         return derivation.reference(spec, spec.max_iter or DESCENT_ITERATIONS)
     program = _fused(spec)
-    return program if evaluation is None else program.model_copy(update={"evaluation": evaluation})
+    convergence = convergence_derivation.convergence(spec, program)
+    return program.model_copy(update={"convergence": convergence, "evaluation": evaluation})
 
 
 def _fused(spec: Spec) -> FirstOrder | MiniBatch | Newton:
@@ -471,6 +489,11 @@ def strengths(spec: Spec) -> tuple[Decimal, ...]:
 def learning_rate(spec: Spec) -> Decimal:
     """Raises: ProgramError if it is no number."""
     return _decimal("learning_rate", spec.learning_rate or "")
+
+
+def tolerance(spec: Spec) -> Decimal:
+    """Raises: ProgramError if it is no number."""
+    return _decimal("tol", spec.tol)
 
 
 def _decimal(name: str, text: str) -> Decimal:

@@ -18,7 +18,8 @@ from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Discloser, Ledger
 from mpc.errors import EngineError, UnsupportedVersion
 from mpc.keys import SessionKeys
-from mpc.program import FRACTION_BITS, Program
+from mpc.prediction_program import Runnable
+from mpc.program import FRACTION_BITS
 from mpc.provider import NAME, DealerProvider
 from mpc.randomness import KEY_BYTES, Secret, Stream, Words
 from mpc.shim import beaver, cfg, crypten
@@ -51,7 +52,7 @@ class Runtime:
         dealer: Link,
         keys: SessionKeys,
         ledger: Ledger,
-        program: Program,
+        program: Runnable,
         digest: bytes,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:

@@ -12,7 +12,7 @@ from mpc.dealing import Dealing, serve
 from mpc.disclosure import Ledger, ProgramLedger
 from mpc.errors import PeerLost, PrivityError
 from mpc.keys import agree
-from mpc.program import Program
+from mpc.prediction_program import Runnable
 from mpc.runtime import Progress, Runtime
 
 Result = TypeVar("Result")
@@ -32,7 +32,7 @@ class Wire:
 class Simulation:
     """One run of a program by its parties; the channels' counters remain for inspection."""
 
-    def __init__(self, program: Program, ledgers: list[Ledger] | None = None, wire: Wire | None = None) -> None:
+    def __init__(self, program: Runnable, ledgers: list[Ledger] | None = None, wire: Wire | None = None) -> None:
         self.program, self.wire = program, wire or Wire()
         self.world = program.world
         self.channels = MemoryChannel.mesh(self.world, session=DIGEST, tap=self.wire.between_parties)

@@ -42,6 +42,10 @@ class _Iterate:
         """Where the next gradient is to be taken; after the last step, the result."""
         return shared(self.ahead)
 
+    def gradient(self, of_data: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+        """The whole gradient, a sum over the rows. `of_data` is X^T r for a truncated r."""
+        return shared(_penalised(self.program, of_data, words(truncated), [each.ridge for each in self.program.models]))
+
     def _moved(self, step: Words, truncated: Words, momentum: int) -> Self:
         program = self.program
         momentum = 0 if self.iteration + 1 == program.max_iter else momentum
@@ -109,10 +113,6 @@ class LaggedNewton(_Iterate):
 
     def refreshed(self, inverse: Inverse) -> LaggedNewton:
         return replace(self, inverse=inverse, age=0)
-
-    def gradient(self, of_data: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        """The whole gradient, a sum over the rows. `of_data` is X^T r for a truncated r."""
-        return shared(_penalised(self.program, of_data, words(truncated), [each.ridge for each in self.program.models]))
 
     def stepped(self, gradient: Truncated, rests: Words, truncated: ArithmeticSharedTensor) -> LaggedNewton:
         """After the step V g. `rests` is a share of the product of what hides them."""

@@ -25,6 +25,7 @@ class Fitted:
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
     intercept: float | None = field(repr=False)  # the labels' owners'
     losses: tuple[float, ...]
+    converged: bool | None  # None where the program does not tell
     figures: Figures  # of the held-out rows
 
 
@@ -36,6 +37,9 @@ class Fit:
     iterations: int
     rounds: int
     bytes_sent: int
+    share: Words | None = field(
+        repr=False
+    )  # (width, models): of all weights, fresh, scale 2**ITERATE_BITS; of the fused engine alone
 
 
 def train(
@@ -55,9 +59,10 @@ def train(
     """
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
+    converged = None
     if isinstance(program, Fused):
         table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
-        share, losses = fused.run(program, block, labels, runtime)
+        share, losses, converged = fused.run(program, block, labels, runtime)
         figures = [{}] * program.results if table is None else evaluate(program, table, share, runtime)
         bits = ITERATE_BITS
     else:
@@ -67,11 +72,13 @@ def train(
     coefficients, intercepts = _open_results(program, share, bits, runtime)
     told = zip(coefficients.T, intercepts, figures, strict=True)
     models = tuple(
-        Fitted(np.ascontiguousarray(weights), intercept, tuple(each[number] for each in losses), figure)
+        Fitted(np.ascontiguousarray(weights), intercept, tuple(each[number] for each in losses), converged, figure)
         for number, (weights, intercept, figure) in enumerate(told)
     )
     counters = runtime.channel.counters
-    return Fit(models, program.max_iter, counters.rounds, counters.bytes_sent)
+    # The dealer knows what hides the last iterate: only fresh shares of it may be kept.
+    kept = runtime.keys.refreshed("model", share) if isinstance(program, Fused) else None
+    return Fit(models, program.max_iter, counters.rounds, counters.bytes_sent, kept)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,8 @@ import typer
 if TYPE_CHECKING:
     from parties.contract import Contract
     from parties.home import Role
+    from parties.kinds import AnyContract
+    from parties.prediction import PredictionContract
 
 Home = Annotated[
     Path, typer.Option("--home", envvar="PRIVITY_HOME", metavar="DIR", help="Directory of this node or dealer.")
@@ -29,6 +31,7 @@ node_app = typer.Typer(help="An organisation's node.", no_args_is_help=True)
 dealer_app = typer.Typer(help="The dealer of correlated randomness.", no_args_is_help=True)
 partner_app = typer.Typer(help="Partners whose fingerprint was confirmed over the phone.", no_args_is_help=True)
 data_app = typer.Typer(help="Data sets in the node's vault.", no_args_is_help=True)
+model_app = typer.Typer(help="Shares of trained models that this node keeps.", no_args_is_help=True)
 key_app = typer.Typer(help="This participant's identity key.", no_args_is_help=True)
 policy_app = typer.Typer(help="What this node signs.", no_args_is_help=True)
 result_app = typer.Typer(help="What this party was disclosed.", no_args_is_help=True)
@@ -262,6 +265,34 @@ def _vault(home: Path) -> Any:
     return Vault(place.path("vault"), load_master_key(place.path("vault.key")))
 
 
+@model_app.command("list")
+def model_list(home: Home, as_json: AsJson = False) -> None:
+    """Models of which this node keeps its share, and until when."""
+    from parties.desk import models_of
+    from parties.home import Home as HomeDirectory
+
+    place = HomeDirectory(home)
+    _ = place.settings  # a wrong --home is told before a missing key
+    models = models_of(place)
+    kept = [models.load(session) for session in models.list()]
+    if as_json:
+        echo_json(
+            [
+                {"session": m.trained.digest, "purpose": m.trained.purpose, "expires": m.expires.isoformat()}
+                for m in kept
+            ]
+        )
+        return
+    for model in kept:
+        typer.echo(f"{model.trained.digest}  until {model.expires:%Y-%m-%d}  {model.trained.purpose}")
+
+
+@model_app.command("delete")
+def model_delete(session: SessionId, home: Home) -> None:
+    """Destroy this node's share of a model; nobody can predict by it from then on."""
+    typer.echo(f"deleted the share of model {ask(home, 'model-delete', session=session)}")
+
+
 @key_app.command("show")
 def key_show(home: Home, as_json: AsJson = False) -> None:
     """The fingerprint that partners confirm."""
@@ -315,12 +346,12 @@ _VERDICTS = {
 }
 
 
-def _read_contract(path: Path) -> Contract:
+def _read_contract(path: Path) -> AnyContract:
     """Raises: ContractError if the file can't be read or is no contract."""
     import rfc8785
 
-    from parties.contract import parse_contract
     from parties.errors import ContractError
+    from parties.kinds import parse_contract
 
     try:
         content = rfc8785.dumps(json.loads(path.read_text(encoding="utf-8")))
@@ -333,7 +364,7 @@ def _read_contract(path: Path) -> Contract:
 
 def pending(home: Home, as_json: AsJson = False) -> None:
     """Contracts that wait for this node's operator."""
-    from parties.contract import parse_contract
+    from parties.kinds import parse_contract
 
     contracts = [parse_contract(text.encode()) for text in ask_daemon(home, "pending")]
     if as_json:
@@ -345,17 +376,17 @@ def pending(home: Home, as_json: AsJson = False) -> None:
         typer.echo(leaves(contract))
 
 
-def leaves(contract: Contract) -> str:
+def leaves(contract: AnyContract) -> str:
     """One screen: who, what for, and what leaves this organisation."""
+    from parties.contract import Contract
+
     parties = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in contract.parties)
     lines = [
         f"session  {contract.digest}",
         f"purpose  {contract.purpose}",
         f"basis    {contract.legal_basis}",
         f"parties  {parties}; dealer {contract.dealer.name}",
-        f"label    {contract.label.column} of {contract.label.holder}, positive class '{contract.label.positive}'",
-        f"model    logistic regression, C={contract.model.C}, {contract.program.max_iter} iterations",
-        f"rows     {_rows(contract)}",
+        *(_of_training(contract) if isinstance(contract, Contract) else _of_prediction(contract)),
         f"costs    {contract.quote.words}",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
         "opened   (all else stays masked)",
@@ -365,6 +396,24 @@ def leaves(contract: Contract) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _of_training(contract: Contract) -> list[str]:
+    days = contract.retention.model_days
+    return [
+        f"label    {contract.label.column} of {contract.label.holder}, positive class '{contract.label.positive}'",
+        f"model    logistic regression, C={contract.model.C}, {contract.program.max_iter} iterations",
+        f"rows     {_rows(contract)}",
+        f"kept     {f'a share of the model at each party, for {days} days' if days else 'no share of the model'}",
+    ]
+
+
+def _of_prediction(contract: PredictionContract) -> list[str]:
+    return [
+        f"predicts by the model of session {contract.model}",
+        f"rows     {contract.program.rows}, the same records everywhere",
+        f"told     {contract.recipient}, and nobody else: each row's probability",
+    ]
 
 
 def _rows(contract: Contract) -> str:
@@ -392,11 +441,18 @@ def refuse(
 
 @result_app.command("show")
 def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None:
-    """The coefficients of this party's own columns."""
+    """What this party was told: coefficients of its own columns, or, by a prediction, probabilities."""
     from parties.desk import result_of
+    from parties.errors import LifecycleError
     from parties.home import Home as HomeDirectory
+    from parties.predictions import predictions_of
+    from parties.telling import convergence
 
-    outcome = result_of(HomeDirectory(home), session)
+    place = HomeDirectory(home)
+    with suppress(LifecycleError):  # then it is a training's result, or none
+        _show_predictions(predictions_of(place.path("results"), session), as_json=as_json)
+        return
+    outcome = result_of(place, session)
     if as_json:
         echo_json(outcome.model_dump(mode="json"))
         return
@@ -408,8 +464,40 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     typer.echo(f"own centring offset {outcome.original.offset:.6g}")
     if outcome.intercept is not None:
         typer.echo(f"intercept (standardised units) {outcome.intercept:.6f}")
+    if outcome.converged is not None and outcome.tol is not None:
+        typer.echo(convergence(outcome.converged, outcome.tol, outcome.iterations))
     for figure, value in outcome.figures.told().items() if outcome.figures else ():
         typer.echo(f"{figure} of the held-out rows {value:.4f}")
+
+
+def _show_predictions(path: Path, *, as_json: bool) -> None:
+    import csv
+
+    if not as_json:
+        typer.echo(path.read_text(encoding="utf-8"), nl=False)
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    echo_json([{"id": record, "probability": float(probability)} for record, probability in rows])
+
+
+@result_app.command("export")
+def result_export(
+    session: SessionId,
+    home: Home,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.csv", help="Where to write it.")],
+) -> None:
+    """Write the probabilities of a prediction as CSV: record id, probability."""
+    from parties.errors import SettingsError
+    from parties.home import Home as HomeDirectory
+    from parties.identity import write_private
+    from parties.predictions import predictions_of
+
+    found = predictions_of(HomeDirectory(home).path("results"), session)
+    if output.exists():
+        raise SettingsError(f"{output} exists already", action="choose another -o, or remove it")
+    write_private(output, found.read_bytes())
+    typer.echo(f"wrote {output}")
 
 
 def mount(app: typer.Typer, session_app: typer.Typer) -> None:
@@ -421,6 +509,7 @@ def mount(app: typer.Typer, session_app: typer.Typer) -> None:
         ("dealer", dealer_app),
         ("partner", partner_app),
         ("data", data_app),
+        ("model", model_app),
         ("key", key_app),
         ("policy", policy_app),
         ("result", result_app),

@@ -8,6 +8,7 @@ and the list of disclosures again from what the contract says, before they sign.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +17,8 @@ import rfc8785
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mpc import partition as mpc_partition
-from mpc.program import MAX_CELLS, Program, Recipients, Spec, derive
+from mpc.prediction_program import Runnable
+from mpc.program import MAX_CELLS, Convergence, Fused, Program, Recipients, Spec, derive
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
@@ -29,6 +31,7 @@ from parties.plan import (
     Name,
     Partition,
     PreparationPlan,
+    RetentionPlan,
     SplitPlan,
     Text,
     Title,
@@ -40,7 +43,6 @@ from parties.quote import Quote, quote
 from parties.tls import one_certificate
 
 APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
-MAX_CONTRACT_BYTES = 4 << 20
 
 Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")]  # HOST:PORT
 Disclosed = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,79}$")]
@@ -76,7 +78,7 @@ class Party(Participant):
     data_version: DataVersion
     id_column: Column
     columns: tuple[Column, ...]
-    rows: Annotated[int, Field(ge=2, le=MAX_CELLS)]
+    rows: Annotated[int, Field(ge=1, le=MAX_CELLS)]
 
 
 class Disclosure(Frozen):
@@ -89,8 +91,8 @@ class Disclosure(Frozen):
     values: Annotated[int, Field(ge=1)]  # how many numbers each time, at most
 
 
-class Contract(Frozen):
-    """Everything that a session may do."""
+class Terms(Frozen, ABC):
+    """What contracts of every kind say; each kind adds its program, and what that follows from."""
 
     version: Literal[1] = 1
     nonce: Hex32
@@ -99,22 +101,10 @@ class Contract(Frozen):
     purpose: Text
     legal_basis: Text
     impact_assessment: Title
-    partition: Partition = "columns"
     parties: Annotated[tuple[Party, ...], Field(min_length=2, max_length=16)]
     dealer: Participant
-    label: LabelPlan
-    # equal-ids reveals to the parties whether their id lists are equal, and the counts; equal-classes, of a table that
-    # is divided by rows, whether the label's two classes are the same everywhere.
-    matching: Literal["equal-ids", "equal-classes"] = "equal-ids"
-    preparation: PreparationPlan
-    model: ModelPlan
-    split: SplitPlan  # in the order of HMAC-SHA256(contract digest, id), which no two contracts share
-    evaluation: EvaluationPlan
-    loss_every: Iterations
-    program: Program
     quote: Quote
     disclosures: tuple[Disclosure, ...]
-    retention: Literal["none"] = "none"  # model shares are not kept after the session
 
     @field_validator("created", "expires")
     @classmethod
@@ -124,20 +114,12 @@ class Contract(Frozen):
         return moment
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _sound(self) -> Self:
         everybody = [*self.parties, self.dealer]
         if len({p.name for p in everybody}) != len(everybody) or len({p.public_key for p in everybody}) != len(
             everybody
         ):
             raise ValueError("a name or a key stands twice among parties and dealer; the dealer must not be a party")
-        by_rows = self.partition == "rows"
-        if by_rows != (self.matching == "equal-classes"):
-            raise ValueError("matching: a table divided by columns needs equal-ids, one divided by rows equal-classes")
-        if not by_rows and len({party.rows for party in self.parties}) != 1:
-            counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
-            raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
-        check_label_holder(self.partition, self.label, [party.name for party in self.parties])
-        check_columns(self.parties, self.label, self.partition)
         if self.expires <= self.created:
             raise ValueError("expires before it was created")
         return self
@@ -150,11 +132,6 @@ class Contract(Frozen):
         """The session's id everywhere."""
         return hashlib.sha256(self.canonical()).hexdigest()
 
-    @property
-    def split_key(self) -> bytes:
-        """Orders the records for the held-out split: whoever writes contracts can't give two of them the same order."""
-        return bytes.fromhex(self.digest)
-
     def party(self, name: str) -> Party:
         """Raises: ContractError if there is no such party."""
         for party in self.parties:
@@ -165,32 +142,91 @@ class Contract(Frozen):
     def rank(self, name: str) -> int:
         return [party.name for party in self.parties].index(self.party(name).name)
 
-    def training_rows(self, name: str) -> int:
-        """How many of a party's records are trained on."""
-        return training_rows(self.party(name).rows, self.split.held_out)
+    def discloses(self, name: str) -> bool:
+        """Whether anything of this name may be opened."""
+        return any(item.name == name for item in self.disclosures)
 
+    @abstractmethod
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
 
         Raises: ContractError if program, quote or list of disclosures is not what follows; ProgramError if none does.
         """
-        facts = (self.parties, self.label, self.model, self.preparation, self.split, self.evaluation)
-        program = derive(spec_for(*facts, self.loss_every, partition=self.partition))
-        if program != self.program or program.loss_every != self.loss_every:
-            raise ContractError(
-                "the contract's program is not the one that follows from its plan",
-                action="refuse, and ask the gateway's operator who changed it",
-            )
-        if self.quote != quote(self.program):
+
+    def _check_follows(self, written: Runnable, program: Runnable) -> None:
+        """Raises: ContractError if program, quote or list of disclosures is written otherwise than it follows."""
+        if program != written:
+            raise _another_program()
+        if self.quote != quote(program):
             raise ContractError(
                 "the contract's quote is not what its program costs",
                 action="refuse, and ask the gateway's operator who changed it",
             )
-        if self.disclosures != disclosures_for(self.program, [party.name for party in self.parties]):
+        if self.disclosures != disclosures_for(program, [party.name for party in self.parties]):
             raise ContractError(
                 "the contract's list of disclosures is not the one that its program makes",
                 action="refuse, and ask the gateway's operator who changed it",
             )
+
+
+class Contract(Terms):
+    """Everything that a training may do."""
+
+    kind: Literal["training"] = "training"
+    partition: Partition = "columns"
+    label: LabelPlan
+    # equal-ids reveals to the parties whether their id lists are equal, and the counts; equal-classes, of a table that
+    # is divided by rows, whether the label's two classes are the same everywhere.
+    matching: Literal["equal-ids", "equal-classes"] = "equal-ids"
+    preparation: PreparationPlan
+    model: ModelPlan
+    split: SplitPlan  # in the order of HMAC-SHA256(contract digest, id), which no two contracts share
+    evaluation: EvaluationPlan
+    loss_every: Iterations
+    program: Program
+    retention: RetentionPlan = RetentionPlan(model_days=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        by_rows = self.partition == "rows"
+        if by_rows != (self.matching == "equal-classes"):
+            raise ValueError("matching: a table divided by columns needs equal-ids, one divided by rows equal-classes")
+        if not by_rows and len({party.rows for party in self.parties}) != 1:
+            counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
+            raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
+        check_label_holder(self.partition, self.label, [party.name for party in self.parties])
+        check_columns(self.parties, self.label, self.partition)
+        if by_rows and self.retention.model_days:
+            raise ValueError("retention: by rows every party is told the whole model; no shares of it are kept")
+        return self
+
+    @property
+    def split_key(self) -> bytes:
+        """Orders the records for the held-out split: whoever writes contracts can't give two of them the same order."""
+        return bytes.fromhex(self.digest)
+
+    @property
+    def convergence(self) -> Convergence | None:
+        """What the last gradient is held against, if all are told."""
+        return self.program.convergence if isinstance(self.program, Fused) else None
+
+    def training_rows(self, name: str) -> int:
+        """How many of a party's records are trained on."""
+        return training_rows(self.party(name).rows, self.split.held_out)
+
+    def check_derived(self) -> None:
+        facts = (self.parties, self.label, self.model, self.preparation, self.split, self.evaluation)
+        program = derive(spec_for(*facts, self.loss_every, partition=self.partition))
+        self._check_follows(self.program, program)
+        if program.loss_every != self.loss_every:
+            raise _another_program()
+
+
+def _another_program() -> ContractError:
+    return ContractError(
+        "the contract's program is not the one that follows from its plan",
+        action="refuse, and ask the gateway's operator who changed it",
+    )
 
 
 def training_rows(rows: int, held_out: str) -> int:
@@ -224,6 +260,7 @@ def spec_for(
         max_iter=model.iterations(training["rows"]),
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
+        tol=model.tol,
         batch_rows=model.batch_size or None,
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
         held_out=mpc_partition.Partition(**_divided(others, widths, holder)) if evaluation.figures else None,
@@ -241,7 +278,7 @@ def _divided(counts: list[int], widths: list[int], holder: int | None) -> dict[s
     return {"rows": rows, "blocks": mpc_partition.vertical(rows, widths), "labels": labels}
 
 
-def disclosures_for(program: Program, names: list[str]) -> tuple[Disclosure, ...]:
+def disclosures_for(program: Runnable, names: list[str]) -> tuple[Disclosure, ...]:
     """Every opening that the program makes, with the parties' names."""
     return tuple(
         Disclosure(
@@ -263,22 +300,6 @@ def recipient(ranks: Recipients, names: Sequence[str]) -> str:
     return f"party:{told[0]}" if len(told) == 1 else f"parties:{','.join(told)}"
 
 
-def parse_contract(content: bytes) -> Contract:
-    """Raises: ContractError if it is not canonical JSON of a contract of this version."""
-    if len(content) > MAX_CONTRACT_BYTES:
-        raise ContractError(f"a contract of {len(content)} bytes came; {MAX_CONTRACT_BYTES} is the limit")
-    try:
-        contract = Contract.model_validate_json(content)
-        canonical = contract.canonical()
-    except ValidationError as exc:
-        raise ContractError(f"the contract does not hold: {explain(exc)}", action="propose the session again") from exc
-    except rfc8785.CanonicalizationError as exc:
-        raise ContractError("a number of the contract has no canonical form", action="refuse it") from exc
-    if canonical != content:
-        raise ContractError("the contract is not in canonical form", action="refuse; its digest would be ambiguous")
-    return contract
-
-
 class Approval(Frozen):
     """What a participant signs: this contract, run by a worker with this TLS key at this address."""
 
@@ -294,7 +315,7 @@ def sign_approval(identity: Identity, approval: Approval) -> dict[str, Any]:
     return identity.seal(APPROVAL_TYPE, rfc8785.dumps(approval.model_dump(mode="json")))
 
 
-def check_approval(contract: Contract, name: str, envelope: dict[str, Any]) -> Approval:
+def check_approval(contract: Terms, name: str, envelope: dict[str, Any]) -> Approval:
     """The approval in an envelope, if the participant of that name signed it for this very contract.
 
     Raises: ContractError otherwise.
@@ -315,7 +336,7 @@ def check_approval(contract: Contract, name: str, envelope: dict[str, Any]) -> A
     return approval
 
 
-def check_approvals(contract: Contract, envelopes: dict[str, dict[str, Any]]) -> dict[str, Approval]:
+def check_approvals(contract: Terms, envelopes: dict[str, dict[str, Any]]) -> dict[str, Approval]:
     """All participants' approvals. Raises: ContractError if one is missing or does not hold."""
     expected = [*(party.name for party in contract.parties), contract.dealer.name]
     missing = [name for name in expected if name not in envelopes]

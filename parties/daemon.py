@@ -22,13 +22,14 @@ from pydantic import SecretStr
 from mpc.errors import PrivityError
 from parties.audit import events
 from parties.audit.log import AuditLog
-from parties.contract import Approval, Contract, check_approvals, parse_contract, sign_approval
+from parties.contract import Approval, check_approvals, sign_approval
 from parties.control import ControlStream
 from parties.desk import Desk
 from parties.door import Door
 from parties.errors import ContractError, LifecycleError, PartnerError, WorkerFailed
 from parties.home import Home
 from parties.job import Answer, Broken, Done, Report, TlsMaterial
+from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import FINAL, State, Step
 from parties.local import serve_local
 from parties.messages import (
@@ -63,7 +64,7 @@ log = structlog.get_logger("privity")
 class Live:
     """A session that this daemon approved and has not ended."""
 
-    contract: Contract
+    contract: AnyContract
     tls: TlsKey
     envelope: dict[str, Any]
     approvals: dict[str, Approval] = field(default_factory=dict)
@@ -96,15 +97,15 @@ class Daemon(ABC):
     # what differs
 
     @abstractmethod
-    def examine(self, contract: Contract) -> None:
+    def examine(self, contract: AnyContract) -> None:
         """Check what only this kind of participant can, its data untouched. Raises: PrivityError."""
 
     @abstractmethod
-    def inspect(self, contract: Contract) -> None:
+    def inspect(self, contract: AnyContract) -> None:
         """Check the data itself, once somebody here agreed. Raises: PrivityError if it does not fit the contract."""
 
     @abstractmethod
-    def signs_by_itself(self, contract: Contract) -> bool:
+    def signs_by_itself(self, contract: AnyContract) -> bool:
         """Whether a contract that passed is signed without the operator."""
 
     @abstractmethod
@@ -189,7 +190,7 @@ class Daemon(ABC):
             raise
         self.approve(session.digest, by=by)
 
-    def _examine(self, contract: Contract) -> None:
+    def _examine(self, contract: AnyContract) -> None:
         """What every participant checks, then what this kind does."""
         own = contract.dealer if self.role == "dealer" else contract.party(self.name)
         if own.name != self.name or own.key != self.identity.public:
@@ -208,7 +209,7 @@ class Daemon(ABC):
         contract.check_derived()
         self.examine(contract)
 
-    def _record_mismatch(self, contract: Contract) -> None:
+    def _record_mismatch(self, contract: AnyContract) -> None:
         known = self.partners.all()
         for participant in (*contract.parties, contract.dealer):
             if participant.name != self.name and known.get(participant.name) != participant.fingerprint:
@@ -363,6 +364,7 @@ class Daemon(ABC):
                 seconds=done.seconds,
                 rounds=done.rounds,
                 bytes_sent=done.bytes_sent,
+                converged=done.converged,
                 figures=done.figures,
                 fault=fault,
             )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from parties.contract import Contract
 from parties.daemon import Daemon, Live
 from parties.job import Answer, DealerJob, Done, Report
+from parties.kinds import AnyContract
 from parties.supervisor import Process
 
 PROCESS = (sys.executable, "-P", "-m", "parties.dealer_worker")
@@ -19,13 +19,13 @@ PROCESS = (sys.executable, "-P", "-m", "parties.dealer_worker")
 class Dealer(Daemon):
     role: Literal["node", "dealer"] = "dealer"
 
-    def examine(self, contract: Contract) -> None:
+    def examine(self, contract: AnyContract) -> None:
         """Nothing more than every participant checks."""
 
-    def inspect(self, contract: Contract) -> None:
+    def inspect(self, contract: AnyContract) -> None:
         """It has no data."""
 
-    def signs_by_itself(self, contract: Contract) -> bool:
+    def signs_by_itself(self, contract: AnyContract) -> bool:
         """A dealer signs for partners that its operator confirmed; it gives away nothing but randomness."""
         return True
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from mpc.dealing import serve
-from parties.contract import parse_contract
 from parties.dealer_link import beating
 from parties.errors import ContractError
 from parties.job import DealerJob, Done, PartyJob
+from parties.kinds import parse_contract
 from parties.meeting import connect_parties
 from parties.tls import TlsKey
 from parties.voice import Voice, live

@@ -17,6 +17,7 @@ from parties.job import Outcome
 from parties.partners import Partners
 
 if TYPE_CHECKING:
+    from parties.models import Models
     from parties.vault import Vault
 
 
@@ -51,6 +52,14 @@ class Desk:
         self._journal.append(events.DataRemoved(name=name, version=version))
         vault.remove(name)
 
+    def model_delete(self, session: str) -> str:
+        """The id of the model that was deleted. Raises: VaultError if there is none, or several begin so."""
+        models = models_of(self._home)
+        found = models.find(session)
+        self._journal.append(events.ModelDeleted(model=found, by="operator"))
+        models.delete(found)
+        return found
+
     def partner_add(self, name: str, fingerprint: str) -> None:
         """Raises: PartnerError."""
         self._partners.add(name, fingerprint)
@@ -69,6 +78,14 @@ class Desk:
         if self._vault is None:
             self._vault = Vault(self._home.path("vault"), load_master_key(self._home.path("vault.key")))
         return self._vault
+
+
+def models_of(home: Home) -> Models:
+    """The shares of models that a home keeps."""
+    from parties.models import Models
+    from parties.vault import load_master_key
+
+    return Models(home.path("models"), load_master_key(home.path("vault.key")))
 
 
 def result_of(home: Home, digest: str) -> Outcome:

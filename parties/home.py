@@ -5,6 +5,7 @@ policy.toml     what it signs (nodes)                      tls.pem        its TL
 partners.json   fingerprints that its operator confirmed  gateway.pem    the gateway's certificate
 state.sqlite    sessions and epochs                       audit.sqlite   the audit log
 vault.key, vault/   data at rest (nodes)                  results/       what it was disclosed (nodes)
+models/         its shares of models that are kept (nodes)
 """
 
 from __future__ import annotations
@@ -208,8 +209,11 @@ purposes = []
 impact_assessment = false
 # Solvers that may be used.
 solvers = ["newton", "nesterov", "sgd"]
-# Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows.
-disclosures = ["coefficients", "intercept", "loss", "guard", "moments", "auc", "log-loss", "brier"]
+# Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,
+# "probabilities" what a prediction tells its recipient.
+disclosures = [
+    "coefficients", "intercept", "loss", "guard", "moments", "converged", "auc", "log-loss", "brier", "probabilities",
+]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50
 # Fewest rows of a batch, if a session trains on mini-batches; whole passes through the table are asked for always.
@@ -218,6 +222,8 @@ min_batch_rows = 20
 max_columns_per_100_rows = 20
 # How often a session may disclose its training loss.
 max_loss_reports = 100
+# Most rows of a prediction; each tells its recipient something of the model and of the other parties' columns.
+max_predicted_rows = 10000
 # Own columns that never take part.
 never_columns = []
 # Most sessions within a day, 0: any number.

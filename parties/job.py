@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, TypeAdapter
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, model_validator
 
 from parties.contract import Approval, Disclosed, Hex32, Recipient
 from parties.messages import Code, Count, Fault, Figures, Sentence
 from parties.plan import Column, Frozen, Name
-from parties.preparation import OriginalUnits
+from parties.preparation import OriginalUnits, Standardiser
 
 
 class TlsMaterial(Frozen):
@@ -44,6 +46,7 @@ class PartyJob(Job):
     data_key: SecretStr  # hexadecimal
     manifest: str  # JSON of the data set's manifest
     data_path: str
+    model: SecretStr | None = None  # JSON of this party's part of the model, where the session predicts by one
 
 
 class DealerJob(Job):
@@ -99,17 +102,51 @@ class Outcome(Frozen):
     original: OriginalUnits = Field(repr=False)
     intercept: float | None = Field(repr=False)  # standardised units, at the label's owner
     losses: tuple[float, ...]
+    iterations: Count = 0
+    tol: str | None = None  # what the gradient was held against; None where the contract does not tell
+    converged: bool | None = None
     figures: Figures | None = None
+
+
+class ModelPart(Frozen):
+    """One party's part of a model: what prepares its columns, and a share of all weights; hidden in print."""
+
+    standardiser: Standardiser = Field(repr=False)
+    share: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})+$")] = Field(repr=False)  # little-endian words
+
+    @classmethod
+    def of(cls, standardiser: Standardiser, words: NDArray[np.int64]) -> Self:
+        return cls(standardiser=standardiser, share=words.astype("<i8").tobytes().hex())
+
+    @property
+    def weights(self) -> NDArray[np.int64]:
+        return np.frombuffer(bytes.fromhex(self.share), dtype="<i8").astype(np.int64)
+
+
+class Predicted(Frozen):
+    """What this party, the recipient, was told of some rows; hidden in print. Stays at the node."""
+
+    type: Literal["predicted"] = "predicted"
+    ids: tuple[str, ...] = Field(repr=False)
+    probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(repr=False)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.ids) != len(self.probabilities):
+            raise ValueError("ids and probabilities differ in number")
+        return self
 
 
 class Done(Frozen):
     """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
 
-    The figures go on to the gateway, the outcome does not.
+    Figures and convergence go on to the gateway; outcome and model do not.
     """
 
     type: Literal["done"] = "done"
     outcome: Outcome | None = None
+    model: ModelPart | None = Field(default=None, repr=False)
+    converged: bool | None = None
     figures: Figures | None = None
     transcript: Hex32 | None = None
     openings: Count = 0
@@ -134,7 +171,7 @@ class Broken(Frozen):
         return Fault(code=self.code, who=who, what=self.outward, action=self.action)
 
 
-Report = Annotated[Intent | Matched | Advanced | Done | Broken, Field(discriminator="type")]
+Report = Annotated[Intent | Matched | Advanced | Predicted | Done | Broken, Field(discriminator="type")]
 REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 
 
@@ -144,6 +181,7 @@ def job_line(job: PartyJob | DealerJob) -> bytes:
     content["tls"]["key_pem"] = job.tls.key_pem.get_secret_value()
     if isinstance(job, PartyJob):
         content["data_key"] = job.data_key.get_secret_value()
+        content["model"] = job.model and job.model.get_secret_value()
     return base64.b64encode(json.dumps(content).encode()) + b"\n"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parties.contract import Contract
+from parties.contract import Contract, Terms
 from parties.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mpc.keys import SessionKeys
 
 
-def compare_ids(channel: Channel, keys: SessionKeys, ids: tuple[str, ...], contract: Contract) -> None:
+def compare_ids(channel: Channel, keys: SessionKeys, ids: tuple[str, ...], contract: Terms) -> None:
     """Every pair compares a keyed digest of its id list. Cost: 1 round, 40 bytes to each peer.
 
     Reveals: each party's row count, and whether the lists are equal.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 
 from mpc.errors import PeerLost
-from parties.contract import Contract
+from parties.contract import Terms
 from parties.dealer_link import MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, DealerLink
 from parties.errors import PartnerError
 from parties.job import Job
@@ -26,7 +26,7 @@ HANDSHAKE_S = 5.0
 IMPOSTOR_S = 5.0  # how long the real caller is waited for after somebody else called in its name
 
 
-def connect_dealer(job: Job, contract: Contract, own: TlsKey, deadline: float) -> DealerLink:
+def connect_dealer(job: Job, contract: Terms, own: TlsKey, deadline: float) -> DealerLink:
     """A party's link to the dealer; `deadline` is of time.monotonic.
 
     Raises: PeerLost if the dealer does not answer in time, PartnerError if it shows another key than its approval's.
@@ -36,7 +36,7 @@ def connect_dealer(job: Job, contract: Contract, own: TlsKey, deadline: float) -
     return DealerLink(tls, name, limit=MAX_MESSAGE_BYTES, timeout_s=DEALER_S, silence_s=SILENCE_S)
 
 
-def connect_peers(job: Job, contract: Contract, own: TlsKey, deadline: float) -> TlsChannel:
+def connect_peers(job: Job, contract: Terms, own: TlsKey, deadline: float) -> TlsChannel:
     """A party's channel to every peer; `deadline` is of time.monotonic.
 
     Raises: PeerLost if one does not come, PartnerError if another key than its approval's came in its name.
@@ -47,7 +47,7 @@ def connect_peers(job: Job, contract: Contract, own: TlsKey, deadline: float) ->
     return TlsChannel(rank, ranked, session=bytes.fromhex(contract.digest), epoch=job.epoch)
 
 
-def connect_parties(job: Job, contract: Contract, own: TlsKey, deadline: float) -> list[DealerLink]:
+def connect_parties(job: Job, contract: Terms, own: TlsKey, deadline: float) -> list[DealerLink]:
     """The dealer's links to every party, by rank. Raises: as connect_peers."""
     names = [party.name for party in contract.parties]
     found = _meet(job, [], names, own, deadline)

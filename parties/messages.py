@@ -161,6 +161,7 @@ class Finished(Frozen):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     rounds: Count
     bytes_sent: Count
+    converged: bool | None = None  # where the contract discloses it to the session
     figures: Figures | None = None
     fault: Fault | None = None
 

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import SecretStr
 
+from mpc.errors import PrivityError
 from parties.audit import events
-from parties.contract import Contract
+from parties.contract import Terms
 from parties.daemon import Daemon, Live
 from parties.desk import Desk
 from parties.errors import ContractError, OperatorRefusal, SettingsError
 from parties.home import Home
 from parties.identity import write_private
-from parties.job import Advanced, Answer, Done, Intent, Matched, Outcome, PartyJob, Report
+from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
+from parties.kinds import AnyContract
 from parties.lifecycle import State
-from parties.messages import FromDaemon, Progress, Publish, PublishedData
+from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData
+from parties.models import KeptModel, Models
 from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
+from parties.prediction import PredictionContract
+from parties.predictions import Predictions
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
 from parties.vault import Manifest, Vault, load_master_key
 
+EXPIRY_S = 3600.0  # from one look for models whose time is over to the next
 if TYPE_CHECKING:
     from parties.audit.events import Reader
     from parties.page.server import Page
@@ -35,14 +43,18 @@ class Node(Daemon):
 
     def __init__(self, home: Home) -> None:
         super().__init__(home)
-        self.vault = Vault(home.path("vault"), load_master_key(home.path("vault.key")))
+        master_key = load_master_key(home.path("vault.key"))
+        self.vault = Vault(home.path("vault"), master_key)
+        self.models = Models(home.path("models"), master_key)
+        self.predictions = Predictions(home.path("results"))
+        self.predictions.sweep()
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
     # contracts
 
-    def examine(self, contract: Contract) -> None:
-        """The policy, then what this node publishes of its data."""
+    def examine(self, contract: AnyContract) -> None:
+        """The policy, then what this node publishes of its data, and what it keeps of a model."""
         party = contract.party(self.name)
         check(self.findings(contract))
         manifest = self.vault.manifest(party.data)
@@ -53,20 +65,31 @@ class Node(Daemon):
             )
         if party.columns:
             check_features(manifest.table, party.columns)
-        if contract.label.held_by(self.name):
+        if isinstance(contract, PredictionContract):
+            contract.check_model(self._model(contract).trained)
+        elif contract.label.held_by(self.name):
             check_label(manifest.table, contract.label.column)
 
-    def inspect(self, contract: Contract) -> None:
+    def _model(self, contract: PredictionContract) -> KeptModel:
+        """Raises: VaultError if this node keeps no share of it, or no longer."""
+        self.delete_expired()
+        return self.models.load(contract.model)
+
+    def inspect(self, contract: AnyContract) -> None:
         """Columns that vary and a label of two values: what is wrong must show before anybody signs."""
         party = contract.party(self.name)
         manifest, table = self.vault.manifest(party.data), self.vault.open(party.data)
         self._record_reading(contract, manifest)
+        if isinstance(contract, PredictionContract):
+            if party.columns:
+                features(table, party.columns, varied=False)
+            return
         if party.columns:
             features(table, party.columns, varied=contract.partition == "columns")
         if contract.label.held_by(self.name):
             labels(table, contract.label.column, contract.label.positive)
 
-    def _record_reading(self, contract: Contract, manifest: Manifest) -> None:
+    def _record_reading(self, contract: Terms, manifest: Manifest) -> None:
         self.journal.append(
             events.DataRead(
                 name=manifest.name,
@@ -77,12 +100,12 @@ class Node(Daemon):
             )
         )
 
-    def findings(self, contract: Contract) -> list[Finding]:
+    def findings(self, contract: AnyContract) -> list[Finding]:
         """What the policy in force says of a contract, rule by rule. Raises: SettingsError if there is none."""
         policy = load_policy(self.home.path("policy.toml"))
         return judge(policy, contract, self.name, Circumstances.of(self.store, self.name))
 
-    def signs_by_itself(self, contract: Contract) -> bool:
+    def signs_by_itself(self, contract: AnyContract) -> bool:
         return verdict(self.findings(contract)) == "holds"
 
     def greetings(self) -> list[FromDaemon]:
@@ -95,16 +118,24 @@ class Node(Daemon):
     # a session's worker
 
     async def launch(self, live: Live, epoch: int, inbox: int) -> Process:
-        """One worker, with its data key."""
-        party = live.contract.party(self.name)
+        """One worker, with its data key and, to predict, its part of the model."""
+        contract = live.contract
+        party = contract.party(self.name)
+        model: SecretStr | None = None
+        if isinstance(contract, PredictionContract):
+            model = SecretStr(self._model(contract).part.model_dump_json())
+            self.journal.append(events.ModelUsed(model=contract.model, session=contract.digest))
+            if contract.recipient == self.name:
+                self.predictions.begin(contract.digest, party.id_column)
         manifest = self.vault.manifest(party.data)
         job = PartyJob(
             **self.common(live, epoch, inbox),
             data_key=SecretStr(self.vault.data_key(party.data).reveal().hex()),
             manifest=manifest.model_dump_json(),
             data_path=str(self.vault.path(manifest)),
+            model=model,
         )
-        self._record_reading(live.contract, manifest)
+        self._record_reading(contract, manifest)
         return await Process.start(job, (inbox,))
 
     async def on_report(self, live: Live, report: Report) -> Answer | None:
@@ -113,11 +144,13 @@ class Node(Daemon):
             return await asyncio.to_thread(self._record, live.contract, report)
         if isinstance(report, Matched):
             self.journal.append(events.RecordsMatched(session=digest, rows=report.rows, equal=True))
+        elif isinstance(report, Predicted):
+            await asyncio.to_thread(self.predictions.append, digest, report)
         elif isinstance(report, Advanced):
             self.stream.send(Progress(session=digest, **report.model_dump(exclude={"type"})))
         return None
 
-    def _record(self, contract: Contract, intent: Intent) -> Answer:
+    def _record(self, contract: AnyContract, intent: Intent) -> Answer:
         """Record a disclosure that the contract names, or refuse it: no record, no act."""
         for item in contract.disclosures:
             if (item.name, item.recipient) != (intent.name, intent.recipient):
@@ -150,8 +183,8 @@ class Node(Daemon):
         return Answer(refused=f"the contract does not allow '{intent.name}' to {intent.recipient} once more")
 
     def finish(self, live: Live, done: Done) -> None:
-        digest = live.contract.digest
-        for party in live.contract.parties:
+        contract, digest = live.contract, live.contract.digest
+        for party in contract.parties:
             if party.name != self.name and done.transcript is not None:
                 self.journal.append(
                     events.TranscriptCompared(session=digest, partner=party.name, digest=done.transcript, equal=True)
@@ -161,6 +194,17 @@ class Node(Daemon):
         )
         if done.outcome is not None:
             self._keep(digest, done.outcome)
+        if isinstance(contract, PredictionContract):
+            if contract.recipient == self.name:
+                keyed = self.predictions.finish(digest)
+                self.journal.append(events.ResultStored(session=digest, name="probabilities", digest=keyed))
+        elif done.model is not None and contract.retention.model_days:
+            self._keep_model(contract, done.model, contract.retention.model_days)
+
+    def _end(self, live: Live, fault: Fault | None) -> None:
+        if fault is not None:
+            self.predictions.discard(live.contract.digest)
+        super()._end(live, fault)
 
     def _keep(self, digest: str, outcome: Outcome) -> None:
         """What this party was disclosed, in a file that only it reads; its digest, not its values, in the log."""
@@ -168,6 +212,32 @@ class Node(Daemon):
         write_private(self.home.path("results") / f"{digest}.json", content)
         keyed = hashlib.blake2b(content, key=os.urandom(32), digest_size=32).hexdigest()
         self.journal.append(events.ResultStored(session=digest, name="coefficients", digest=keyed))
+
+    def _keep_model(self, contract: Terms, part: ModelPart, days: int) -> None:
+        """This party's share of the model, sealed, for as long as the contract says."""
+        kept = KeptModel(contract=contract.canonical().decode(), stored=datetime.now(UTC), part=part)
+        self.models.store(contract.digest, kept)
+        self.journal.append(events.ModelStored(model=contract.digest, days=days))
+
+    def delete_expired(self) -> None:
+        """Delete every model whose time is over."""
+        for session in list(self.models.expired(datetime.now(UTC))):
+            self.journal.append(events.ModelDeleted(model=session, by="expiry"))
+            self.models.delete(session)
+
+    async def _watch_models(self) -> None:
+        while True:
+            with contextlib.suppress(PrivityError):  # a disk that refuses: tried again, and at each use
+                self.delete_expired()
+            await asyncio.sleep(EXPIRY_S)
+
+    async def serve(self) -> None:
+        """As every daemon's; models go when their time is over."""
+        watch = asyncio.create_task(self._watch_models())
+        try:
+            await super().serve()
+        finally:
+            watch.cancel()
 
     # the operator
 
@@ -205,6 +275,9 @@ class Node(Daemon):
             await asyncio.to_thread(desk.data_remove, **request)
             self.stream.send(self._published())
 
+        async def model_delete(request: dict[str, Any]) -> Any:
+            return desk.model_delete(**request)
+
         async def pending(_: dict[str, Any]) -> Any:
             return [s.contract for s in self.store.all() if s.state is State.PROPOSED]
 
@@ -224,6 +297,7 @@ class Node(Daemon):
         return super().local_handlers() | {
             "data-add": data_add,
             "data-remove": data_remove,
+            "model-delete": model_delete,
             "pending": pending,
             "approve": approve,
             "refuse": refuse,

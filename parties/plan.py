@@ -46,6 +46,10 @@ def _decimal(value: object) -> object:
     return value
 
 
+def _decimal_or_auto(value: object) -> object:
+    return value if value == "auto" else _decimal(value)
+
+
 def _positive(text: str) -> str:
     if Decimal(text) == 0:
         raise ValueError("must lie above 0")
@@ -73,6 +77,7 @@ Title = Annotated[str, _Line, AfterValidator(_printable)]
 Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_printable)]
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
 Strength = Annotated[DecimalText, AfterValidator(_positive)]
+Tolerance = Annotated[str, BeforeValidator(_decimal_or_auto)]
 Iterations = Annotated[int, Field(ge=0, le=100_000)]
 HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
 
@@ -129,6 +134,7 @@ class ModelPlan(Frozen):
     fit_intercept: bool = True
     solver: Literal["auto", "newton", "nesterov", "sgd"] = "auto"  # auto: newton up to 256 columns and 100 iterations
     max_iter: Annotated[int, Field(ge=0, le=100_000)] = 0  # exactly so many iterations run; 0: what the solver needs
+    tol: Tolerance = "auto"  # of the mean gradient's greatest entry; auto: 0.0001, or as little as can be told; 0: none
     batch_size: Annotated[int, Field(ge=0, le=MOST_BATCH)] = 0  # of sgd: rows of one step
     learning_rate: DecimalText = "0"  # of sgd: what a batch's mean gradient is multiplied by, a decimal in quotes
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 0  # of sgd: passes through the training rows, instead of max_iter
@@ -176,9 +182,18 @@ class DisclosurePlan(Frozen):
     loss_reports: Annotated[int, Field(ge=0, le=10_000)] = 15  # of the mean training loss, spread over the run; 0: none
 
 
+class RetentionPlan(Frozen):
+    """What stays at the parties after the session, beside their results and logs."""
+
+    # A share of the model at each party, for predictions; 0: none. By rows, where every party is told the whole model,
+    # none is kept either.
+    model_days: Annotated[int, Field(ge=0, le=3650)] = 30
+
+
 class Plan(Frozen):
     """One training session as the analyst asks for it."""
 
+    kind: Literal["training"] = "training"
     version: Literal[1] = 1
     purpose: Text
     legal_basis: Text = "none stated yet"
@@ -193,6 +208,7 @@ class Plan(Frozen):
     split: SplitPlan = SplitPlan()
     evaluation: EvaluationPlan = EvaluationPlan()
     disclosures: DisclosurePlan = DisclosurePlan()
+    retention: RetentionPlan = RetentionPlan()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -272,13 +288,17 @@ def parse_plan(content: dict[str, object]) -> Plan:
 
 
 def load_plan(path: Path) -> Plan:
-    """Raises: PlanError if the file can't be read, is not TOML, or not a plan."""
+    """Raises: PlanError if the file can't be read, is not TOML, or not a training's plan."""
+    return parse_plan(read_plan(path))
+
+
+def read_plan(path: Path) -> dict[str, object]:
+    """What stands in a plan of any kind. Raises: PlanError if the file can't be read or is not TOML."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise PlanError(f"there is no plan at {path}", action="write one with `privity plan new`") from exc
     except OSError as exc:
         raise PlanError(f"{path} can't be read: {exc.strerror}", action="name a plan's file") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise PlanError(f"{path} is not TOML: {exc}", action="mend the line and try again") from exc
-    return parse_plan(content)

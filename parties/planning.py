@@ -19,6 +19,7 @@ from parties.plan import (
     Partition,
     Plan,
     PreparationPlan,
+    RetentionPlan,
     SplitPlan,
     parse_plan,
 )
@@ -148,6 +149,9 @@ def _heading(owner: str | None, column: str, partition: Partition) -> str:
     return f"""\
 # A plan for one training session. Text after # is comment; keys that are left out take their default.
 
+# What is asked for; a plan that has a kept model predict says "prediction". Default: "training".
+kind = "training"
+
 # Version of this format. Default: {version}.
 version = {version}
 
@@ -213,7 +217,7 @@ party = {_quoted(owner)}
 
 def _settings() -> str:
     model, preparation, split, disclosures = ModelPlan(), PreparationPlan(), SplitPlan(), DisclosurePlan()
-    figures = json.dumps(EvaluationPlan().figures)
+    figures, retention = json.dumps(EvaluationPlan().figures), RetentionPlan()
     return f"""\
 [model]
 # Names and meanings are those of scikit-learn's LogisticRegression. Default: "{model.kind}".
@@ -226,6 +230,9 @@ fit_intercept = {str(model.fit_intercept).lower()}
 solver = {_quoted(model.solver)}
 # Iterations, all of which are run; 0 is what the solver needs. Default: {model.max_iter}.
 max_iter = {model.max_iter}
+# All are told whether the mean gradient's greatest entry ended below this, a decimal in quotes; "0" is not told, "auto"
+# is "0.0001" or, if that is more, the least that rounding lets be told; of sgd nothing is told. Default: "{model.tol}".
+tol = {_quoted(model.tol)}
 # Of sgd alone, which needs it: rows of one step. Default: {model.batch_size}.
 batch_size = {model.batch_size}
 # Of sgd alone, which needs it: the learning rate, a decimal in quotes such as "0.01". Default: "{model.learning_rate}".
@@ -250,4 +257,9 @@ figures = {figures}
 [disclosures]
 # Disclosures of the mean training loss; newton tells its last alone, 0 is none. Default: {disclosures.loss_reports}.
 loss_reports = {disclosures.loss_reports}
+
+[retention]
+# Days for which each party keeps its share of the model, for predictions; 0: not at all, and so by rows, where every
+# party is told the whole model. Default: {retention.model_days}.
+model_days = {retention.model_days}
 """

@@ -13,10 +13,12 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationError
 
 from mpc.program import FIGURES, MiniBatch, Newton, Program
-from parties.contract import Contract
+from parties.contract import Contract, Terms
 from parties.errors import PolicyRefusal, SettingsError
+from parties.kinds import AnyContract
 from parties.lifecycle import State
 from parties.plan import Frozen, Name, explain
+from parties.prediction import PredictionContract
 from parties.store import Session, SessionStore
 
 Verdict: TypeAlias = Literal["holds", "asks", "refuses"]
@@ -46,11 +48,16 @@ class Rules(Frozen):
     purposes: tuple[str, ...] = ()
     impact_assessment: bool = False
     solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
-    disclosures: tuple[str, ...] = ("coefficients", "intercept", "loss", "guard", "moments", *FIGURES)
+    disclosures: tuple[str, ...] = (
+        *("coefficients", "intercept", "loss", "guard", "moments", "converged"),
+        *FIGURES,
+        "probabilities",
+    )
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     max_loss_reports: Annotated[int, Field(ge=0)] = 100
+    max_predicted_rows: Annotated[int, Field(ge=0)] = 10_000
     never_columns: tuple[str, ...] = ()
     sessions_a_day: Annotated[int, Field(ge=0)] = 0
     sessions_a_data_set: Annotated[int, Field(ge=0)] = 0
@@ -108,7 +115,7 @@ def load_policy(path: Path) -> Policy:
         raise SettingsError(f"{path}: {explain(exc)}") from exc
 
 
-def judge(policy: Policy, contract: Contract, name: str, circumstances: Circumstances) -> list[Finding]:
+def judge(policy: Policy, contract: AnyContract, name: str, circumstances: Circumstances) -> list[Finding]:
     """Every rule's verdict on a contract, at the party of this name.
 
     "refuses" where the policy's own rule is broken, "asks" where only the rule for what is signed unasked is.
@@ -141,11 +148,17 @@ def check(findings: Sequence[Finding]) -> None:
             raise PolicyRefusal(finding.reason, rule=finding.rule)
 
 
-def _rules(contract: Contract) -> list[str]:
+def _rules(contract: AnyContract) -> list[str]:
     """The names of all rules that apply to a contract, in the order in which they are told."""
-    of_batches = {"min_batch_rows", "whole_pass"}
-    names = [rule for rule in Rules.model_fields if rule not in of_batches]
-    return names + (sorted(of_batches) if isinstance(contract.program, MiniBatch) else [])
+    if isinstance(contract, PredictionContract):
+        return [rule for rule in Rules.model_fields if rule not in _OF_TRAININGS | _OF_BATCHES]
+    names = [rule for rule in Rules.model_fields if rule not in _OF_PREDICTIONS | _OF_BATCHES]
+    return names + (sorted(_OF_BATCHES) if isinstance(contract.program, MiniBatch) else [])
+
+
+_OF_TRAININGS = {"solvers", "min_training_rows", "max_columns_per_100_rows", "max_loss_reports"}
+_OF_BATCHES = {"min_batch_rows", "whole_pass"}
+_OF_PREDICTIONS = {"max_predicted_rows"}
 
 
 def _signed(session: Session, name: str) -> Signed:
@@ -153,18 +166,18 @@ def _signed(session: Session, name: str) -> Signed:
     return Signed(session.digest, datetime.fromisoformat(session.received), *data)
 
 
-def _broken(rules: Rules, contract: Contract, name: str, circumstances: Circumstances) -> dict[str, str]:
+def _broken(rules: Rules, contract: AnyContract, name: str, circumstances: Circumstances) -> dict[str, str]:
     """Each broken rule and what broke it."""
     found = (
         *_of_participants(rules, contract, name),
-        *_of_figures(rules, contract, name),
-        *_of_batches(rules, contract.program),
+        *_of_what_is_told(rules, contract, name),
+        *(_of_training(rules, contract, name) if isinstance(contract, Contract) else _of_prediction(rules, contract)),
         *_of_circumstances(rules, contract, name, circumstances),
     )
     return dict(found)
 
 
-def _of_participants(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[str, str]]:
+def _of_participants(rules: Rules, contract: Terms, name: str) -> Iterator[tuple[str, str]]:
     others = [party.name for party in contract.parties if party.name != name]
     if rules.partners and (strangers := sorted(set(others) - set(rules.partners))):
         yield "partners", f"{', '.join(strangers)}: not a partner that the policy lists"
@@ -176,10 +189,15 @@ def _of_participants(rules: Rules, contract: Contract, name: str) -> Iterator[tu
         yield "impact_assessment", "the contract names no impact assessment"
 
 
-def _of_figures(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[str, str]]:
-    program, rows = contract.program, contract.training_rows(name)
+def _of_what_is_told(rules: Rules, contract: AnyContract, name: str) -> Iterator[tuple[str, str]]:
     if forbidden := sorted({item.name for item in contract.disclosures} - set(rules.disclosures)):
         yield "disclosures", f"the contract discloses {', '.join(forbidden)}"
+    if never := sorted(_columns(contract, name) & set(rules.never_columns)):
+        yield "never_columns", f"column {', '.join(never)} never takes part"
+
+
+def _of_training(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[str, str]]:
+    program, rows = contract.program, contract.training_rows(name)
     if (solver := _solver(program)) not in rules.solvers:
         yield "solvers", f"the solver is {solver}"
     if rows < rules.min_training_rows:
@@ -194,8 +212,13 @@ def _of_figures(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[s
             "max_loss_reports",
             f"the loss is disclosed up to {losses} times; the policy allows {rules.max_loss_reports}",
         )
-    if never := sorted(_columns(contract, name) & set(rules.never_columns)):
-        yield "never_columns", f"column {', '.join(never)} never takes part"
+    yield from _of_batches(rules, program)
+
+
+def _of_prediction(rules: Rules, contract: PredictionContract) -> Iterator[tuple[str, str]]:
+    """Probabilities of many rows tell the model, and of a known model what the others' columns hold."""
+    if (rows := contract.program.rows) > rules.max_predicted_rows:
+        yield "max_predicted_rows", f"{rows} rows are predicted; the policy allows {rules.max_predicted_rows}"
 
 
 def _solver(program: Program) -> Solver:
@@ -215,7 +238,7 @@ def _of_batches(rules: Rules, program: Program) -> Iterator[tuple[str, str]]:
 
 
 def _of_circumstances(
-    rules: Rules, contract: Contract, name: str, circumstances: Circumstances
+    rules: Rules, contract: Terms, name: str, circumstances: Circumstances
 ) -> Iterator[tuple[str, str]]:
     """Whoever may ask often learns a record from what differs between the answers."""
     now, others = circumstances.now, [one for one in circumstances.signed if one.session != contract.digest]
@@ -239,7 +262,9 @@ def _of_circumstances(
             yield "hours", f"it is {at:%H:%M}; the policy says {rules.hours}"
 
 
-def _columns(contract: Contract, name: str) -> set[str]:
+def _columns(contract: AnyContract, name: str) -> set[str]:
     """All columns of a party that take part: its features, and the label where it holds that."""
-    label = {contract.label.column} if contract.label.held_by(name) else set()
-    return label | set(contract.party(name).columns)
+    columns = set(contract.party(name).columns)
+    if isinstance(contract, Contract) and contract.label.held_by(name):
+        columns.add(contract.label.column)
+    return columns

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mpc import costs
-from mpc.program import Fused, MiniBatch, Program
+from mpc import costs, prediction_costs
+from mpc.prediction_program import Prediction, Runnable
+from mpc.program import Fused, MiniBatch
 from parties.errors import ContractError
 from parties.plan import Frozen
 
@@ -45,11 +46,15 @@ class Quote(Frozen):
         )
 
 
-def quote(program: Program) -> Quote:
+def quote(program: Runnable) -> Quote:
     """Raises: ContractError for a program that no contract has: what the reference engine costs is not declared."""
-    if not isinstance(program, Fused):
+    if isinstance(program, Prediction):
+        usual = prediction_costs.quote(program)
+        most = [usual]  # scores are clamped: there is no ladder
+    elif isinstance(program, Fused):
+        usual, most = costs.quote(program), [costs.quote(program, rungs) for rungs in _climbs(program)]
+    else:
         raise ContractError("there is no quote of the reference engine", action="refuse; it is for tests alone")
-    usual, most = costs.quote(program), [costs.quote(program, rungs) for rungs in _climbs(program)]
     return Quote(
         rounds=usual.rounds,
         bytes_sent=usual.bytes_sent,
@@ -62,18 +67,24 @@ def quote(program: Program) -> Quote:
 
 
 def seconds(
-    program: Fused,
+    program: Fused | Prediction,
     found: costs.Quote,
     *,
     round_trip: float = ROUND_TRIP_S,
     bytes_a_second: float = BYTES_A_SECOND,
 ) -> float:
     """How long a run takes, about: a party's work, its peers' distance, and the widest stream on the narrowest link."""
-    products = 2 * program.width * program.gradient_rows * program.max_iter
-    if not isinstance(program, MiniBatch):
-        products += program.width * program.rows
-    work = found.rounds * ROUND_S + found.dealer_bytes * DEALT_BYTE_S + products * PRODUCT_S
+    work = found.rounds * ROUND_S + found.dealer_bytes * DEALT_BYTE_S + _products(program) * PRODUCT_S
     return START_S + work + found.rounds * round_trip + max(*found.bytes_sent, found.dealer_bytes) / bytes_a_second
+
+
+def _products(program: Fused | Prediction) -> int:
+    """Entries of the table times words."""
+    once = program.width * program.rows
+    if isinstance(program, Prediction):
+        return once
+    iterations = 2 * program.width * program.gradient_rows * program.max_iter
+    return iterations if isinstance(program, MiniBatch) else iterations + once
 
 
 def _climbs(program: Fused) -> list[list[int]]:

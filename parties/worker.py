@@ -7,7 +7,8 @@ the dealer, and asks the node before each disclosure.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,14 +23,18 @@ from mpc.moments import joint_moments
 from mpc.partition import Partition
 from mpc.program import Fused, Program
 from mpc.runtime import Progress, Runtime
-from mpc.training import Fitted, train
-from parties import vault
-from parties.contract import Contract, parse_contract, recipient
+from mpc.training import Fit, Fitted, train
+from mpc.transcript import Transcript
+from parties import predicting, vault
+from parties.contract import Contract, recipient
 from parties.errors import ContractError
-from parties.job import Advanced, DealerJob, Done, Intent, Matched, Outcome, PartyJob
+from parties.job import Advanced, DealerJob, Done, Intent, Matched, ModelPart, Outcome, PartyJob
+from parties.kinds import AnyContract, parse_contract
+from parties.links import TlsChannel
 from parties.matching import compare_classes, compare_ids
 from parties.meeting import connect_dealer, connect_peers
 from parties.messages import Figures
+from parties.prediction import PredictionContract
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
 from parties.tables import Table, classes, features, labels
@@ -43,7 +48,7 @@ PROGRESS_S = 0.1  # between two reports that tell no loss
 class NodeLedger:
     """mpc.disclosure.Ledger: the program's own count first, then the node's record."""
 
-    def __init__(self, contract: Contract, voice: Voice) -> None:
+    def __init__(self, contract: AnyContract, voice: Voice) -> None:
         self._names = [party.name for party in contract.parties]
         self._voice = voice
         self._inner = ProgramLedger(contract.program, self._record)
@@ -56,7 +61,7 @@ class NodeLedger:
         self._voice.ask(Intent(name=disclosure.name, recipient=told, values=disclosure.values))
 
 
-def load(job: PartyJob, contract: Contract) -> Table:
+def load(job: PartyJob, contract: AnyContract) -> Table:
     """The data set that the contract names, decrypted in memory. Raises: VaultError, ContractError."""
     manifest = vault.Manifest.model_validate_json(job.manifest)
     if manifest.version != contract.party(job.name).data_version:
@@ -105,25 +110,60 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     if not isinstance(job, PartyJob):
         raise ContractError("a dealer's job came to a party's worker")
     contract = parse_contract(job.contract.encode())
-    own = TlsKey.from_pem(job.tls.key_pem.get_secret_value().encode(), job.tls.certificate)
+    if isinstance(contract, PredictionContract):
+        rows, ledger = predicting.new_rows(job, contract, load(job, contract)), NodeLedger(contract, voice)
+        with _connected(job, contract) as (channel, link):
+            started = time.monotonic()
+            transcript = predicting.run(contract, job.epoch, channel, link, rows, ledger, voice, _reporter(voice))
+            channel.finish()
+            voice.say(_done(transcript, channel, started))
+        return
     prepared = prepare(job, contract)
+    with _connected(job, contract) as (channel, link):
+        started = time.monotonic()
+        fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice)
+        channel.finish()
+        (model,) = fit.models
+        keeps = contract.retention.model_days > 0
+        found = {
+            "outcome": _outcome(contract, job.name, model, standardiser),
+            "figures": Figures.of(model.figures),
+            "converged": model.converged,
+            "model": ModelPart.of(standardiser, fit.share[:, 0]) if keeps and fit.share is not None else None,
+        }
+        voice.say(_done(transcript, channel, started).model_copy(update=found))
+
+
+@contextmanager
+def _connected(job: PartyJob, contract: AnyContract) -> Iterator[tuple[TlsChannel, Link]]:
+    """Channels to the peers and a link to the dealer, closed at the end."""
+    own = TlsKey.from_pem(job.tls.key_pem.get_secret_value().encode(), job.tls.certificate)
     deadline = time.monotonic() + CONNECT_S
     link = connect_dealer(job, contract, own, deadline)
     channel = connect_peers(job, contract, own, deadline)
     try:
-        model, standardiser, done = _train(contract, job.epoch, channel, link, prepared, voice)
-        channel.finish()
-        outcome = _outcome(contract.party(job.name).columns, model, standardiser)
-        voice.say(done.model_copy(update={"outcome": outcome}))
+        yield channel, link
     finally:
         channel.close()
         link.close()
 
 
+def _done(transcript: Transcript, channel: Channel, started: float) -> Done:
+    """What a run was, in digests and counts."""
+    return Done(
+        transcript=transcript.digest().hex(),
+        openings=transcript.openings,
+        words=transcript.words,
+        rounds=channel.counters.rounds,
+        bytes_sent=channel.counters.bytes_sent,
+        seconds=time.monotonic() - started,
+    )
+
+
 def _train(
     contract: Contract, epoch: int, channel: Channel, link: Link, prepared: Prepared, voice: Voice
-) -> tuple[Fitted, Standardiser, Done]:
-    started, digest = time.monotonic(), bytes.fromhex(contract.digest)
+) -> tuple[Fit, Standardiser, Transcript]:
+    digest = bytes.fromhex(contract.digest)
     keys = agree(channel, link, digest, epoch)
     _match(contract, channel, keys, prepared, voice)
     ledger = NodeLedger(contract, voice)
@@ -135,18 +175,8 @@ def _train(
         if isinstance(program, Fused) and program.evaluation is not None:
             partition = program.evaluation.partition
             held_out = _placed(program, partition, runtime.rank, X, prepared.labels, prepared.held_out)
-        (model,) = train(program, training.block, training.labels, runtime, held_out).models
-        transcript = runtime.transcript
-    done = Done(
-        figures=Figures.of(model.figures),
-        transcript=transcript.digest().hex(),
-        openings=transcript.openings,
-        words=transcript.words,
-        rounds=channel.counters.rounds,
-        bytes_sent=channel.counters.bytes_sent,
-        seconds=time.monotonic() - started,
-    )
-    return model, standardiser, done
+        fit = train(program, training.block, training.labels, runtime, held_out)
+        return fit, standardiser, runtime.transcript
 
 
 def _match(contract: Contract, channel: Channel, keys: SessionKeys, prepared: Prepared, voice: Voice) -> None:
@@ -214,13 +244,16 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
     return report
 
 
-def _outcome(columns: tuple[str, ...], model: Fitted, standardiser: Standardiser) -> Outcome:
+def _outcome(contract: Contract, name: str, model: Fitted, standardiser: Standardiser) -> Outcome:
     return Outcome(
-        columns=columns,
+        columns=contract.party(name).columns,
         standardised=tuple(float(value) for value in model.coefficients),
         original=standardiser.to_original(model.coefficients),
         intercept=model.intercept,
         losses=model.losses,
+        iterations=contract.program.max_iter,
+        tol=contract.convergence.tol if contract.convergence else None,
+        converged=model.converged,
         figures=Figures.of(model.figures),
     )
 

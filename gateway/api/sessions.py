@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from gateway.api.dependencies import Coordinator, SessionId, Watched
 from gateway.problems import responses
 from gateway.views import SessionCreated, SessionView
-from parties.plan import Plan
+from parties.kinds import AnyPlan
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
     status_code=HTTPStatus.CREATED,
     responses=responses("plan", "rest.busy", "rest.too-large"),
 )
-async def propose(plan: Plan, sessions: Coordinator, response: Response) -> SessionCreated:
+async def propose(plan: AnyPlan, sessions: Coordinator, response: Response) -> SessionCreated:
     """Resolve a plan into a contract and send it to every participant."""
     record = sessions.propose(plan)
     response.headers["location"] = f"/v1/sessions/{record.digest}"

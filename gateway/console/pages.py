@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from gateway.api.dependencies import Coordinator, SessionId
+from parties.telling import convergence
 from parties.web import STYLE
 
 HERE = Path(__file__).parent
@@ -47,6 +48,7 @@ async def session(request: Request, session: SessionId, sessions: Coordinator) -
         gateway=request.app.state.name,
         session=sessions.session(session),
         contract=sessions.agreed(session),
+        convergence=convergence,
     )
 
 

@@ -32,12 +32,18 @@ class Angles:
         Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
         units = program.residual_units
-        share = self._odd(lowered(self._rung.sigmoid, COEFFICIENT_BITS + TABLE_BITS, units))
-        if rank == 0:
-            share += np.array(units) // 2
+        share = self.sigmoid(units, rank)
         if labels is not None:
             share -= labels[:, None] * np.array(units)
         return shared(share)
+
+    def sigmoid(self, units: tuple[int, ...], rank: int) -> Words:
+        """Shares of the scores' sigmoids; `units` are what 1 is, of each model. Shapes: -> (m, models). No round.
+
+        Error: as of `residuals`.
+        """
+        share = self._odd(lowered(self._rung.sigmoid, COEFFICIENT_BITS + TABLE_BITS, units))
+        return share + np.array(units) // 2 if rank == 0 else share
 
     def density(self, rank: int) -> ArithmeticSharedTensor:
         """The variance p (1 - p), and the floor that keeps it an upper bound.

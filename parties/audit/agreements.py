@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from parties.contract import Contract
+    from parties.kinds import AnyContract
 
 STATE_FILE: Final = "state.sqlite"
 
@@ -19,9 +19,9 @@ class Agreement:
     contract: bytes
     approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def parsed(self) -> Contract:
+    def parsed(self) -> AnyContract:
         """Raises: ContractError if this release can't read it."""
-        from parties.contract import parse_contract
+        from parties.kinds import parse_contract
 
         return parse_contract(self.contract)
 

@@ -33,6 +33,9 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN, description="a participant's n
 DataSet = Annotated[str, Field(pattern=NAME_PATTERN, description="a data set's name")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="a SHA-256 or HMAC-SHA-256 in hexadecimal")]
 Session = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="the contract's digest, the session's id")]
+Model = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{64}$", description="the id of the training session that left the model")
+]
 DataVersion = Annotated[
     str, Field(pattern=r"^[0-9a-f]{32,64}$", description="the keyed digest that names this content")
 ]
@@ -199,6 +202,32 @@ class DataRemoved(Event):
     subject_field = "name"
     name: DataSet
     version: DataVersion | None = None  # None: its manifest was damaged
+
+
+class ModelStored(Event):
+    """This participant keeps its share of a model, for predictions."""
+
+    type = "vault:model:stored"
+    subject_field = "model"
+    model: Model
+    days: Annotated[Count, Field(description="for how many days, as the contract says")]
+
+
+class ModelUsed(Event):
+    """A share of a model was handed to the worker of a prediction session."""
+
+    type = "vault:model:used"
+    model: Model
+    session: Session
+
+
+class ModelDeleted(Event):
+    """This participant's share of a model was destroyed."""
+
+    type = "vault:model:deleted"
+    subject_field = "model"
+    model: Model
+    by: Annotated[Literal["operator", "expiry"], Field(description="`operator` or `expiry`")]
 
 
 class ContractReceived(Event):

@@ -30,10 +30,10 @@ from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import take
 from parties.audit.verdict import Verdict
 from parties.audit.verify import verify
-from parties.contract import Contract, parse_contract
 from parties.desk import result_of
 from parties.errors import REASONS, PageError
 from parties.job import Outcome
+from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import State
 from parties.page import views
 from parties.page.access import COOKIE, LOGIN_S, READING, Login, Logins, check_request, cookie_of, read_form
@@ -259,11 +259,11 @@ class Pages:
             raise PageError(HTTPStatus.NOT_FOUND, "there is no such session at this node", action="see the overview")
         return session
 
-    def _agreed(self, asked: Asked) -> tuple[Session, Contract]:
+    def _agreed(self, asked: Asked) -> tuple[Session, AnyContract]:
         session = self._session(asked)
         return session, parse_contract(session.contract.encode())
 
-    def _about(self, session: Session, contract: Contract) -> dict[str, object]:
+    def _about(self, session: Session, contract: AnyContract) -> dict[str, object]:
         name = self._node.name
         return {
             "session": session,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parties.contract import Contract, Disclosure
+from parties.contract import Contract, Disclosure, Terms
+from parties.kinds import AnyContract
+from parties.prediction import PredictionContract
 
 _WHAT = {
     "coefficients": "The model’s coefficients",
@@ -12,9 +14,11 @@ _WHAT = {
     "loss": "The mean loss over all training records",
     "guard": "One bit: whether any record’s score left the range that is computed rightly",
     "moments": "Exact sums of each column, and of its squares, over all parties’ training records",
+    "converged": "One bit: whether training ended where the model hardly moves any more",
     "auc": "AUC on the held-out records: how well the model puts them in order",
     "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
     "brier": "Brier score on the held-out records: its probabilities’ mean squared error",
+    "probabilities": "Each new record’s probability by the kept model",
 }
 
 
@@ -30,7 +34,7 @@ class Leaving:
     times: int
 
 
-def leaving(contract: Contract, own: str) -> list[Leaving]:
+def leaving(contract: Terms, own: str) -> list[Leaving]:
     """Every disclosure that the contract allows; nothing else is opened."""
     return [
         Leaving(
@@ -52,7 +56,7 @@ def _what(item: Disclosure) -> str:
     return what
 
 
-def _to(contract: Contract, item: Disclosure, own: str) -> str:
+def _to(contract: Terms, item: Disclosure, own: str) -> str:
     if item.recipient == "session":
         # The dealer has the bits from which correlations it is asked for.
         if item.name == "guard":
@@ -62,39 +66,54 @@ def _to(contract: Contract, item: Disclosure, own: str) -> str:
     return f"{told[0]} alone" if len(told) == 1 else ", ".join(told)
 
 
-def _dealer(contract: Contract) -> str:
+def _dealer(contract: Terms) -> str:
     name = contract.dealer.name
     return "the dealer" if name == "dealer" else f"the dealer {name}"
 
 
-def inferences(contract: Contract, own: str) -> list[str]:
+def inferences(contract: AnyContract, own: str) -> list[str]:
     """What others can tell beyond the numbers disclosed; docs/threat-model.md has all of it."""
     party = contract.party(own)
     dealer = _dealer(contract)
+    names, traffic = f"the names of our columns, our {party.rows} rows", "sees"
+    if isinstance(contract, Contract):
+        names, traffic = (
+            f"{names}, and the label’s column and positive class",
+            "sees every range bit in its own traffic, but",
+        )
     told = [
         (
-            f"Every party, {dealer} and the gateway read this contract: the names of our columns,"
-            f" our {party.rows} rows, and the label’s column and positive class. Of all our data sets the gateway had"
+            f"Every party, {dealer} and the gateway read this contract: {names}. Of all our data sets the gateway had"
             " such names before."
         ),
         (
-            f"{dealer[0].upper()}{dealer[1:]} sees every range bit in its own traffic, but no data and no result."
+            f"{dealer[0].upper()}{dealer[1:]} {traffic} no data and no result."
             " Together with any one party it could read our rows: it must be independent of all."
         ),
         "The gateway sees how far the run is, how long it takes and how many bytes are sent.",
     ]
-    if contract.partition == "columns":
+    if isinstance(contract, PredictionContract) or contract.partition == "columns":
         told.append(
             "The other parties learn whether our record ids are the same as theirs. If they are not, whoever guesses"
             " our whole list can tell that the guess is right."
         )
     else:
         told += _by_rows(contract)
+    if isinstance(contract, PredictionContract):
+        told.append(
+            f"Probabilities of many records tell {_told(contract, own)} the model’s coefficients, or, where these are"
+            " known, what the other parties’ columns hold of a record."
+        )
+        return told
     told.append(
         "Results follow from the data: a coefficient of a rare column says something of the few records that have it,"
         " and several sessions on the same records tell more than one."
     )
     return told
+
+
+def _told(contract: PredictionContract, own: str) -> str:
+    return "us" if contract.recipient == own else contract.recipient
 
 
 def _by_rows(contract: Contract) -> list[str]:

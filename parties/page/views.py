@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpc.errors import PrivityError
-from parties.contract import Contract, Participant, parse_contract
+from parties.contract import Participant
+from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import State
 from parties.policy import Finding
 
@@ -22,7 +23,7 @@ class SessionRow:
     """A session in the overview's tables."""
 
     session: Session
-    contract: Contract | None  # None: this release can't read it
+    contract: AnyContract | None  # None: this release can't read it
 
     @classmethod
     def of(cls, session: Session) -> SessionRow:
@@ -75,7 +76,7 @@ def _data(node: Node, name: str) -> DataRow:
     return DataRow(name, table.rows, len(table.columns))
 
 
-def verdicts(node: Node, contract: Contract) -> list[Finding]:
+def verdicts(node: Node, contract: AnyContract) -> list[Finding]:
     """The policy in force, rule by rule; without a readable policy nothing is signed."""
     try:
         return node.findings(contract)

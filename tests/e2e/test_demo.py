@@ -9,8 +9,8 @@ import pytest
 
 from gateway.sandbox import AUC_TOLERANCE
 from parties.audit.verify import verify
-from parties.contract import parse_contract
 from parties.identity import Identity
+from parties.kinds import parse_contract
 from parties.store import SessionStore
 from tests.e2e.world import privity
 
@@ -65,7 +65,7 @@ def test_every_disclosure_is_one_that_the_contract_names(demo):
     contract = parse_contract(store.get(report["session"]).contract.encode())
     clauses = {(item.name, item.recipient, item.clause): item.count for item in contract.disclosures}
     assert {item["name"] for item in report["disclosures"]} == {
-        *("coefficients", "intercept", "guard", "loss"),
+        *("coefficients", "intercept", "guard", "loss", "converged"),
         *("auc", "log-loss", "brier"),
     }
     for item in report["disclosures"]:

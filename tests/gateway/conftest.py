@@ -21,8 +21,9 @@ from gateway.home import init, invite
 from gateway.server import Serving, running
 from gateway.settings import FILE as SETTINGS_FILE
 from mpc.errors import PrivityError
-from parties.contract import Approval, Contract, check_approvals, parse_contract, sign_approval
+from parties.contract import Approval, Contract, check_approvals, sign_approval
 from parties.identity import Identity
+from parties.kinds import parse_contract
 from parties.messages import (
     INTRODUCTION_TYPE,
     SERVICE,
@@ -130,8 +131,15 @@ class Daemon:
         )
         return Approve(session=contract.digest, envelope=sign_approval(self.identity, approval))
 
-    def finished(self, session: str, fault: Fault | None = None, figures: Figures | None = None) -> Finished:
-        return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, figures=figures, fault=fault)
+    def finished(
+        self,
+        session: str,
+        fault: Fault | None = None,
+        figures: Figures | None = None,
+        converged: bool | None = None,
+    ) -> Finished:
+        told = {"figures": figures, "converged": converged, "fault": fault}
+        return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, **told)
 
 
 class House:

@@ -70,6 +70,24 @@ def test_figures_that_differ_are_nobody_s(consortium, client: GatewayClient, mak
     assert [item.report.figures for item in view.participants if item.report] == [FIGURES, Figures(auc=1.0), None]
 
 
+@pytest.mark.parametrize(
+    ("tol", "told", "shown"),
+    [
+        ("auto", [True, True], True),
+        ("0.01", [False, False], False),
+        ("auto", [True, False], None),
+        ("0", [True, True], None),
+    ],
+)
+def test_convergence_shows_where_the_contract_discloses_it(consortium, client, make_plan, tol, told, shown):
+    """The bit is shown once both parties told the same, and only of a contract that asks for it."""
+    session = client.propose(make_plan(model={"tol": tol})).id
+    consortium.started()
+    for daemon, bit in zip(consortium.everybody, [*told, None], strict=True):
+        daemon.say(daemon.finished(session, converged=bit)).settled()
+    assert client.session(session).converged is shown
+
+
 def test_waiting_shows_who_and_why(consortium, client: GatewayClient, make_plan):
     """While an operator has to decide, everybody can see whom the session waits for."""
     session = client.propose(make_plan()).id

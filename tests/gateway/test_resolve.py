@@ -10,9 +10,9 @@ import pytest
 
 from gateway.resolve import Directory, Listed, resolve
 from mpc.errors import PrivityError, ProgramError
-from parties.contract import parse_contract
 from parties.errors import ContractError, DataError, PlanError
 from parties.identity import Identity
+from parties.kinds import parse_contract
 from parties.messages import PublishedData
 from parties.plan import Plan
 from parties.schema import Column, Schema

@@ -165,7 +165,7 @@ def test_clamping_is_exact(world, z, seed):
 
     def party(runtime):
         taken(agreed, runtime)
-        return words(evaluation.clamped(agreed.evaluation, runtime.rank, shared(shares[runtime.rank])))
+        return words(evaluation.clamped(agreed.evaluation.bound, runtime.rank, shared(shares[runtime.rank])))
 
     assert joined(Simulation(agreed).run(party)).tolist() == z.clip(-limit, limit).tolist()
 

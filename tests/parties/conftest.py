@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import rfc8785
 
+from mpc.prediction_program import derive_prediction
 from mpc.program import derive
 from parties.contract import (
     Approval,
@@ -22,6 +23,8 @@ from parties.contract import (
 )
 from parties.identity import Identity
 from parties.plan import EvaluationPlan, LabelPlan, ModelPlan, PreparationPlan, SplitPlan
+from parties.prediction import PredictionContract
+from parties.prediction import spec_for as prediction_spec_for
 from parties.quote import quote
 from parties.tls import TlsKey
 
@@ -73,6 +76,29 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
         program=program,
         quote=quote(program),
         disclosures=disclosures_for(program, [party.name for party in parties]),
+    )
+
+
+def draft_prediction(trained: Contract, parties: tuple[Party, ...]) -> PredictionContract:
+    """New rows of the parties of a training that keeps its model; clinic-b is told."""
+    preparation, fit_intercept = trained.preparation, trained.model.fit_intercept
+    program = derive_prediction(prediction_spec_for(parties, "clinic-b", preparation, fit_intercept))
+    return PredictionContract(
+        nonce="0f" * 32,
+        created=trained.created,
+        expires=trained.expires,
+        purpose="score new patients",
+        legal_basis="consent",
+        impact_assessment="",
+        parties=parties,
+        dealer=trained.dealer,
+        quote=quote(program),
+        disclosures=disclosures_for(program, [party.name for party in parties]),
+        model=trained.digest,
+        recipient="clinic-b",
+        preparation=preparation,
+        fit_intercept=fit_intercept,
+        program=program,
     )
 
 

@@ -13,8 +13,9 @@ import rfc8785
 from mpc.errors import RangeExceeded
 from mpc.program import derive
 from mpc.simulation import Simulation
-from parties.contract import Contract, Disclosure, disclosures_for, parse_contract, spec_for, training_rows
+from parties.contract import Contract, Disclosure, disclosures_for, spec_for, training_rows
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
+from parties.kinds import parse_contract
 from parties.matching import compare_classes, compare_ids
 from parties.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
 from parties.policy import Circumstances, Policy, check, judge

@@ -248,10 +248,13 @@ def test_a_result_is_shown_in_both_units(home):
         original=OriginalUnits(names=("age", "dose"), coefficients=(0.05, -0.5), offset=-2.0),
         intercept=0.125,
         losses=(0.69,),
+        iterations=7,
+        tol="0.0001",
+        converged=False,
     )
     write_private(home / "results" / f"{'ab' * 32}.json", outcome.model_dump_json().encode())
     shown = done("result", "show", "abab", "--home", home)
-    for part in ("age", "0.500000", "0.05", "dose", "-0.250000", "intercept", "0.125000"):
+    for part in ("age", "0.500000", "0.05", "dose", "-0.250000", "intercept", "0.125000", "tol=0.0001 in 7 iterations"):
         assert part in shown
     assert Outcome.model_validate_json(done("result", "show", "abab", "--home", home, "--json")) == outcome
 
@@ -260,7 +263,7 @@ def test_a_contract_is_read_on_one_screen(contract):
     """What an operator reads before signing names purpose, basis, everybody, and every opening with its recipient."""
     screen = leaves(contract)
     lines = screen.splitlines()
-    assert len(lines) == 9 + len(contract.disclosures)
+    assert len(lines) == 10 + len(contract.disclosures)
     for part in (contract.digest, contract.purpose, contract.legal_basis, "clinic-b (1 columns)", "dealer", "outcome"):
         assert part in screen
     for item in contract.disclosures:

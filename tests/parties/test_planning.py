@@ -20,6 +20,7 @@ from parties.plan import (
     PartyPlan,
     Plan,
     PreparationPlan,
+    RetentionPlan,
     SplitPlan,
     parse_plan,
 )
@@ -74,8 +75,8 @@ def test_every_key_is_written_with_a_comment(tmp_path):
     """Each key of the format stands in the text with its meaning above it: the plan is its own manual."""
     text = proposed(tmp_path, "M")
     settings: list[type[BaseModel]] = [ModelPlan, PreparationPlan, SplitPlan, EvaluationPlan, DisclosurePlan]
-    models = [PartyPlan, LabelPlan, *settings]
-    sections = {"parties", "label", "model", "preparation", "split", "evaluation", "disclosures"}
+    models = [PartyPlan, LabelPlan, *settings, RetentionPlan]
+    sections = {"parties", "label", "model", "preparation", "split", "evaluation", "disclosures", "retention"}
     keys = set(Plan.model_fields) - sections
     assert leaves(tomllib.loads(text)) == keys.union(*(model.model_fields for model in models))
     lines = text.splitlines()

@@ -15,7 +15,7 @@ from parties.plan import ModelPlan
 from parties.policy import Circumstances, Policy, Rules, Signed, check, judge, load_policy, verdict
 from parties.store import SessionStore
 
-DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "auc", "log-loss", "brier")
+DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "converged", "auc", "log-loss", "brier")
 
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -183,7 +183,7 @@ def test_a_refusal_says_what_and_what_to_do(contract):
     """The line names the rule, what the contract asks for, and what the policy allows."""
     with pytest.raises(PolicyRefusal, match=r"300 training rows; the policy asks for 1000; change the plan, or"):
         checked(Policy(min_training_rows=1000), contract)
-    with pytest.raises(PolicyRefusal, match="the contract discloses auc, brier, guard, log-loss, loss"):
+    with pytest.raises(PolicyRefusal, match="the contract discloses auc, brier, converged, guard, log-loss, loss"):
         checked(Policy(disclosures=("coefficients", "intercept")), contract)
 
 

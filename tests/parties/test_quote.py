@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mpc import costs
+from mpc import costs, prediction_costs
+from mpc.prediction_program import PredictionSpec, derive_prediction
 from mpc.program import Reference
 from parties.errors import ContractError
-from parties.quote import quote, seconds
+from parties.quote import ROUND_TRIP_S, quote, seconds
 from tests.mpc.engine import program
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results.json"
@@ -45,6 +46,18 @@ def test_a_quote_is_what_the_engine_declares(solver):
         assert climbed.rounds <= found.most_rounds
         assert all(sent <= most for sent, most in zip(climbed.bytes_sent, found.most_bytes_sent, strict=True))
     assert found.most_rounds > found.rounds
+
+
+@pytest.mark.parametrize("rows", [1, 70_000])
+def test_a_prediction_s_quote_is_what_the_engine_declares(rows):
+    """No prediction climbs a ladder: what it may cost at most is what it costs."""
+    spec = PredictionSpec(rows=rows, columns=(2, 0, 3), fit_intercept=True, clip_bits=5, recipient=1)
+    made = derive_prediction(spec)
+    found, usual = quote(made), prediction_costs.quote(made)
+    assert (found.rounds, found.bytes_sent, found.dealer_bytes) == (usual.rounds, usual.bytes_sent, usual.dealer_bytes)
+    assert (found.most_rounds, found.most_bytes_sent) == (found.rounds, found.bytes_sent)
+    assert found.memory_bytes == usual.memory_bytes
+    assert found.seconds >= seconds(made, usual) > usual.rounds * ROUND_TRIP_S
 
 
 @pytest.mark.parametrize("name", WORKS)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
 from parties.audit.log import AuditLog
@@ -21,12 +22,15 @@ from parties.contract import Contract
 from parties.desk import Desk
 from parties.home import Home, init
 from parties.identity import Identity
-from parties.job import Outcome
+from parties.job import ModelPart, Outcome
 from parties.lifecycle import Step
+from parties.models import KeptModel
 from parties.node import Node
-from parties.preparation import OriginalUnits
+from parties.plan import RetentionPlan
+from parties.prediction import PredictionContract
+from parties.preparation import OriginalUnits, Standardiser
 from parties.tls import Invitation, utc_now
-from tests.parties.conftest import draft
+from tests.parties.conftest import draft, draft_prediction
 
 DEADLINE_S = 30
 ROWS = 400
@@ -108,6 +112,17 @@ class Clinic:
         self.do(self.node.receive(contract.canonical()))
         assert self.state(contract.digest) == "proposed", self.node.store.get(contract.digest).fault
         return contract.digest
+
+    def prediction(self) -> PredictionContract:
+        """One that waits, by a model of which this node keeps its share."""
+        trained = self.contract(retention=RetentionPlan(model_days=30))
+        standardiser = Standardiser(names=("age", "dose"), mean=(54.5, 3.0), deviation=(14.5, 2.0), clip=32.0)
+        part = ModelPart.of(standardiser, np.zeros(trained.program.columns + 1, dtype=np.int64))
+        kept = KeptModel(contract=trained.canonical().decode(), stored=datetime.now(UTC), part=part)
+        self.node.models.store(trained.digest, kept)
+        contract = draft_prediction(trained, trained.parties)
+        self.do(self.node.receive(contract.canonical()))
+        return contract
 
     def completed(self, session: str) -> None:
         """As a run leaves it, with a result."""

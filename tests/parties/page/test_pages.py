@@ -14,6 +14,7 @@ from parties.errors import REASONS
 from parties.page.app import HEADERS
 from parties.page.leaving import inferences, leaving
 from parties.page.ledger import PAGE_ENTRIES
+from parties.plan import RetentionPlan
 from tests.parties.page.conftest import SECRET_RESULT
 
 CHROMIUM = shutil.which("chromium")
@@ -47,6 +48,27 @@ def test_an_operator_reads_and_signs(clinic):
     assert again.status_code == 409
     assert "there is nothing to approve" in again.text
     assert browser.get(f"/sessions/{session}/decide").status_code == 409
+
+
+def test_a_prediction_is_read_and_signed(clinic):
+    """A prediction's page names model, rows and who is told, and speaks of no label; it is signed as a training is."""
+    contract, browser = clinic.prediction(), clinic.browser()
+    assert clinic.state(contract.digest) == "proposed", clinic.node.store.get(contract.digest).fault
+    page = browser.get(f"/sessions/{contract.digest}").text
+    for said in (contract.model, "clinic-b alone", "Each new record’s probability", "max_predicted_rows"):
+        assert said in page
+    assert "the label" not in page
+    assert "400 rows are predicted, for clinic-b alone" in browser.get(f"/sessions/{contract.digest}/decide").text
+    browser.post(f"/sessions/{contract.digest}/approve")
+    assert clinic.state(contract.digest) == "approved"
+
+
+def test_how_long_a_model_is_kept_is_said(clinic):
+    """Shares that stay after the session are shown, and that none stay."""
+    browser = clinic.browser()
+    for days, said in ((0, "no share of the model"), (30, "a share of the model at each party, for 30 days")):
+        session = clinic.proposed(retention=RetentionPlan(model_days=days))
+        assert said in browser.get(f"/sessions/{session}").text
 
 
 @pytest.mark.parametrize("reason", REASONS)

@@ -1,0 +1,76 @@
+"""From a prediction's plan to its contract: pure. What is agreed of the model comes from the training that left it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from gateway.resolve import Directory, check_rows, find_data, party_of, resolve_dealer
+from mpc.prediction_program import derive_prediction
+from parties.contract import Contract, Party, disclosures_for
+from parties.errors import ContractError, DataError, PlanError
+from parties.plan import explain
+from parties.prediction import PredictionContract, PredictionPlan, spec_for
+from parties.quote import quote
+from parties.schema import check_features
+
+
+def resolve_prediction(
+    plan: PredictionPlan, trained: Contract, directory: Directory, now: datetime, nonce: bytes
+) -> PredictionContract:
+    """The contract that a plan means, given the training that left its model, these participants and schemas.
+
+    Raises: PlanError, DataError or ContractError that says what does not fit, where, and what to do; ProgramError
+    for what can't be computed.
+    """
+    if not trained.retention.model_days:
+        raise PlanError(
+            f"model: session {plan.model[:12]} left no model: its contract keeps none",
+            action="train with `model_days` above 0 under [retention]",
+        )
+    parties = tuple(_party(plan, number, trained, directory) for number in range(len(trained.parties)))
+    check_rows(parties)
+    preparation, fit_intercept = trained.preparation, trained.model.fit_intercept
+    program = derive_prediction(spec_for(parties, plan.recipient, preparation, fit_intercept))
+    try:
+        return PredictionContract(
+            nonce=nonce.hex(),
+            created=now,
+            expires=now + timedelta(hours=plan.expires_in_hours),
+            purpose=plan.purpose,
+            legal_basis=plan.legal_basis,
+            impact_assessment=plan.impact_assessment,
+            parties=parties,
+            dealer=resolve_dealer(plan.dealer, directory),
+            disclosures=disclosures_for(program, [party.name for party in parties]),
+            model=plan.model,
+            recipient=plan.recipient,
+            preparation=preparation,
+            fit_intercept=fit_intercept,
+            program=program,
+            quote=quote(program),
+        )
+    except ValidationError as exc:
+        raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
+
+
+def _party(plan: PredictionPlan, number: int, trained: Contract, directory: Directory) -> Party:
+    """In the order of the training, whose ranks the shares of the model are of."""
+    former = trained.parties[number]
+    names = [party.name for party in plan.parties]
+    if sorted(names) != sorted(party.name for party in trained.parties):
+        raise PlanError(
+            f"parties: the model lies at {', '.join(party.name for party in trained.parties)}",
+            action="name exactly these: without each one's share there is no model",
+        )
+    place = names.index(former.name)
+    where = f"parties.{place}"
+    data = plan.parties[place].data
+    listed, published = find_data(former.name, data, directory, where)
+    try:
+        if former.columns:
+            check_features(published.table, former.columns)
+    except DataError as exc:
+        raise DataError(f"{where}: '{former.name}': {exc.what}", action=exc.action) from exc
+    return party_of(listed, data, published, former.columns, where)

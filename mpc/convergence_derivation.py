@@ -1,0 +1,66 @@
+"""How small a gradient must end, as an integer, and how small a one rounding lets be told from zero.
+
+What rounding adds to an entry of the mean gradient: the residuals' and the tables' errors, which even out over the
+rows, and those of the truncated weights, at which the gradient is taken.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_UP, Context, Decimal, localcontext
+
+from mpc.derivation import CONTEXT
+from mpc.errors import ProgramError
+from mpc.program import (
+    DATA_BITS,
+    ITERATE_BITS,
+    TABLE_BITS,
+    Convergence,
+    DescentModel,
+    Fused,
+    MiniBatch,
+    Spec,
+    strengths,
+    tolerance,
+)
+
+TOL = Decimal("0.0001")  # scikit-learn's
+MOST_TOL = Decimal("0.1")
+DEVIATIONS = 6  # of an entry that rounding alone makes: none of thousands is beyond
+
+
+def convergence(spec: Spec, program: Fused) -> Convergence | None:
+    """None if it is not asked. Raises: ProgramError for a tolerance that can't be told, of batches, or of a grid."""
+    if why := _untold(program):
+        if spec.tol not in {"0", "auto"}:
+            raise ProgramError(why, action="leave tol out")
+        return None
+    (model,) = program.models
+    with localcontext(CONTEXT):
+        least = least_tol(spec, program)
+        tol = max(TOL, least) if spec.tol == "auto" else tolerance(spec)
+        if tol == 0:
+            return None
+        if not least <= tol <= MOST_TOL:
+            raise ProgramError(
+                f"tol={tol:f} lies outside {least:f} to {MOST_TOL}, what can be told on {spec.rows} rows",
+                action='choose a tol within, or "auto"',
+            )
+        every = model.ridge_every if isinstance(model, DescentModel) else 1
+        unit = Decimal(model.residual_unit << DATA_BITS) / (1 << program.residual_shift)
+        return Convergence(tol=f"{tol:f}", bound=int(tol * spec.rows * unit * every), every=every)
+
+
+def _untold(program: Fused) -> str:
+    """Why a program can't tell the bit; empty if it can."""
+    if isinstance(program, MiniBatch):
+        return "batches have no gradient of the whole table"
+    return "of a grid of models it is not told whether each converged" if len(program.models) > 1 else ""
+
+
+def least_tol(spec: Spec, program: Fused) -> Decimal:
+    """Of one model. Rounded up to one digit."""
+    (model,), (C,), rows = program.models, strengths(spec), Decimal(spec.rows)
+    residual = Decimal(1 << program.residual_shift) / model.residual_unit / 2 + Decimal(1) / (4 << TABLE_BITS)
+    bend = Decimal(program.width).sqrt() / 4 + 1 / (C * rows)
+    least = DEVIATIONS * (residual / rows.sqrt() + bend / (2 << ITERATE_BITS))
+    return Context(prec=1, rounding=ROUND_UP).plus(least)

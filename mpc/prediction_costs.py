@@ -1,0 +1,63 @@
+"""Rounds and bytes of a prediction, before it runs; tests compare them with what channels and dealer count."""
+
+from __future__ import annotations
+
+from mpc import prediction_layouts
+from mpc.costs import (
+    ANGLE,
+    COMPARED,
+    KEYS,
+    VECTORS,
+    WORD,
+    Cost,
+    Quote,
+    comparison,
+    disclosure,
+    opening,
+    product,
+    total,
+)
+from mpc.keys import DEALER_KEYS_BYTES
+from mpc.prediction_program import Prediction
+from mpc.program import GUARD_SCORES
+
+
+def quote(program: Prediction) -> Quote:
+    """Of a whole run."""
+    by_rank = [_run(program, rank) for rank in range(program.world)]
+    return Quote(
+        by_rank[0].rounds, tuple(cost.bytes_sent for cost in by_rank), by_rank[0].dealer_bytes, memory(program)
+    )
+
+
+def start(program: Prediction, rank: int) -> Cost:
+    """Keys and masked rows."""
+    n = program.world
+    return opening(n, KEYS) + opening(n, WORD * program.cells(rank)) + Cost(0, 0, n * DEALER_KEYS_BYTES)
+
+
+def scores(program: Prediction) -> Cost:
+    """The model opened, and the scores clamped."""
+    n = program.world
+    pieces = [min(GUARD_SCORES, program.rows - first) for first in range(0, program.rows, GUARD_SCORES)]
+    dealt = Cost(0, 0, WORD * prediction_layouts.layout(program, "model").words)
+    return opening(n, WORD * program.width) + dealt + total(comparison(n, 2 * m) + product(n, m) for m in pieces)
+
+
+def strip(program: Prediction, rank: int, rows: int) -> Cost:
+    """Probabilities of some rows, and their disclosure."""
+    n, told = program.world, program.disclosed.model_copy(update={"values": rows})
+    dealt = Cost(0, 0, WORD * prediction_layouts.layout(program, "probabilities").words)
+    return opening(n, ANGLE * rows) + opening(n, WORD * rows) + dealt + disclosure(n, rank, told)
+
+
+def memory(program: Prediction) -> int:
+    """In bytes, of the largest process: blocks or masks, vectors, and a comparison's bits or a strip's tables."""
+    tables = 2 * program.rung.harmonics * program.strip_rows
+    held = program.rows * (2 * program.width + VECTORS)
+    return WORD * (held + max(COMPARED * min(program.rows, GUARD_SCORES), (program.world + 3) * tables))
+
+
+def _run(program: Prediction, rank: int) -> Cost:
+    strips = (strip(program, rank, rows.stop - rows.start) for rows in program.strips)
+    return start(program, rank) + scores(program) + total(strips)

@@ -1,0 +1,41 @@
+"""The dealer's side of a prediction: two parts, each ahead of a party that announced it, and comparisons on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpc import prediction_layouts
+from mpc.channel import Link
+from mpc.dealing import Dealing, block_masks
+from mpc.errors import ProtocolError
+from mpc.lanes import EVALUATION, GOODBYE
+from mpc.layouts import Kind, place
+from mpc.prediction_program import Prediction
+from mpc.program import Rung
+from mpc.ring import Words
+
+
+class PredictionDealing(Dealing):
+    """One prediction's dealer."""
+
+    def __init__(self, program: Prediction, links: Sequence[Link], digest: bytes, epoch: int) -> None:
+        super().__init__(program, links, digest, epoch)
+        self._prediction = program
+        self._table, _ = block_masks(program, program.width, [each.table for each in self._streams])
+
+    def _serve(self, rank: int) -> None:
+        parts = list(enumerate(prediction_layouts.parts(self._prediction)))
+        while (message := self._links[rank].receive()) != GOODBYE:
+            if message != EVALUATION:
+                self._answer(rank, message)
+            elif parts:
+                self._run_ahead(rank, *parts.pop(0), self._prediction.rung)
+            else:
+                raise ProtocolError(f"party {rank} announced a part that a prediction does not have")
+
+    def _correct(self, rank: int, number: int, kinds: Sequence[Kind], rung: Rung) -> Words:
+        program, kind = self._prediction, kinds[place(number)]
+        shape = prediction_layouts.layout(program, kind)
+        return self._corrected(
+            rank, number, shape, lambda sums: prediction_layouts.values(program, kind, sums, self._table)
+        )

@@ -1,0 +1,66 @@
+"""The kinds of sessions, and which of them a plan or a contract is: a key `kind` says it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import rfc8785
+from pydantic import Discriminator, Tag, ValidationError
+
+from parties.contract import Contract
+from parties.errors import ContractError
+from parties.plan import Plan, explain, parse_plan, read_plan
+from parties.prediction import PredictionContract, PredictionPlan, parse_prediction_plan
+
+MAX_CONTRACT_BYTES = 4 << 20
+PREDICTION = "prediction"  # anything else is a training, or nothing
+
+AnyContract: TypeAlias = Contract | PredictionContract
+
+
+def _kind(content: Any) -> str:
+    found = content.get("kind") if isinstance(content, dict) else getattr(content, "kind", None)
+    return PREDICTION if found == PREDICTION else "training"
+
+
+AnyPlan: TypeAlias = Annotated[
+    Annotated[Plan, Tag("training")] | Annotated[PredictionPlan, Tag(PREDICTION)], Discriminator(_kind)
+]
+
+
+def load_any_plan(path: Path) -> Plan | PredictionPlan:
+    """Raises: PlanError if the file can't be read, is not TOML, or not a plan of any kind."""
+    content = read_plan(path)
+    return parse_prediction_plan(content) if _kind(content) == PREDICTION else parse_plan(content)
+
+
+def parse_contract(content: bytes) -> AnyContract:
+    """Raises: ContractError if it is not canonical JSON of a contract of this version, whatever its kind."""
+    if len(content) > MAX_CONTRACT_BYTES:
+        raise ContractError(f"a contract of {len(content)} bytes came; {MAX_CONTRACT_BYTES} is the limit")
+    try:
+        contract = _model(content).model_validate_json(content)
+        canonical = contract.canonical()
+    except ValidationError as exc:
+        raise ContractError(f"the contract does not hold: {explain(exc)}", action="propose the session again") from exc
+    except rfc8785.CanonicalizationError as exc:
+        raise ContractError("a number of the contract has no canonical form", action="refuse it") from exc
+    if canonical != content:
+        raise ContractError("the contract is not in canonical form", action="refuse; its digest would be ambiguous")
+    return contract
+
+
+def training(contract: AnyContract) -> Contract:
+    """The same, if it is a training's. Raises: ContractError."""
+    if not isinstance(contract, Contract):
+        raise ContractError("this session is no training", action="name a training session")
+    return contract
+
+
+def _model(content: bytes) -> type[AnyContract]:
+    try:
+        return PredictionContract if _kind(json.loads(content)) == PREDICTION else Contract
+    except (ValueError, RecursionError):  # no JSON: validation says where
+        return Contract

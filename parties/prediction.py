@@ -1,0 +1,115 @@
+"""Predictions: what an analyst writes, and what the parties sign, to have new rows scored by a model that they keep.
+
+A prediction names the training session that left the model. Its contract stands by itself: each party checks it against
+its own share of the model, and like a training's it is derived again by all before they sign.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from mpc.prediction_program import Prediction, PredictionSpec, derive_prediction
+from parties.contract import Contract, Hex32, Party, Terms
+from parties.errors import ContractError, PlanError
+from parties.plan import Frozen, Name, PreparationPlan, Text, Title, explain
+
+
+class NewRows(Frozen):
+    """One party's part of the new rows: the columns are those of the model."""
+
+    name: Name
+    data: Name  # the data set's name in that organisation's vault
+
+
+class PredictionPlan(Frozen):
+    """One prediction session as the analyst asks for it."""
+
+    kind: Literal["prediction"]
+    version: Literal[1] = 1
+    purpose: Text
+    legal_basis: Text = "none stated yet"
+    impact_assessment: Title = ""
+    dealer: Name = "dealer"
+    expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
+    model: Hex32  # the id of the training session that left it
+    recipient: Name  # the party that is told the probabilities
+    parties: Annotated[tuple[NewRows, ...], Field(min_length=2, max_length=16)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [party.name for party in self.parties]
+        if len(set(names)) != len(names):
+            raise ValueError("parties: a name stands twice")
+        if self.dealer in names:
+            raise ValueError(f"dealer: '{self.dealer}' is also a party; the dealer must hold no data of the session")
+        check_recipient(self.recipient, names)
+        return self
+
+
+class PredictionContract(Terms):
+    """Everything that a prediction may do."""
+
+    kind: Literal["prediction"] = "prediction"
+    model: Hex32
+    recipient: Name
+    matching: Literal["equal-ids"] = "equal-ids"  # reveals to the parties whether their id lists are equal, and counts
+    preparation: PreparationPlan  # as the model's: each party applies the means and deviations that it keeps with it
+    fit_intercept: bool
+    program: Prediction
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len({party.rows for party in self.parties}) != 1:
+            counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
+            raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
+        check_recipient(self.recipient, [party.name for party in self.parties])
+        return self
+
+    def check_derived(self) -> None:
+        program = derive_prediction(spec_for(self.parties, self.recipient, self.preparation, self.fit_intercept))
+        self._check_follows(self.program, program)
+
+    def check_model(self, trained: Contract) -> None:
+        """Raises: ContractError unless parties, columns and preparation are those of the training that left it."""
+        if trained.digest != self.model:
+            raise ContractError("the contract names another model")
+        mine, theirs = ([(p.name, p.public_key, p.columns) for p in each.parties] for each in (self, trained))
+        if mine != theirs:
+            raise ContractError(
+                "the parties, or their columns, are not those of the training that left the model",
+                action="name the same parties, and the columns of the model, in the same order",
+            )
+        if (self.preparation, self.fit_intercept) != (trained.preparation, trained.model.fit_intercept):
+            raise ContractError(
+                "the contract prepares rows in another way than the training that left the model",
+                action="refuse, and ask the gateway's operator who changed it",
+            )
+
+
+def check_recipient(recipient: str, names: list[str]) -> None:
+    """Raises: ValueError if it is none of the parties."""
+    if recipient not in names:
+        raise ValueError(f"recipient: '{recipient}' is not one of the parties {', '.join(names)}")
+
+
+def spec_for(
+    parties: tuple[Party, ...], recipient: str, preparation: PreparationPlan, fit_intercept: bool
+) -> PredictionSpec:
+    """What the engine must know of the contract."""
+    return PredictionSpec(
+        rows=parties[0].rows,
+        columns=tuple(len(party.columns) for party in parties),
+        fit_intercept=fit_intercept,
+        clip_bits=preparation.clip_bits,
+        recipient=[party.name for party in parties].index(recipient),
+    )
+
+
+def parse_prediction_plan(content: dict[str, Any]) -> PredictionPlan:
+    """Raises: PlanError that names every key that does not fit."""
+    try:
+        return PredictionPlan.model_validate(content)
+    except ValidationError as exc:
+        raise PlanError(f"the plan does not hold: {explain(exc)}", action="mend the plan and try again") from exc
