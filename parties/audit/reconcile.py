@@ -27,9 +27,9 @@ from parties.audit.events import (
     TranscriptCompared,
 )
 from parties.audit.verdict import Verdict
-from parties.contract import Contract
 from parties.errors import AuditError
 from parties.identity import parse_fingerprint
+from parties.kinds import AnyContract
 
 Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "ending"]
 Kind = TypeVar("Kind", bound=Event)
@@ -110,7 +110,7 @@ class _Side:
     def every(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    def contract(self) -> Contract | None:
+    def contract(self) -> AnyContract | None:
         return self.agreement.parsed() if self.agreement is not None else None
 
 
