@@ -47,7 +47,8 @@ class Selection:
         if (self.since is not None and day < self.since) or (self.until is not None and day > self.until):
             return False
         event = entry.event
-        return not self.partner or session_of(event) in self.sessions or self.partner in participants_of(event)
+        about = {session_of(event), getattr(event, "model", None)}  # a model's id is that of its training session
+        return not self.partner or bool(about & self.sessions) or self.partner in participants_of(event)
 
 
 def _takes_part(partner: str, agreement: Agreement) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from parties.audit.cli import app
-from parties.audit.events import ContractReceived, ContractRefused, PartnerAdded, ServiceStarted
+from parties.audit.events import ContractReceived, ContractRefused, ModelStored, PartnerAdded, ServiceStarted
 from parties.audit.log import AuditLog
 from parties.audit.selection import COLUMNS
 from parties.errors import AuditError, SettingsError
@@ -102,13 +102,14 @@ def test_entries_as_a_table(home):
 
 
 def test_a_partners_entries(home, consortium):
-    """--partner lets through sessions in which the partner takes part, by their contracts, and no other."""
+    """--partner lets through sessions in which the partner takes part, by their contracts, and the models they left."""
     digest = consortium.contract.digest
     SessionStore(home / "state.sqlite").receive(digest, consortium.contract.canonical().decode())
     with AuditLog.open(home / "audit.sqlite", IDENTITY, "clinic-a") as log:
         log.append(ContractReceived(session=digest, parties=2))
         log.append(PartnerAdded(name="clinic-b", fingerprint=IDENTITY.fingerprint))
-    for partner, expected in (("clinic-b", [3, 4]), ("dealer", [3]), ("clinic-c", [])):
+        log.append(ModelStored(model=digest, days=30))
+    for partner, expected in (("clinic-b", [3, 4, 5]), ("dealer", [3, 5]), ("clinic-c", [])):
         lines = run("list", "--home", home, "--partner", partner, "--json").stdout.splitlines()
         assert [int(json.loads(line)["id"]) for line in lines] == expected, partner
 
