@@ -115,6 +115,20 @@ def test_commands_can_be_typed(arguments: str, monkeypatch: pytest.MonkeyPatch):
     command.make_context(command.name, rest)
 
 
+def test_the_officers_questions_are_answered():
+    """There are ten, and each has its command, none of which signs a contract, adds or removes."""
+    page = read("docs/officer.md")
+    headings = re.findall(r"^## \d+\. .+\?$", page, re.MULTILINE)
+    assert [int(re.sub(r"\D", "", heading)) for heading in headings] == list(range(1, 11))
+    reading = {"verify", "list", "show", "explain", "pending", "login", "export", "reconcile", "prove"}
+    for heading in headings:
+        commands = [
+            match["arguments"].split() for line in fenced(section(page, heading)) if (match := COMMAND.match(line))
+        ]
+        assert commands, heading
+        assert {words[1] for words in commands} <= reading, heading
+
+
 @pytest.mark.parametrize("words", mentioned_commands())
 def test_mentioned_commands_exist(words: list[str]):
     """A command in a sentence exists, and so does each option that is mentioned with it."""

@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from parties.audit.entries import Entry
+    from parties.audit.reconcile import Reconciliation
     from parties.audit.verdict import Verdict
+
+DAY: Final = ["%Y-%m-%d"]
 
 app = typer.Typer(name="audit", help="Verify and read audit logs.", no_args_is_help=True)
 
@@ -27,8 +31,6 @@ Home = Annotated[
 ]
 Log = Annotated[Path | None, typer.Option("--log", metavar="PATH", help="A log's file, instead of --home.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, to standard output.")]
-
-
 Key = Annotated[
     str | None, typer.Option("--key", metavar="FINGERPRINT", help="The signer's fingerprint, as you confirmed it.")
 ]
@@ -61,6 +63,37 @@ def verify_command(
         if verdict.ok and verdict.kind == "proof":
             _show_entry(proof.read(path).entry())
     raise typer.Exit(0 if verdict.ok else 1)
+
+
+@app.command("reconcile")
+def reconcile_command(
+    one: Annotated[Path, typer.Argument(metavar="A", help="One organisation's bundle of the session.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="Another organisation's bundle of it.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key", metavar="FINGERPRINT", help="The signers' fingerprints, as you confirmed them: A's, then B's."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that two organisations' logs tell the same of a session, offline. Exit status 0 only if they do.
+
+    Both are bundles of `privity audit export SESSION`.
+    """
+    from parties.audit.reconcile import reconcile
+    from parties.errors import SettingsError
+
+    match key or (None, None):
+        case first, second:
+            outcome = reconcile((one, other), (first, second))
+        case _:
+            raise SettingsError("there are two signers", action="give --key twice, A's and then B's, or not at all")
+    if as_json:
+        typer.echo(json.dumps(outcome.as_dict()))
+    else:
+        _show_reconciliation(outcome)
+    raise typer.Exit(0 if outcome.ok else 1)
 
 
 @app.command("prove")
@@ -105,10 +138,34 @@ def export_command(
 
 
 @app.command("list")
-def list_command(home: Home = None, log: Log = None, as_json: Json = False) -> None:
+def list_command(
+    home: Home = None,
+    log: Log = None,
+    since: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day, UTC.")] = None,
+    partner: Annotated[
+        str, typer.Option("--partner", metavar="NAME", help="Only the partner's sessions and what names it.")
+    ] = "",
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table for spreadsheets, to standard output.")] = False,
+    as_json: Json = False,
+) -> None:
     """List a log's entries, oldest first. Reads only; `verify` says whether they are genuine."""
-    entries = _entries(home, log)
-    if as_json:
+    from parties.audit.agreements import agreements_of
+    from parties.audit.selection import Selection, write_csv
+    from parties.errors import SettingsError
+
+    if as_csv and as_json:
+        raise SettingsError("--csv and --json are two forms of the same", action="give one of them")
+    if partner and (log is not None or home is None):
+        raise SettingsError(
+            "a log alone does not say who took part in a session",
+            action="give --home DIR with --partner, without --log",
+        )
+    selection = Selection.of(since, until, partner, agreements_of(home) if partner and home else {})
+    entries = [entry for entry in _entries(home, log) if selection.admits(entry)]
+    if as_csv:
+        write_csv(entries, sys.stdout)
+    elif as_json:
         for entry in entries:
             typer.echo(json.dumps(entry.envelope()))
     else:
@@ -194,6 +251,15 @@ def _show_verdict(verdict: Verdict) -> None:
         console.print(f"  what to do: {verdict.failure.action}")
     for remark in verdict.remarks:
         console.print(f"  note: {remark}")
+
+
+def _show_reconciliation(outcome: Reconciliation) -> None:
+    console = _console()
+    console.print(outcome.line(), style="green" if outcome.ok else "bold red")
+    for difference in outcome.differences:
+        console.print(f"  {difference.topic}: {difference.what}")
+    for verdict in outcome.verdicts:
+        _show_verdict(verdict)
 
 
 def _show_list(entries: list[Entry]) -> None:

@@ -23,7 +23,13 @@ DISCLOSURE_PATTERN: Final = r"^[a-z0-9][a-z0-9._:-]{0,79}$"
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True, description="a count")]
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
-Name = Annotated[str, Field(pattern=NAME_PATTERN, description="a participant's name")]
+
+
+class _Participant:
+    """Marks the fields that hold a participant's name."""
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, description="a participant's name"), _Participant()]
 DataSet = Annotated[str, Field(pattern=NAME_PATTERN, description="a data set's name")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="a SHA-256 or HMAC-SHA-256 in hexadecimal")]
 Session = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="the contract's digest, the session's id")]
@@ -444,6 +450,18 @@ def session_of(event: Event) -> str | None:
     """The session that an event is about, if it is about one."""
     found: str | None = getattr(event, "session", None)
     return found
+
+
+def participants_of(event: Event) -> frozenset[str]:
+    """The participants that an event names, as who did it, whom it is about, or to whom something was disclosed."""
+    named = {
+        str(getattr(event, field))
+        for field, info in type(event).model_fields.items()
+        if any(isinstance(item, _Participant) for item in info.metadata)
+    }
+    for recipient in getattr(event, "recipients", ()):
+        named |= set(recipient.partition(":")[2].split(",")) - {""}
+    return frozenset(named)
 
 
 def allowed_name(asked: str) -> str | None:

@@ -131,8 +131,10 @@ def test_a_step_is_the_integers(world, seed, iteration, fit_intercept):
         for rank in range(world)
     ]
     due = (iteration + 1) % agreed.models[0].ridge_every == 0
-    penalty = [int(w) * agreed.models[0].ridge if due and at < agreed.columns else 0 for at, w in enumerate(here)]
-    expected = [(int(a) - int(g) - p) % 2**64 for a, g, p in zip(ahead, gradient, penalty, strict=True)]
+    ridge = agreed.models[0].ridge
+    penalty = [w * ridge if due and at < agreed.columns else 0 for at, w in enumerate(unsigned(here))]
+    steps = zip(unsigned(ahead), unsigned(gradient), penalty, strict=True)
+    expected = [(a - g - p) % 2**64 for a, g, p in steps]
     assert unsigned(joined([words(each.iterate()) for each in moved])) == expected
 
 
@@ -203,7 +205,7 @@ def test_no_mask_is_used_twice(often_void):
     """No opened word of any slot comes again, in void ones or others."""
     for run in often_void:
         opened = np.concatenate([np.concatenate(run.listener.opened(name)) for name in ("weights", "residuals")])
-        assert len(set(opened.tolist())) == opened.size
+        assert np.unique(opened).size == opened.size
 
 
 def test_every_row_is_used_as_often():

@@ -1,15 +1,19 @@
 """`privity audit` says in one line whether a log verifies, and shows what is in it."""
 
+import csv
+import io
 import json
 
 import pytest
 from typer.testing import CliRunner
 
 from parties.audit.cli import app
-from parties.audit.events import ContractRefused, ServiceStarted
+from parties.audit.events import ContractReceived, ContractRefused, ModelStored, PartnerAdded, ServiceStarted
 from parties.audit.log import AuditLog
+from parties.audit.selection import COLUMNS
 from parties.errors import AuditError, SettingsError
 from parties.identity import Identity
+from parties.store import SessionStore
 
 IDENTITY = Identity.generate()
 SESSION = "ab" * 32
@@ -87,6 +91,29 @@ def test_entries_are_listed(home):
     assert "session:contract:refused" in lines[3]
 
 
+def test_entries_as_a_table(home):
+    """With --csv the entries are a table with one heading; days choose among them."""
+    rows = list(csv.reader(io.StringIO(run("list", "--home", home, "--csv").stdout)))
+    assert rows[0] == list(COLUMNS)
+    assert [row[0] for row in rows[1:]] == ["0", "1", "2"]
+    assert json.loads(rows[3][5]) == {"session": SESSION, "by": "operator", "reason": "purpose"}
+    assert len(run("list", "--home", home, "--csv", "--to", "2020-01-31").stdout.splitlines()) == 1
+    assert run("list", "--home", home, "--csv", "--from", "January").exit_code == 2
+
+
+def test_a_partners_entries(home, consortium):
+    """--partner lets through sessions in which the partner takes part, by their contracts, and the models they left."""
+    digest = consortium.contract.digest
+    SessionStore(home / "state.sqlite").receive(digest, consortium.contract.canonical().decode())
+    with AuditLog.open(home / "audit.sqlite", IDENTITY, "clinic-a") as log:
+        log.append(ContractReceived(session=digest, parties=2))
+        log.append(PartnerAdded(name="clinic-b", fingerprint=IDENTITY.fingerprint))
+        log.append(ModelStored(model=digest, days=30))
+    for partner, expected in (("clinic-b", [3, 4, 5]), ("dealer", [3, 5]), ("clinic-c", [])):
+        lines = run("list", "--home", home, "--partner", partner, "--json").stdout.splitlines()
+        assert [int(json.loads(line)["id"]) for line in lines] == expected, partner
+
+
 def test_entries_as_json_lines(home):
     """With --json each entry is one CloudEvents object a line."""
     result = run("list", "--log", home / "audit.sqlite", "--json")
@@ -113,6 +140,8 @@ def test_what_is_not_there_is_said(home, tmp_path):
         (("prove", 2, "--home", home, "--out", home / "head"), SettingsError, "exists already"),
         (("prove", 2, "--home", home, "--out", tmp_path / "no" / "where"), SettingsError, "can't be written"),
         (("list",), SettingsError, "give --home DIR"),
+        (("list", "--home", home, "--csv", "--json"), SettingsError, "give one of them"),
+        (("list", "--log", home, "--partner", "clinic-b"), SettingsError, "give --home DIR with --partner"),
     ]:
         error = run(*arguments).exception
         assert isinstance(error, kind)

@@ -1,0 +1,211 @@
+"""Two bundles of one session are compared, and whatever differs has its sentence."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from parties.audit.agreements import Agreement
+from parties.audit.cli import app
+from parties.audit.events import (
+    ContractExpired,
+    ContractReceived,
+    ContractRefused,
+    DisclosureRecorded,
+    OpeningsCounted,
+    SessionCancelled,
+    SessionCompleted,
+    SessionFailed,
+    SessionStarted,
+    TranscriptCompared,
+)
+from parties.audit.export import export
+from parties.audit.log import AuditLog
+from parties.audit.reconcile import reconcile
+from parties.contract import sign_approval
+from parties.errors import AuditError, SettingsError
+from parties.identity import Identity
+
+A, B, DEALER = "clinic-a", "clinic-b", "dealer"
+DIGEST, OTHER_DIGEST = "5a" * 32, "0f" * 32
+
+
+class Story:
+    """What each organisation's log tells of the consortium's session."""
+
+    def __init__(self, consortium, directory):
+        self.consortium, self.directory = consortium, directory
+        self.session = consortium.contract.digest
+
+    def disclosed(self, count, name="loss", recipient="session", shape=(1,), clause="disclosures.0"):
+        return DisclosureRecorded(
+            session=self.session, name=name, recipients=(recipient,), shape=shape, clause=clause, count=count
+        )
+
+    def counted(self, rounds=9, words=90):
+        return OpeningsCounted(session=self.session, rounds=rounds, words=words, bytes_sent=700)
+
+    def compared(self, partner, digest=DIGEST, *, equal=True):
+        return TranscriptCompared(session=self.session, partner=partner, digest=digest, equal=equal)
+
+    def completed(self, rounds=30):
+        return SessionCompleted(session=self.session, rounds=rounds, bytes_sent=800)
+
+    def failed(self, who=B, reason="engine.peer-lost"):
+        return SessionFailed(session=self.session, reason=reason, who=who)
+
+    def run(self, partner):
+        """A party's session that completes."""
+        disclosures = [self.disclosed(1), self.disclosed(1, "coefficients", "party:clinic-a", (2,), "disclosures.1")]
+        return [*disclosures, self.compared(partner), self.counted(), self.completed()]
+
+    def bundle(self, name, events, *, envelopes=None, identity=None, contract=True):
+        path = self.directory / f"{name}.bundle"
+        log_file = self.directory / f"{name}.sqlite"
+        log_file.unlink(missing_ok=True)
+        signer = identity or self.consortium.identities[name]
+        with AuditLog.open(log_file, signer, name) as log:
+            log.append_all([ContractReceived(session=self.session, parties=2), *events])
+        agreement = Agreement(self.consortium.contract.canonical(), envelopes or self.envelopes())
+        path.write_bytes(export(log_file, signer, self.session, {self.session: agreement} if contract else {}))
+        return path
+
+    def envelopes(self):
+        return self.consortium.envelopes()
+
+    def differences(self, mine, theirs, **changed):
+        outcome = reconcile((self.bundle(A, mine), self.bundle(B, theirs, **changed)))
+        return {item.topic: item.what for item in outcome.differences}
+
+
+@pytest.fixture
+def story(consortium, tmp_path):
+    return Story(consortium, tmp_path)
+
+
+def test_the_same_story_is_reconciled(story):
+    """Two parties of a session that completed agree, though each sent another number of bytes and rounds."""
+    theirs = [*story.run(A)[:-1], story.completed(rounds=31)]
+    assert story.differences(story.run(B), theirs) == {}
+
+
+def test_the_dealer_tells_of_approvals_and_the_ending(story):
+    """The dealer records no disclosure, and is not asked for any."""
+    paths = story.bundle(A, story.run(B)), story.bundle(DEALER, [story.completed()])
+    assert reconcile(paths).ok
+    paths = story.bundle(A, story.run(B)), story.bundle(DEALER, [story.failed()])
+    assert [item.topic for item in reconcile(paths).differences] == ["ending"]
+
+
+def altered(story):
+    """Changes of clinic-b's events, by what is to be said of them."""
+    loss, coefficients, compared, counted, completed = story.run(A)
+    return [
+        ("disclosures", "'coefficients' to party:clinic-a (2)", [loss, compared, counted, completed]),
+        ("disclosures", "to session (2) by", [story.disclosed(1, shape=(2,)), *story.run(A)[1:]]),
+        ("disclosures", "to party:clinic-b", [story.disclosed(1, recipient="party:clinic-b"), *story.run(A)[1:]]),
+        ("disclosures", "disclosures.7", [story.disclosed(1, clause="disclosures.7"), *story.run(A)[1:]]),
+        ("disclosures", "no. 2", [story.disclosed(2), *story.run(A)[1:]]),
+        ("disclosures", "missing at clinic-a", [loss, coefficients, story.disclosed(2), *story.run(A)[2:]]),
+        ("transcript", "0f0f", [loss, coefficients, story.compared(A, OTHER_DIGEST), counted, completed]),
+        ("transcript", "differs", [loss, coefficients, story.compared(A, equal=False), counted, completed]),
+        ("transcript", "did not record", [loss, coefficients, counted, completed]),
+        ("openings", "8 rounds", [loss, coefficients, compared, story.counted(rounds=8), completed]),
+        ("openings", "91 words", [loss, coefficients, compared, story.counted(words=91), completed]),
+        ("openings", "did not record", [loss, coefficients, compared, completed]),
+        ("ending", "ended early by clinic-b", [loss, coefficients, compared, counted, story.failed()]),
+        ("ending", "has not ended", [loss, coefficients, compared, counted]),
+    ]
+
+
+@pytest.mark.parametrize("case", range(14))
+def test_each_difference_has_its_sentence(story, case):
+    """Whatever clinic-b's log tells otherwise is found, under its topic and no other, and named."""
+    topic, words, theirs = altered(story)[case]
+    found = story.differences(story.run(B), theirs)
+    assert list(found) == [topic]
+    assert words in found[topic]
+
+
+def test_approvals_are_compared(story):
+    """Another approval of the same participant, signed as well, or none, is found."""
+    genuine = story.envelopes()
+    missing = {name: item for name, item in genuine.items() if name != DEALER}
+    found = story.differences(story.run(B), story.run(A), envelopes=missing)
+    assert found == {"approvals": "the approval of dealer is missing at clinic-b"}
+    moved = story.consortium.approval(DEALER, endpoint="127.0.0.1:10")
+    another = {**genuine, DEALER: sign_approval(story.consortium.identities[DEALER], moved)}
+    found = story.differences(story.run(B), story.run(A), envelopes=another)
+    assert "different approvals of dealer" in found["approvals"]
+
+
+def test_a_broken_session_may_end_between_two_records(story):
+    """Where neither completed, one party may have recorded one disclosure more, and no two."""
+    ahead = [story.disclosed(1), story.disclosed(2), story.failed()]
+    assert story.differences(ahead, [story.disclosed(1), story.failed()]) == {}
+    assert list(story.differences(ahead, [story.failed()])) == ["disclosures"]
+    assert list(story.differences(ahead, [story.failed(who=A)])) == ["disclosures", "ending"]
+
+
+def test_endings_without_a_run(story):
+    """A refusal is one thing at its author and where it was heard of; so is a contract's end of time."""
+    session = story.session
+    heard = SessionCancelled(session=session, reason="operator.purpose", who=B)
+    refused = ContractRefused(session=session, by="operator", reason="operator.purpose")
+    assert story.differences([heard], [refused]) == {}
+    expired = SessionCancelled(session=session, reason="expired", who="gateway")
+    assert story.differences([expired], [ContractExpired(session=session)]) == {}
+    assert list(story.differences([expired], [refused])) == ["ending"]
+
+
+def test_what_does_not_verify_is_not_compared(story):
+    """A bundle that was altered, or another signer than confirmed, tells no story."""
+    paths = story.bundle(A, story.run(B)), story.bundle(B, story.run(A))
+    keys = [story.consortium.identities[name].fingerprint for name in (A, B)]
+    assert reconcile(paths, tuple(keys)).ok
+    wrong = reconcile(paths, (keys[1], keys[0]))
+    assert (wrong.ok, wrong.differences, wrong.verdicts[0].failure.fault) == (False, (), "key")
+    paths[1].write_bytes(paths[1].read_bytes().replace(b'"count":1', b'"count":2'))
+    assert not reconcile(paths).ok
+
+
+def test_a_bundle_needs_a_contract_that_names_its_owner(story):
+    """Without the contract nothing says whose keys count; a stranger's log of the session is not a side of it."""
+    found = story.differences(story.run(B), story.run(A), contract=False)
+    assert found == {"contract": "the bundle of clinic-b holds no contract of the session"}
+    paths = story.bundle(A, story.run(B)), story.bundle("clinic-c", story.run(A), identity=Identity.generate())
+    assert "does not name clinic-c" in reconcile(paths).differences[0].what
+
+
+def test_other_sessions_and_other_bundles(story):
+    """Two sessions are no story; one organisation's bundle twice, or a whole log, can't be compared."""
+    mine = story.bundle(A, story.run(B))
+    with pytest.raises(AuditError, match="both bundles are of clinic-a"):
+        reconcile((mine, mine))
+    identity = story.consortium.identities[B]
+    path, whole = story.directory / "other.sqlite", story.directory / "other.bundle"
+    with AuditLog.open(path, identity, B) as log:
+        log.append(SessionStarted(session=OTHER_DIGEST, epoch=1, parties=2))
+    whole.write_bytes(export(path, identity, OTHER_DIGEST, {}))
+    assert [item.topic for item in reconcile((mine, whole)).differences] == ["contract"]
+    whole.write_bytes(export(path, identity, "", {}))
+    with pytest.raises(AuditError, match="about a whole log"):
+        reconcile((mine, whole))
+
+
+def test_the_command(story):
+    """The outcome stands first; the exit status is for scripts, and --json says the same."""
+    mine, good = story.bundle(A, story.run(B)), story.bundle(B, story.run(A))
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["reconcile", str(mine), str(good), *arguments])
+
+    result = run()
+    assert (result.exit_code, result.stdout.startswith("reconciled: clinic-a and clinic-b")) == (0, True)
+    assert json.loads(run("--json").stdout)["reconciled"] is True
+    assert isinstance(run("--key", story.consortium.identities[A].fingerprint).exception, SettingsError)
+    story.bundle(B, [*story.run(A)[:-2], story.counted(rounds=8), story.completed()])
+    result = run()
+    assert (result.exit_code, result.stdout.startswith("NOT RECONCILED: ")) == (1, True)
+    assert "openings: clinic-a counted 9 rounds and 90 words of openings, clinic-b 8 rounds" in result.stdout
+    assert json.loads(run("--json").stdout)["differences"][0]["topic"] == "openings"
