@@ -6,6 +6,7 @@ all parties together. Nothing here depends on data, and a rejected opening costs
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -141,7 +142,8 @@ def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
 
 def phase(program: Fused, rank: int, segment: Segment, rung: Rung) -> Cost:
     """One pass through a segment."""
-    return total(item(program, rank, rung, kind) for kind in items(program, segment))
+    counts = Counter(items(program, segment))
+    return total(item(program, rank, rung, kind) * count for kind, count in counts.items())
 
 
 def results(program: Fused, rank: int) -> Cost:
