@@ -99,7 +99,8 @@ def test_it_serves_a_session_to_its_end(serving, consortium):
         with Runtime(channel, links[rank], keys, ProgramLedger(program), program, digest, lambda _: None) as runtime:
             labels = y if rank in program.label_owners else None
             others = OwnRows(blocks[rank][rows:], None if labels is None else labels[rows:])
-            return train(program, blocks[rank][:rows], None if labels is None else labels[:rows], runtime, others)
+            fit = train(program, blocks[rank][:rows], None if labels is None else labels[:rows], runtime, others)
+            return fit.models[0]
 
     fits = at_once(*(lambda c=c: party(c) for c in MemoryChannel.mesh(2)))
     assert fits[0].losses == fits[1].losses

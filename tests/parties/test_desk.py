@@ -53,7 +53,7 @@ def vault_of(home: Home) -> Vault:
 
 def recorded(home: Home) -> list[str]:
     """Types of what the log holds, after its own beginning; the log verifies."""
-    verdict = verify(home.path("audit.sqlite"), None, None)
+    verdict = verify(home.path("audit.sqlite"), None)
     assert verdict.ok
     from parties.audit.snapshot import locate, take
 
