@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mpc import costs, prediction_costs
 from mpc.prediction_program import Prediction, Runnable
 from mpc.program import Fused, MiniBatch
 from parties.errors import ContractError
 from parties.plan import Frozen
+
+if TYPE_CHECKING:
+    from mpc import costs
 
 # What time is made of, from benchmarks/results.json: its runs take between half and twice what this says of them.
 START_S = 3.0  # processes, libraries, keys
@@ -48,6 +50,8 @@ class Quote(Frozen):
 
 def quote(program: Runnable) -> Quote:
     """Raises: ContractError for a program that no contract has: what the reference engine costs is not declared."""
+    from mpc import costs, prediction_costs  # which load numpy: a client that only reads contracts needs none
+
     if isinstance(program, Prediction):
         usual = prediction_costs.quote(program)
         most = [usual]  # scores are clamped: there is no ladder
