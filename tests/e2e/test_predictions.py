@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from parties.audit.snapshot import locate, take
-from parties.errors import GatewayError, PartyError
+from parties.errors import GatewayError
 from parties.kinds import training
 from parties.lifecycle import State
 from parties.prediction import PredictionPlan
@@ -190,8 +190,9 @@ def test_a_deleted_share_ends_predictions(world):
         "operator"
     ]
     assert privity("model", "delete", view.id[:12], "--home", home).status == 1
-    with pytest.raises(PartyError, match="no share of model"):
-        world.begin(plan(world, view.id))
+    refused = world.ended(world.client.propose(plan(world, view.id)).id)  # by org-1 as soon as it reads the contract
+    assert (refused.state, refused.fault.who) == (State.REFUSED, "org-1")
+    assert "no share of model" in refused.fault.what
 
 
 def test_a_plan_that_keeps_nothing_leaves_no_model(world):
