@@ -279,7 +279,7 @@ def session_show(
             echo_json(client.contract(client.find(session)).model_dump(mode="json"))
             return
         view = client.session(client.find(session))
-        agreed = client.contract(view.id)
+        agreed = client.contract(view.id) if view.converged is not None else None
     if as_json:
         echo_json(json.loads(view.model_dump_json()))
         return

@@ -327,7 +327,7 @@ class Sessions:
 
     def _progress(self, name: str, record: SessionRecord, message: Progress) -> None:
         """Kept in memory: the rows get the last one, with the session's end."""
-        if "loss" not in {item.name for item in record.contract.disclosures}:
+        if not record.contract.discloses("loss"):
             message = message.model_copy(update={"loss": None})  # shown only where the contract discloses it
         self._live[record.digest].progress[name] = message
         shown = message.model_dump(mode="json", exclude={"type", "session"})

@@ -191,9 +191,8 @@ class Contract(Terms):
         by_rows = self.partition == "rows"
         if by_rows != (self.matching == "equal-classes"):
             raise ValueError("matching: a table divided by columns needs equal-ids, one divided by rows equal-classes")
-        if not by_rows and len({party.rows for party in self.parties}) != 1:
-            counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
-            raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
+        if not by_rows:
+            check_same_rows(self.parties)
         check_label_holder(self.partition, self.label, [party.name for party in self.parties])
         check_columns(self.parties, self.label, self.partition)
         if by_rows and self.retention.model_days:
@@ -220,6 +219,13 @@ class Contract(Terms):
         self._check_follows(self.program, program)
         if program.loss_every != self.loss_every:
             raise _another_program()
+
+
+def check_same_rows(parties: Sequence[Party]) -> None:
+    """Raises: ValueError if one brings more rows than another."""
+    if len({party.rows for party in parties}) != 1:
+        counts = ", ".join(f"{party.name} {party.rows}" for party in parties)
+        raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
 
 
 def _another_program() -> ContractError:

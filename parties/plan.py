@@ -213,10 +213,7 @@ class Plan(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [party.name for party in self.parties]
-        if len(set(names)) != len(names):
-            raise ValueError("parties: a name stands twice")
-        if self.dealer in names:
-            raise ValueError(f"dealer: '{self.dealer}' is also a party; the dealer must hold no data of the session")
+        check_names(names, self.dealer)
         check_label_holder(self.partition, self.label, names)
         check_columns(self.parties, self.label, self.partition)
         if not any(party.columns for party in self.parties):
@@ -230,6 +227,14 @@ def partition_of(text: str) -> Partition:
     if text not in known:
         raise PlanError(f"the partition '{text[:32]}' is not known", action="write columns or rows")
     return known[text]
+
+
+def check_names(parties: Sequence[str], dealer: str) -> None:
+    """Raises: ValueError for a party that stands twice, or a dealer that is a party."""
+    if len(set(parties)) != len(parties):
+        raise ValueError("parties: a name stands twice")
+    if dealer in parties:
+        raise ValueError(f"dealer: '{dealer}' is also a party; the dealer must hold no data of the session")
 
 
 def check_label_holder(partition: Partition, label: LabelPlan, names: Sequence[str]) -> None:

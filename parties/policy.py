@@ -240,20 +240,20 @@ def _of_batches(rules: Rules, program: Program) -> Iterator[tuple[str, str]]:
 def _of_circumstances(
     rules: Rules, contract: Terms, name: str, circumstances: Circumstances
 ) -> Iterator[tuple[str, str]]:
-    """Whoever may ask often learns a record from what differs between the answers."""
+    """Whoever may ask often learns a record from what differs between the answers.
+
+    A reason is told to all participants: none says how many sessions there were with others.
+    """
     now, others = circumstances.now, [one for one in circumstances.signed if one.session != contract.digest]
     if rules.sessions_a_day:
         today = sum(one.received > now - timedelta(days=1) for one in others)
         if today >= rules.sessions_a_day:
-            yield "sessions_a_day", f"{today} sessions within a day; the policy allows {rules.sessions_a_day}"
+            yield "sessions_a_day", f"the policy allows {rules.sessions_a_day} sessions within a day"
     if rules.sessions_a_data_set:
         data = contract.party(name).data
         same = sum(one.data == data for one in others)
         if same >= rules.sessions_a_data_set:
-            yield (
-                "sessions_a_data_set",
-                f"{same} sessions have used '{data}'; the policy allows {rules.sessions_a_data_set}",
-            )
+            yield "sessions_a_data_set", f"the policy allows {rules.sessions_a_data_set} sessions on '{data}'"
     if rules.hours:
         begin, end = _parsed(rules.hours)
         at = now.time()

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from mpc.prediction_program import Prediction, PredictionSpec, derive_prediction
-from parties.contract import Contract, Hex32, Party, Terms
+from parties.contract import Contract, Hex32, Party, Terms, check_same_rows
 from parties.errors import ContractError, PlanError
-from parties.plan import Frozen, Name, PreparationPlan, Text, Title, explain
+from parties.plan import Frozen, Name, PreparationPlan, Text, Title, check_names, explain
 
 
 class NewRows(Frozen):
@@ -40,10 +40,7 @@ class PredictionPlan(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [party.name for party in self.parties]
-        if len(set(names)) != len(names):
-            raise ValueError("parties: a name stands twice")
-        if self.dealer in names:
-            raise ValueError(f"dealer: '{self.dealer}' is also a party; the dealer must hold no data of the session")
+        check_names(names, self.dealer)
         check_recipient(self.recipient, names)
         return self
 
@@ -61,9 +58,7 @@ class PredictionContract(Terms):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len({party.rows for party in self.parties}) != 1:
-            counts = ", ".join(f"{party.name} {party.rows}" for party in self.parties)
-            raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
+        check_same_rows(self.parties)
         check_recipient(self.recipient, [party.name for party in self.parties])
         return self
 
