@@ -29,7 +29,7 @@ from parties.job import ModelPart
 from parties.kinds import parse_contract, training
 from parties.plan import Frozen
 from parties.sealing import NONCE_BYTES
-from parties.vault import MasterKey
+from parties.vault import MasterKey, sync_directory
 
 SUFFIX: Final = ".model"
 FILE_PATTERN: Final = r"^[0-9a-f]{64}\.model$"
@@ -71,7 +71,7 @@ class Models:
             fresh.unlink(missing_ok=True)
             write_private(fresh, nonce + self._cipher.encrypt(nonce, plain, _context(session)))
             fresh.rename(path)
-            self._sync()
+            sync_directory(self._directory)
         except OSError as exc:
             raise VaultError(
                 f"the share of model {session[:12]} can't be written: {exc.strerror}", action="make room"
@@ -126,7 +126,7 @@ class Models:
                 file.flush()
                 os.fsync(file.fileno())
             path.unlink()
-            self._sync()
+            sync_directory(self._directory)
         except FileNotFoundError as exc:
             raise VaultError(
                 f"no share of model {session[:12]} is kept here", action="run `privity model list`"
@@ -137,13 +137,6 @@ class Models:
         if not re.fullmatch(FILE_PATTERN, name):
             raise VaultError("a model is named by the whole id of its session", action="run `privity model list`")
         return self._directory / name
-
-    def _sync(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _context(session: str) -> bytes:

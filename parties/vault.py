@@ -172,7 +172,7 @@ class Vault:
         except FileNotFoundError as exc:
             raise _absent(name) from exc
         self._sweep()
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
 
     def _write(self, name: str, table: Table, created: datetime) -> Manifest:
         data_key = DataKey.generate()
@@ -196,12 +196,12 @@ class Vault:
         with _new_file(path) as file:
             file.write(self._mac(body) + b"\n" + body)
             _sync(file)
-            _sync_directory(self._directory)  # the data's name must last if the manifest's does
+            sync_directory(self._directory)  # the data's name must last if the manifest's does
             try:
                 os.link(path, self._manifest_path(manifest.name))  # a rename would replace another's
             except FileExistsError:
                 raise _taken(manifest.name) from None
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
 
     def _sweep(self) -> None:
         """Erase what a `remove` or a failed `add` left: files that no manifest names and nobody writes."""
@@ -314,7 +314,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
