@@ -40,7 +40,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     rows = spec.batch_rows or 0
     width = spec.columns + spec.fit_intercept
-    entries, scores = width * len(spec.grid), rows * len(spec.grid)
+    entries, scores = width * len(spec.trained), rows * len(spec.trained)
     with localcontext(CONTEXT):
         per_row = learning_rate(spec) / rows
         state_bits, weight_bits = _state(spec, entries, per_row)
@@ -56,8 +56,8 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
     return MiniBatch(
         **shared_fields(spec, max_iter) | {"loss_every": 0},
         models=tuple(
-            DescentModel(C=C, residual_unit=unit, ridge=ridge, ridge_every=every)
-            for C, (ridge, every) in zip(spec.grid, ridges, strict=True)
+            DescentModel(**each._asdict(), residual_unit=unit, ridge=ridge, ridge_every=every)
+            for each, (ridge, every) in zip(spec.trained, ridges, strict=True)
         ),
         state_bits=state_bits,
         state_window=state_window,
@@ -66,7 +66,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
         copies=copies(rejection(entries, state_window)),
-        strip_rows=strip_rows(spec.rows, len(spec.grid)),
+        strip_rows=strip_rows(spec.rows, len(spec.trained)),
         segments=tuple(Segment(iterations=each.iterations, slots=-(-each.slots // lot) * lot) for each in cut),
         ladder=tuple(rung(*shape) for shape in LADDER),
         batch_rows=rows,

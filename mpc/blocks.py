@@ -26,6 +26,7 @@ from mpc.randomness import Streams
 from mpc.ring import Words, encode, product
 from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor
+from mpc.validation import spread
 
 Place = tuple[slice, slice]
 Columns = NDArray[np.intp]
@@ -47,7 +48,7 @@ class Table:
     ) -> None:
         """`X` are own columns, `places` own entries in them; `labels` are own ones, `masked_labels` those of others.
 
-        All three are zero elsewhere.
+        All three are zero elsewhere. Labels have a column a class.
         """
         self._own, self._X, self._E, self._places = np.asarray(own, dtype=np.intp), X, E, places
         self._Xt, self._Et = X.T, E.T
@@ -106,8 +107,8 @@ class Table:
         share[self._own] += product(self._Xt, Z.public)
         return shared(share)
 
-    def label_totals(self, label_mask: Words | None, table_labels: Words) -> ArithmeticSharedTensor:
-        """X^T y. Shapes: -> (d,), scale 2**DATA_BITS. No round.
+    def label_totals(self, program: Fused, label_mask: Words | None, table_labels: Words) -> ArithmeticSharedTensor:
+        """X^T Y, Y as `validation.totals` says. Shapes: -> (d, totals), scale 2**DATA_BITS. No round.
 
         Owners of labels pass A_y, zero in others' rows; everybody holds E_y = y - A_y of the others. Products are split
         as in `gram`: `table_labels` is a share of A^T A_y, without products of an entry and a label of one owner.
@@ -115,10 +116,11 @@ class Table:
         share, own = np.array(table_labels), self._own
         if self._masked_labels is not None:
             known = self._masked_labels if self.labels is None else self._masked_labels + self.labels
-            share[own] += product(self._Xt, known)
+            share[own] += product(self._Xt, spread(program, known))
         if label_mask is not None:
-            share += product(self._Et, label_mask)
-            share[own] -= product(self._owned(self._E[:, own], slice(None)).T, label_mask)
+            masks = spread(program, label_mask)
+            share += product(self._Et, masks)
+            share[own] -= product(self._owned(self._E[:, own], slice(None)).T, masks)
         return shared(share)
 
     def _owned(self, matrix: Words, rows: slice) -> Words:
@@ -140,8 +142,8 @@ class MaskedBlocks:
 
     X: Words = field(repr=False)  # own columns, zero where an entry is another party's
     E: Words = field(repr=False)  # of all parties, (rows, width)
-    masked_labels: Words = field(repr=False)  # of all owners, if they were exchanged
-    label_mask: Words | None = field(repr=False)  # at owners of labels, zero in rows of others
+    masked_labels: Words = field(repr=False)  # (rows, classes), of all owners, if they were exchanged
+    label_mask: Words | None = field(repr=False)  # (rows, classes) at owners of labels, zero in rows of others
 
 
 def mask_table(
@@ -155,7 +157,10 @@ def mask_table(
     Reveals: nothing (masked). The dealer must never see what is exchanged here: it knows the masks.
     """
     rank, exchanges = ChannelCommunicator.get().get_rank(), program.loss_every > 0
-    found = mask_blocks("table", program, program.width, keys.dealt.table, block, labels, exchanges_labels=exchanges)
+    own_labels = None if labels is None else indicators(program, program.classes, rank, labels)
+    found = mask_blocks(
+        "table", program, program.width, keys.dealt.table, block, own_labels, program.classes if exchanges else 0
+    )
     X, E, places = with_constant(program, rank, found.X), found.E, program.places(rank)
     if X.shape[1] > found.X.shape[1]:
         places.append((slice(None), slice(X.shape[1] - 1, None)))
@@ -163,7 +168,6 @@ def mask_table(
     for part in program.labels:
         if part.owner == rank:
             theirs[part.place] = 0
-    own_labels = None if labels is None else labels.astype(np.int64)
     return Table(program.own(rank), X, E, own_labels, theirs if exchanges else None, places), found.label_mask
 
 
@@ -173,19 +177,18 @@ def mask_blocks(
     width: int,
     masks: Streams,
     block: NDArray[np.float64],
-    labels: NDArray[np.int64] | None,
-    *,
-    exchanges_labels: bool,
+    labels: Words | None,
+    exchanged: int,
 ) -> MaskedBlocks:
     """One round: each party's masked entries, block by block, then its masked labels, to all others.
 
-    E has `width` columns: those after the partition's are the public constant.
+    E has `width` columns: those after the partition's are the public constant. Labels have a column a class, of which
+    all are `exchanged`, or 0.
     """
     communicator = ChannelCommunicator.get()
     rank, X = communicator.get_rank(), encode(block, DATA_BITS)
     sizes = [
-        partition.cells(peer) + exchanges_labels * partition.labelled(peer)
-        for peer in range(communicator.get_world_size())
+        partition.cells(peer) + exchanged * partition.labelled(peer) for peer in range(communicator.get_world_size())
     ]
     row, end = np.empty(sizes[rank], dtype=np.int64), 0
     for (number, part), place in zip(_numbered(partition, rank), partition.places(rank), strict=True):
@@ -194,13 +197,13 @@ def mask_blocks(
         np.subtract(X[place], mask, out=row[begin:end].reshape(part.shape))
     label_mask = None
     if labels is not None:
-        label_mask = _label_mask(partition, masks, rank)
-        for rows in partition.labels if exchanges_labels else ():
+        label_mask = _label_mask(partition, masks, rank, labels.shape[1])
+        for rows in partition.labels if exchanged else ():
             if rows.owner == rank:
-                begin, end = end, end + rows.count
-                row[begin:end] = (labels - label_mask)[rows.place]
+                begin, end = end, end + rows.count * exchanged
+                row[begin:end] = (labels - label_mask)[rows.place].reshape(-1)
     everyone = _exchange_blocks(name, communicator, row, sizes)
-    E, masked_labels = _assembled(partition, width, everyone, exchanges_labels=exchanges_labels)
+    E, masked_labels = _assembled(partition, width, everyone, exchanged)
     return MaskedBlocks(X, E, masked_labels, label_mask)
 
 
@@ -211,24 +214,35 @@ def with_constant(program: Design, rank: int, X: Words) -> Words:
     return np.concatenate([X, np.full((len(X), 1), 1 << DATA_BITS, dtype=np.int64)], axis=1)
 
 
+def indicators(partition: Partition, classes: int, rank: int, labels: NDArray[np.int64]) -> Words:
+    """1 where a row of this party's is of a column's class, else 0. Shapes: labels (rows,) -> (rows, classes).
+
+    One column tells class 1 from class 0.
+    """
+    found = np.zeros((len(labels), classes), dtype=np.int64)
+    named = np.arange(classes) + (classes == 1)
+    for part in partition.labels:
+        if part.owner == rank:
+            found[part.place] = labels[part.place, None] == named
+    return found
+
+
 def _numbered(partition: Partition, rank: int) -> list[tuple[int, Block]]:
     """A party's blocks with their numbers in the partition."""
     return [(number, block) for number, block in enumerate(partition.blocks) if block.owner == rank]
 
 
-def _label_mask(partition: Partition, masks: Streams, rank: int) -> Words:
-    mask, stream = np.zeros(partition.rows, dtype=np.int64), masks.open(LABELS)
+def _label_mask(partition: Partition, masks: Streams, rank: int, classes: int) -> Words:
+    mask, stream = np.zeros((partition.rows, classes), dtype=np.int64), masks.open(LABELS)
     for part in partition.labels:
         if part.owner == rank:
-            mask[part.place] = stream.words((part.count,))
+            mask[part.place] = stream.words((part.count, classes))
     return mask
 
 
-def _assembled(
-    partition: Partition, width: int, everyone: list[Words], *, exchanges_labels: bool
-) -> tuple[Words, Words]:
+def _assembled(partition: Partition, width: int, everyone: list[Words], exchanged: int) -> tuple[Words, Words]:
     """E and, if they were exchanged, E_y of all parties."""
-    E, masked_labels = np.empty((partition.rows, width), np.int64), np.zeros(partition.rows, np.int64)
+    E, masked_labels = np.empty((partition.rows, width), np.int64), np.zeros((partition.rows, exchanged), np.int64)
     E[:, partition.columns :] = 1 << DATA_BITS
     taken = [0] * len(everyone)
 
@@ -238,8 +252,8 @@ def _assembled(
 
     for block in partition.blocks:
         E[block.place] = take(block.owner, block.cells).reshape(block.shape)
-    for part in partition.labels if exchanges_labels else ():
-        masked_labels[part.place] = take(part.owner, part.count)
+    for part in partition.labels if exchanged else ():
+        masked_labels[part.place] = take(part.owner, part.count * exchanged).reshape(part.count, exchanged)
     return E, masked_labels
 
 

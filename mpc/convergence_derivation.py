@@ -29,12 +29,11 @@ DEVIATIONS = 6  # of an entry that rounding alone makes: none of thousands is be
 
 
 def convergence(spec: Spec, program: Fused) -> Convergence | None:
-    """None if it is not asked. Raises: ProgramError for a tolerance that can't be told, of batches, or of a grid."""
-    if why := _untold(program):
+    """None if it is not asked. Raises: ProgramError for a tolerance that can't be told, or of batches."""
+    if isinstance(program, MiniBatch):
         if spec.tol not in {"0", "auto"}:
-            raise ProgramError(why, action="leave tol out")
+            raise ProgramError("batches have no gradient of the whole table", action="leave tol out")
         return None
-    (model,) = program.models
     with localcontext(CONTEXT):
         least = least_tol(spec, program)
         tol = max(TOL, least) if spec.tol == "auto" else tolerance(spec)
@@ -45,22 +44,16 @@ def convergence(spec: Spec, program: Fused) -> Convergence | None:
                 f"tol={tol:f} lies outside {least:f} to {MOST_TOL}, what can be told on {spec.rows} rows",
                 action='choose a tol within, or "auto"',
             )
-        every = model.ridge_every if isinstance(model, DescentModel) else 1
-        unit = Decimal(model.residual_unit << DATA_BITS) / (1 << program.residual_shift)
-        return Convergence(tol=f"{tol:f}", bound=int(tol * spec.rows * unit * every), every=every)
-
-
-def _untold(program: Fused) -> str:
-    """Why a program can't tell the bit; empty if it can."""
-    if isinstance(program, MiniBatch):
-        return "batches have no gradient of the whole table"
-    return "of a grid of models it is not told whether each converged" if len(program.models) > 1 else ""
+        every = tuple(model.ridge_every if isinstance(model, DescentModel) else 1 for model in program.models)
+        units = [Decimal(model.residual_unit << DATA_BITS) / (1 << program.residual_shift) for model in program.models]
+        bounds = tuple(int(tol * spec.rows * unit * count) for unit, count in zip(units, every, strict=True))
+        return Convergence(tol=f"{tol:f}", bounds=bounds, every=every)
 
 
 def least_tol(spec: Spec, program: Fused) -> Decimal:
-    """Of one model. Rounded up to one digit."""
-    (model,), (C,), rows = program.models, strengths(spec), Decimal(spec.rows)
-    residual = Decimal(1 << program.residual_shift) / model.residual_unit / 2 + Decimal(1) / (4 << TABLE_BITS)
-    bend = Decimal(program.width).sqrt() / 4 + 1 / (C * rows)
+    """Of the neediest model. Rounded up to one digit."""
+    rows, finest = Decimal(spec.rows), min(program.residual_units)
+    residual = Decimal(1 << program.residual_shift) / finest / 2 + Decimal(1) / (4 << TABLE_BITS)
+    bend = Decimal(program.width).sqrt() / 4 + 1 / (min(strengths(spec)) * rows)
     least = DEVIATIONS * (residual / rows.sqrt() + bend / (2 << ITERATE_BITS))
     return Context(prec=1, rounding=ROUND_UP).plus(least)

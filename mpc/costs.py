@@ -20,6 +20,7 @@ from mpc.program import GUARD_SCORES, LIMBS, Fused, MiniBatch, Newton, Opening, 
 from mpc.randomness import KEY_BYTES
 from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
+from mpc.validation import totals
 
 KEYS = 2 * KEY_BYTES  # to each peer at the start
 WORD = 8
@@ -91,17 +92,17 @@ def any_beyond(parties: int, words: int) -> Cost:
 
 
 def convergence(program: Fused, rank: int) -> Cost:
-    """One bit of the last gradient, if the program tells it."""
+    """One bit of the last gradients, if the program tells it."""
     if program.convergence is None:
         return Cost()
     bit = Opening(name="converged", recipients="session", count=1, values=1)
-    return any_beyond(program.world, program.width) + disclosure(program.world, rank, bit)
+    return any_beyond(program.world, program.width * len(program.models)) + disclosure(program.world, rank, bit)
 
 
 def start(program: Fused, rank: int) -> Cost:
     """Keys, masked blocks, and the labels' totals if the loss is disclosed."""
     n, discloses_loss = program.world, program.loss_every > 0
-    words = program.cells(rank) + discloses_loss * program.labelled(rank)
+    words = program.cells(rank) + discloses_loss * program.labelled(rank) * program.classes
     order = opening(n, SEED_BYTES) * (2 * isinstance(program, MiniBatch))
     cost = order + opening(n, KEYS) + opening(n, WORD * words) + Cost(0, 0, n * DEALER_KEYS_BYTES)
     cost += masked_held_out(program, rank)
@@ -112,8 +113,8 @@ def item(program: Fused, rank: int, rung: Rung, kind: Kind) -> Cost:
     """One item of a phase."""
     cost = _correction(program, rung, kind) + total(opening(program.world, sent) for sent in openings(program, kind))
     if kind == "report":
-        loss = Opening(name="loss", recipients="session", count=1, values=len(program.models))
-        return cost + disclosure(program.world, rank, loss)
+        told = [each for each in program.disclosures() if each.name in {"loss", "cross-validation"}]
+        return cost + total(disclosure(program.world, rank, each) for each in told)
     return cost + range_guard(program, rank) if kind == "checkpoint" else cost
 
 
@@ -123,11 +124,11 @@ def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
     scores, strip = program.gradient_rows * M, program.strip_rows * M
     slot = (WORD * d * M, ANGLE * scores, WORD * scores)
     by_kind: dict[Kind, tuple[int, ...]] = {
-        "labels": (WORD * d,),
+        "labels": (WORD * d * len(totals(program)),),
         "slot": slot,
         "tables": (),
         "lot": slot * (program.lot if isinstance(program, MiniBatch) else 0),
-        "report": (WORD * program.copies * M,),
+        "report": (WORD * program.copies * program.reported,),
         "checkpoint": (WORD * program.copies * d * M,),
         "gram": (),
         "density": (WORD * strip, WORD * strip * d),
@@ -171,7 +172,7 @@ def masked_held_out(program: Fused, rank: int) -> Cost:
     if program.evaluation is None:
         return Cost()
     held_out = program.evaluation.partition
-    return opening(program.world, WORD * (held_out.cells(rank) + held_out.labelled(rank)))
+    return opening(program.world, WORD * (held_out.cells(rank) + held_out.labelled(rank) * program.classes))
 
 
 def evaluation(program: Fused, rank: int) -> Cost:

@@ -43,6 +43,7 @@ from mpc.program import Fused, MiniBatch, Rung
 from mpc.randomness import Streams
 from mpc.ring import Words
 from mpc.symmetric import packed_size
+from mpc.validation import told_columns, totals
 
 
 class Dealing:
@@ -255,27 +256,31 @@ class _Phases:
 
 
 def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
-    table, labels = block_masks(program, program.width, [each.table for each in streams])
-    totals = np.add.reduce([each.table.open(TOTALS).words((program.width,)) for each in streams])
-    return Masks(table, labels, totals)
+    table, labels = block_masks(program, program.width, [each.table for each in streams], program.classes)
+    size = program.width, len(totals(program))
+    return Masks(table, labels, np.add.reduce([each.table.open(TOTALS).words(size) for each in streams]))
 
 
 def _held_out_masks(program: Fused, streams: Sequence[DealtStreams]) -> HeldOutMasks | None:
     if program.evaluation is None:
         return None
     held_out = program.evaluation.partition
-    return HeldOutMasks(*block_masks(held_out, program.width, [each.held_out for each in streams]))
+    table, labels = block_masks(held_out, program.width, [each.held_out for each in streams], program.classes)
+    return HeldOutMasks(table, labels[:, told_columns(program)])
 
 
-def block_masks(partition: Partition, width: int, streams: Sequence[Streams]) -> tuple[Words, Words]:
-    """Expand the masks of a table, block by block, and of its labels; the constant column, last, has none."""
+def block_masks(partition: Partition, width: int, streams: Sequence[Streams], classes: int) -> tuple[Words, Words]:
+    """Expand the masks of a table, block by block, and of its labels; the constant column, last, has none.
+
+    Shapes: -> (rows, width), (rows, classes).
+    """
     table = np.zeros((partition.rows, width), dtype=np.int64)
     for number, block in enumerate(partition.blocks):
         table[block.place] = streams[block.owner].open(TABLE + number).words(block.shape)
-    labels = np.zeros(partition.rows, dtype=np.int64)
+    labels = np.zeros((partition.rows, classes), dtype=np.int64)
     of_labels = {owner: streams[owner].open(LABELS) for owner in partition.label_owners}
     for part in partition.labels:
-        labels[part.place] = of_labels[part.owner].words((part.count,))
+        labels[part.place] = of_labels[part.owner].words((part.count, classes))
     return table, labels
 
 

@@ -69,6 +69,7 @@ def reference(spec: Spec, max_iter: int) -> Reference:
         ridge_weight, ridge_shift = _multiplier(per_row / C)
     return Reference(
         **shared_fields(spec, max_iter),
+        C=spec.grid[0],
         fraction_bits=FRACTION_BITS,
         fine_bits=FINE_BITS,
         gradient_weight=gradient_weight,
@@ -93,7 +94,7 @@ def _multiplier(value: Decimal) -> tuple[int, int]:
 
 def first_order(spec: Spec, max_iter: int) -> FirstOrder:
     width = spec.columns + spec.fit_intercept
-    entries, scores, grid = width * len(spec.grid), spec.rows * len(spec.grid), strengths(spec)
+    entries, scores, grid = width * len(spec.trained), spec.rows * len(spec.trained), strengths(spec)
     with localcontext(CONTEXT):
         per_row, weight_bits = [_step_per_row(spec, C) for C in grid], 0
         for weight_bits in WEIGHT_BITS:
@@ -113,23 +114,23 @@ def first_order(spec: Spec, max_iter: int) -> FirstOrder:
     state_window = 1 + state_bits + weight_bits
     residual_window = max(units).bit_length() + 2
     rejected = rejection(entries, state_window) + rejection(scores, residual_window)
-    alone = max(rejection(entries, state_window), rejection(len(grid), loss_window(spec.rows)))
+    alone = max(rejection(entries, state_window), rejection(len(grid), loss_window(spec.rows * spec.classes)))
     with localcontext(CONTEXT):
         cut = segments(max_iter, spec.loss_every, rejected)
     return FirstOrder(
         **shared_fields(spec, max_iter),
         models=tuple(
-            DescentModel(C=C, residual_unit=unit, ridge=ridge, ridge_every=every)
-            for C, unit, (ridge, every) in zip(spec.grid, units, ridges, strict=True)
+            DescentModel(**each._asdict(), residual_unit=unit, ridge=ridge, ridge_every=every)
+            for each, unit, (ridge, every) in zip(spec.trained, units, ridges, strict=True)
         ),
         state_bits=state_bits,
         state_window=state_window,
         residual_window=residual_window,
         residual_shift=shift,
-        loss_window=loss_window(spec.rows),
+        loss_window=loss_window(spec.rows * spec.classes),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        strip_rows=strip_rows(spec.rows, len(spec.grid)),
+        strip_rows=strip_rows(spec.rows, len(spec.trained)),
         segments=cut,
         ladder=tuple(rung(*shape) for shape in LADDER),
     )

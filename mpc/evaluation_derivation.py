@@ -30,9 +30,9 @@ def evaluation(spec: Spec) -> Evaluation | None:
         figures=spec.figures,
         period=PERIOD,
         bins=bins,
-        chunk_rows=min(max(1, CHUNK_WORDS // (bins * len(spec.grid))), held_out.rows),
+        chunk_rows=min(max(1, CHUNK_WORDS // (bins * spec.results)), held_out.rows),
         figure_shift=FIGURE_BITS - DIGITS + held_out.rows.bit_length() - 1,
-        models=len(spec.grid),
+        models=spec.results,
     )
 
 

@@ -64,20 +64,21 @@ class HeldOutMasks:
     """What the dealer holds of the held-out rows. Redacted in print."""
 
     table: Words = field(repr=False)  # A, (rows, width)
-    labels: Words = field(repr=False)  # A_y, (rows,)
+    labels: Words = field(repr=False)  # A_y of each model's labels, (rows, models)
 
 
 def values(program: Fused, kind: Kind, place: int, masks: Arrays, held_out: HeldOutMasks) -> Arrays:
     """A tuple's values from the sums of its parts and its place in its phase. The dealer alone does this."""
     evaluation = evaluation_of(program)
+    models = evaluation.models
     if kind == "held-out":
         return {"table_mask": product(held_out.table, masks["mask"])}
     if kind == "bins":
         bins = one_hot(evaluation, mask_bins(evaluation, masks["turn"]))
-        labels = np.zeros(evaluation.chunk_rows, dtype=np.int64)  # the last chunk may have fewer rows
+        labels = np.zeros((evaluation.chunk_rows, models), dtype=np.int64)  # the last chunk may have fewer rows
         chunk = held_out.labels[place * evaluation.chunk_rows :][: evaluation.chunk_rows]
-        labels[: chunk.size] = chunk
-        return {"bins": bins, "labelled": labels[:, None, None] * bins}
+        labels[: len(chunk)] = chunk
+        return {"bins": bins, "labelled": labels[:, :, None] * bins}
     found = {}
     if "auc" in evaluation.figures:
         positives, negatives = masks["positives"][:, None, :], masks["negatives"][:, :, None]

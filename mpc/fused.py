@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,17 @@ from mpc.shim import ArithmeticSharedTensor
 from mpc.slots import Step, Tables, Wanted
 from mpc.solvers import LaggedNewton, Nesterov, Stochastic
 from mpc.symmetric import packed_size
+from mpc.validation import summed, total_columns, totals
 
-Losses: TypeAlias = tuple[float, ...]  # of each model
+Losses: TypeAlias = tuple[float, ...]  # of each model that is trained on all rows
 Solver: TypeAlias = Nesterov | Stochastic | LaggedNewton
+
+
+class Report(NamedTuple):
+    """Mean losses after an iteration."""
+
+    losses: Losses
+    validated: Losses  # of each C, of every row by the model that did not see it; empty without a cross-validation
 
 
 @dataclass
@@ -50,7 +58,7 @@ class Run:
     last: tuple[ArithmeticSharedTensor, ArithmeticSharedTensor] | None = field(default=None, repr=False)
     """The data's part of the last gradient that led to a step, and the truncated iterate that it was taken at."""
     due: deque[ArithmeticSharedTensor] = field(default_factory=deque, repr=False)  # losses still to be reported
-    losses: list[Losses] = field(default_factory=list)  # of the passes that count
+    reports: list[Report] = field(default_factory=list)  # of the passes that count
     phase: int = 0
     place: int = 0
     strip: int = 0  # of a refresh, that comes next
@@ -81,8 +89,8 @@ class Run:
 
 def run(
     program: Fused, block: NDArray[np.float64], labels: NDArray[np.int64] | None, runtime: Runtime
-) -> tuple[Words, list[Losses], bool | None]:
-    """Train. Returns shares of the weights, the disclosed losses, and whether the one model converged, if it is told.
+) -> tuple[Words, list[Report], bool | None]:
+    """Train. Returns shares of the weights, the disclosed losses, and whether all models converged, if it is told.
 
     Shapes: weights (d, models), scale 2**ITERATE_BITS.
 
@@ -104,7 +112,7 @@ def run(
     weights = words(state.solver.iterate())
     for segment in program.segments:
         while True:
-            before, reported = state.solver, len(state.losses)
+            before, reported = state.solver, len(state.reports)
             if state.phase > 1:
                 runtime.provider.announce(program.ladder.index(state.rung))
             passed, weights = _pass(state, segment)
@@ -119,8 +127,8 @@ def run(
                 )
             state.rung, state.solver = ladder.pop(0), before
             state.due.clear()
-            del state.losses[reported:]
-    return weights, state.losses, _converged(state)
+            del state.reports[reported:]
+    return weights, state.reports, _converged(state)
 
 
 def _solver(program: Fused) -> Solver:
@@ -134,11 +142,12 @@ def _solver(program: Fused) -> Solver:
 
 
 def _label_totals(state: Run, label_mask: Words | None) -> LabelTotals:
-    """Cost: 1 round, 8 d bytes to each peer."""
-    _, values = state.take("labels")
-    mask = state.runtime.keys.dealt.table.open(TOTALS).words((state.program.width,))
-    totals = Slot().whole("labels", state.table.label_totals(label_mask, values["table_labels"]), mask)
-    return LabelTotals(totals.public, mask)
+    """Cost: 1 round, 8 d bytes for each of the totals to each peer."""
+    program, (_, values) = state.program, state.take("labels")
+    mask = state.runtime.keys.dealt.table.open(TOTALS).words((program.width, len(totals(program))))
+    opened = Slot().whole("labels", state.table.label_totals(program, label_mask, values["table_labels"]), mask)
+    columns = total_columns(program)
+    return LabelTotals(opened.public[:, columns], mask[:, columns])
 
 
 def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
@@ -157,8 +166,8 @@ def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
         elif kind == "advance":
             _moved(state, begin, _advanced(state))
         elif kind == "report":
-            state.losses.append(_report(state))
-            _tell(state, segment, slot, state.losses[-1])
+            state.reports.append(_report(state))
+            _tell(state, segment, slot, state.reports[-1].losses)
         elif kind not in {"tables", "checkpoint"}:  # a slot takes its tables itself
             _refresh(state, kind)
     return _checkpoint(state)
@@ -271,20 +280,28 @@ def _density(state: Run, program: Newton, solver: LaggedNewton) -> None:
     state.strip = (strip + 1) % program.strips
 
 
-def _report(state: Run) -> Losses:
-    """Disclose the mean losses that are due: a word a model, rounded under a mask first."""
+def _report(state: Run) -> Report:
+    """Disclose the mean losses that are due: a word each, rounded under a mask first."""
     program = state.program
     parts, values = state.take("report")
     if not state.due:
         raise EngineError("more openings were rejected than a session ever sees", action="propose the session again")
-    _, truncated = first_accepted(
-        "loss", state.due.popleft(), parts["mask"], values["low"], program.loss_window, program.loss_shift
+    due = shared(summed(program, words(state.due.popleft())))
+    _, truncated = first_accepted("loss", due, parts["mask"], values["low"], program.loss_window, program.loss_shift)
+    share, whole = words(truncated.tensor()), len(program.grid) * program.classes
+    return Report(
+        _mean_losses(state, "loss", share[:whole], program.rows),
+        _mean_losses(state, "cross-validation", share[whole:], program.rows * program.classes),
     )
-    share = words(truncated.tensor())
-    opened = state.runtime.discloser.open(Disclosure("loss", "session", share.size), share)
+
+
+def _mean_losses(state: Run, name: str, share: Words, rows: int) -> Losses:
+    if not share.size:
+        return ()
+    opened = state.runtime.discloser.open(Disclosure(name, "session", share.size), share)
     if opened is None:
         raise EngineError("a disclosure to the session was not opened here")
-    return tuple(float(total) * 2.0 ** (program.loss_shift - LOSS_BITS) / program.rows for total in opened)
+    return tuple(float(total) * 2.0 ** (state.program.loss_shift - LOSS_BITS) / rows for total in opened)
 
 
 def _checkpoint(state: Run) -> tuple[bool, Words]:
@@ -306,7 +323,8 @@ def _converged(state: Run) -> bool | None:
     if state.last is None or isinstance(solver, Stochastic):
         raise EngineError("no step of this run has a gradient of the whole table", action="propose the session again")
     of_data, w = state.last
-    return converged(state.runtime, convergence, solver.gradient(shared(words(of_data) * convergence.every), w))
+    every = np.array(convergence.every)
+    return converged(state.runtime, convergence, solver.gradient(shared(words(of_data) * every), w))
 
 
 def _tell(state: Run, segment: Segment, slot: int, losses: Losses | None) -> None:

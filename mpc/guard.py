@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from mpc.disclosure import Disclosure
 from mpc.program import GUARD_SCORES, SCORE_BITS, Rung
+from mpc.ring import Words
 from mpc.runtime import Runtime
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor, MPCTensor
@@ -24,25 +26,28 @@ def exceeded(runtime: Runtime, rung: Rung, z: ArithmeticSharedTensor) -> bool:
     return opened is not None and bool(opened[0])
 
 
-def any_beyond(x: ArithmeticSharedTensor, limit: int) -> ArithmeticSharedTensor:
-    """Shares of 1 if any |x| > limit, else of 0. Shapes: x any -> (1,), scale 0.
+def any_beyond(x: ArithmeticSharedTensor, limit: int | Words) -> ArithmeticSharedTensor:
+    """Shares of 1 if any |x| > limit, else of 0. Shapes: x any, limit alike or one number -> (1,), scale 0.
 
     Exact.  Requires: |x| + limit < 2**63.  Reveals: nothing (masked).
     Cost: CrypTen's comparisons of 2 words an entry, GUARD_SCORES entries at once, and of one word.
     """
     count = torch.zeros(1, dtype=torch.int64)
-    for entries in x.share.reshape(-1).split(GUARD_SCORES):
-        part = ArithmeticSharedTensor.from_shares(entries, precision=0)
-        count += negative(ArithmeticSharedTensor.cat([_less(limit, part), _plus(limit, part)])).share.sum()
+    entries = x.share.reshape(-1)
+    limits = torch.from_numpy(np.broadcast_to(limit, x.share.shape).reshape(-1) + np.int64(0))
+    for start in range(0, len(entries), GUARD_SCORES):
+        part, most = (each[start : start + GUARD_SCORES] for each in (entries, limits))
+        part = ArithmeticSharedTensor.from_shares(part, precision=0)
+        count += negative(ArithmeticSharedTensor.cat([_less(most, part), _plus(most, part)])).share.sum()
     found: ArithmeticSharedTensor = negative(ArithmeticSharedTensor.from_shares(-count, precision=0))
     return found
 
 
-def _less(limit: int, z: Any) -> Any:
+def _less(limit: torch.Tensor, z: Any) -> Any:
     return ArithmeticSharedTensor.from_shares(-z.share, precision=0).add(limit)
 
 
-def _plus(limit: int, z: Any) -> Any:
+def _plus(limit: torch.Tensor, z: Any) -> Any:
     return ArithmeticSharedTensor.from_shares(z.share.clone(), precision=0).add(limit)
 
 

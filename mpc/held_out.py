@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.blocks import mask_blocks, with_constant
+from mpc.blocks import indicators, mask_blocks, with_constant
 from mpc.communicator import ChannelCommunicator
 from mpc.evaluation_layouts import evaluation_of
 from mpc.keys import SessionKeys
@@ -16,6 +16,7 @@ from mpc.program import Fused
 from mpc.ring import Words, product
 from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor
+from mpc.validation import told_columns
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class OwnRows:
     """
 
     block: NDArray[np.float64] = field(repr=False)  # (held-out rows, own columns)
+    # classes counted from 0, (held-out rows,)
     labels: NDArray[np.int64] | None = field(repr=False)
 
 
@@ -33,6 +35,7 @@ class HeldOutTable:
     """One party's view of the held-out rows. It prints nothing of them."""
 
     def __init__(self, own: list[int], X: Words, E: Words, masked_labels: Words) -> None:
+        """`masked_labels` are those of each model, (rows, models)."""
         self._own, self._X, self._E = own, X, E
         self._masked_labels = masked_labels
 
@@ -46,7 +49,7 @@ class HeldOutTable:
         `labelled` shares the tables times A_y; rows are those from `start` on. y T = E_y T + A_y T.
         """
         masked = self._masked_labels[start : start + len(tables)]
-        return masked[:, None, None] * tables + labelled
+        return masked[:, :, None] * tables + labelled
 
 
 def mask_held_out(program: Fused, keys: SessionKeys, brought: OwnRows) -> HeldOutTable:
@@ -56,7 +59,8 @@ def mask_held_out(program: Fused, keys: SessionKeys, brought: OwnRows) -> HeldOu
     Reveals: nothing (masked). The dealer must never see what is exchanged here: it knows the masks.
     """
     rank, partition = ChannelCommunicator.get().get_rank(), evaluation_of(program).partition
-    found = mask_blocks(
-        "held-out", partition, program.width, keys.dealt.held_out, brought.block, brought.labels, exchanges_labels=True
-    )
-    return HeldOutTable(program.own(rank), with_constant(program, rank, found.X), found.E, found.masked_labels)
+    classes, masks, labels = program.classes, keys.dealt.held_out, brought.labels
+    own_labels = None if labels is None else indicators(partition, classes, rank, labels)
+    found = mask_blocks("held-out", partition, program.width, masks, brought.block, own_labels, classes)
+    X, masked_labels = with_constant(program, rank, found.X), found.masked_labels[:, told_columns(program)]
+    return HeldOutTable(program.own(rank), X, found.E, masked_labels)

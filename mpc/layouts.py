@@ -19,8 +19,9 @@ from mpc.errors import EngineError
 from mpc.partition import within
 from mpc.program import TABLE_BITS, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.randomness import Stream
-from mpc.ring import WORD_BITS, Words, dot, product, shifted, top32
+from mpc.ring import WORD_BITS, Words, product, shifted, top32
 from mpc.symmetric import packed_size, unpacked
+from mpc.validation import spread, total_columns, totals
 
 Kind = Literal[
     "labels",
@@ -174,9 +175,9 @@ def corrected(number: int, world: int) -> int:
 def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
     m, copies, models, weights = program.rows, program.copies, len(program.models), (program.width, len(program.models))
     if kind == "labels":
-        return Layout({}, {"table_labels": (program.width,)})
+        return Layout({}, {"table_labels": (program.width, len(totals(program)))})
     if kind == "report":
-        losses = (copies, models)
+        losses = (copies, program.reported)
         return Layout({"mask": losses}, {"low": losses})
     if kind == "checkpoint":
         opened = (copies, *weights)
@@ -239,8 +240,8 @@ class Masks:
     """What the dealer holds for a whole session. Redacted in print."""
 
     table: Words = field(repr=False)  # A, (rows, width)
-    labels: Words = field(repr=False)  # A_y, (rows,)
-    totals: Words = field(repr=False)  # b_P, the mask of X^T y, (width,)
+    labels: Words = field(repr=False)  # A_y, (rows, classes)
+    totals: Words = field(repr=False)  # b_P, the mask of X^T Y, (width, totals)
 
 
 def values(
@@ -279,7 +280,7 @@ def _slot_values(program: Fused, rung: Rung, number: int, parts: Arrays, masks: 
         "table_noise": product(masks.table.T, noise_low),
     }
     if program.loss_every:
-        found["labels_low"] = dot(masks.totals, low)
+        found["labels_low"] = (masks.totals[:, total_columns(program)] * low).sum(axis=0)
     return found
 
 
@@ -338,10 +339,11 @@ def _gram(program: Fused, table: Words) -> Words:
 
 def _label_totals(program: Fused, masks: Masks) -> Words:
     """A^T A_y without the products of an entry and a label of one owner."""
-    found = product(masks.table.T, masks.labels)
+    labels = spread(program, masks.labels)
+    found = product(masks.table.T, labels)
     for part in program.labels:
         own = _of(program, part.owner, masks.table, part.place)
-        found[program.held(part.owner)] -= product(own.T, masks.labels[part.place])
+        found[program.held(part.owner)] -= product(own.T, labels[part.place])
     return found
 
 

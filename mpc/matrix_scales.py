@@ -20,6 +20,7 @@ from mpc.symmetric import packed_size
 CURVATURE = Decimal("0.2625")  # the trace's bound for one standardised column, 5% more than a quarter
 LEAST_DAMPING = Decimal("0.0001")  # times CURVATURE
 MOST_DAMPING = Decimal("0.02")
+INTERCEPT_DAMPING = Decimal("0.02")  # at most, of the mean: it bears no penalty, and a strong one would hold it back
 SURE_STEPS = 3  # after the weakest direction of the inverse has grown to its size
 INVERSE_MARGIN, INFORMATION_MARGIN, PRODUCT_MARGIN = 2, 4, 8  # how far below
 FACTOR_BITS = 5  # entries of H V stay below 2**5
@@ -33,6 +34,7 @@ class Scales:
 
     width: int
     dampings: tuple[int, ...]  # of each model, at scale 2**INFORMATION_BITS, of the sum over the rows
+    intercept_dampings: tuple[int, ...]  # the same of the intercept
     traces: tuple[Decimal, ...]  # at most
     greatest: Decimal  # of any V, at most
     rounded: bool  # V is rounded before each step, so that only H V is opened truncated
@@ -41,14 +43,16 @@ class Scales:
     @classmethod
     def of(cls, spec: Spec, width: int, mean_bits: int, relative: Decimal, *, rounded: bool) -> Self:
         added = [1 / C + relative * CURVATURE * (1 << mean_bits) for C in strengths(spec)]
-        least = [each / (1 << mean_bits) for each in added]
+        intercepts = [min(each, INTERCEPT_DAMPING * (1 << mean_bits)) for each in added]
+        least = [each / (1 << mean_bits) for each in (intercepts if spec.fit_intercept else added)]
         return cls(
             width,
             tuple(int(each * (1 << INFORMATION_BITS)) for each in added),
-            tuple(CURVATURE * width + each for each in least),
+            tuple(int(each * (1 << INFORMATION_BITS)) for each in intercepts),
+            tuple(CURVATURE * width + each / (1 << mean_bits) for each in added),
             1 / min(least),
             rounded,
-            len(spec.grid),
+            len(spec.trained),
         )
 
     @property

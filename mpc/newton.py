@@ -68,7 +68,7 @@ class Refresh:
         program, d = self._program, self._program.width
         share = words(self._total).reshape(d, len(program.models), d).transpose(1, 0, 2).copy()
         if ChannelCommunicator.get().get_rank() == 0:
-            share[:, range(d), range(d)] += _column([model.damping for model in program.models])
+            share[:, range(d), range(d)] += _dampings(program)
         self._information = _unpacked(
             self._opened("information", packed(share), mask, parts, values, program.information_shift)[1]
         )
@@ -130,6 +130,14 @@ def _start(program: Newton) -> Words:
     if ChannelCommunicator.get().get_rank() == 0:
         found[:, range(d), range(d)] = _column([model.start for model in program.models])
     return packed(found)
+
+
+def _dampings(program: Newton) -> Words:
+    """What is added to each H's diagonal. Shapes: -> (models, d)."""
+    found = np.repeat(_column([model.damping for model in program.models]), program.width, axis=1)
+    if program.fit_intercept:
+        found[:, -1:] = _column([model.intercept_damping for model in program.models])
+    return found
 
 
 def _column(numbers: Sequence[int]) -> Words:

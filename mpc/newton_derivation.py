@@ -77,7 +77,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
     """Raises: ProgramError if the bits of the ring do not suffice."""
     columns = spec.columns
     width, mean_bits = columns + spec.fit_intercept, log2(spec.rows)
-    entries, scores, grid = width * len(spec.grid), spec.rows * len(spec.grid), strengths(spec)
+    entries, scores, grid = width * len(spec.trained), spec.rows * len(spec.trained), strengths(spec)
     if max_iter > MOST_ITERATIONS:
         raise ProgramError(
             f"max_iter={max_iter} is more than the {MOST_ITERATIONS} that Newton's method may take",
@@ -85,7 +85,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         )
     if columns > MAX_COLUMNS or mean_bits > MAX_ROWS_BITS or scores * width > MAX_TABLE:
         raise ProgramError(
-            f"{spec.rows} rows x {columns} columns, {len(spec.grid)} times, are more than Newton's method takes",
+            f"{spec.rows} rows x {columns} columns, {len(spec.trained)} times, are more than Newton's method takes",
             action="choose solver = nesterov",
         )
     with localcontext(CONTEXT):
@@ -94,14 +94,14 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         shift = min(RESIDUAL_HEADROOM - 2 - log2(scores), UNIT_BITS) - residual_bits
         penalties = [_penalty(spec, C, residual_bits, shift) for C in grid]
         found = scales(spec, width, mean_bits)
-        of_matrices, starts = _of_matrices(found), found.starts
+        of_matrices, of_models = _of_matrices(found), _of_models(found)
     state_bits = STATE_HEADROOM - log2(entries) - 1 - WEIGHT_BITS
     state_window = 1 + state_bits + WEIGHT_BITS
     residual_window = max(unit for _, unit in penalties).bit_length() + 2
     gradient_window = 1 + DATA_BITS + residual_bits + reach
     rejected = rejection(entries, state_window) + rejection(entries, gradient_window)
     rejected += rejection(scores, residual_window)
-    alone = max(rejection(entries, state_window), rejection(len(grid), loss_window(spec.rows)))
+    alone = max(rejection(entries, state_window), rejection(len(grid), loss_window(spec.rows * spec.classes)))
     with localcontext(CONTEXT):
         slots = max_iter + spares(max_iter, rejected)
     # Refreshes go by slots: a loss on the way would tell of rejections. The last one has converged and tells nothing.
@@ -109,17 +109,17 @@ def newton(spec: Spec, max_iter: int) -> Newton:
     return Newton(
         **shared_fields(spec, max_iter) | {"loss_every": last_loss},
         models=tuple(
-            NewtonModel(C=C, residual_unit=unit, ridge=ridge, damping=damping, start=start)
-            for C, (ridge, unit), damping, start in zip(spec.grid, penalties, found.dampings, starts, strict=True)
+            NewtonModel(**trained._asdict(), residual_unit=unit, ridge=ridge, **matrices)
+            for trained, (ridge, unit), matrices in zip(spec.trained, penalties, of_models, strict=True)
         ),
         state_bits=state_bits,
         state_window=state_window,
         residual_window=residual_window,
         residual_shift=shift,
-        loss_window=loss_window(spec.rows),
+        loss_window=loss_window(spec.rows * spec.classes),
         loss_shift=loss_shift(spec.rows),
         copies=copies(alone),
-        strip_rows=strip_rows(spec.rows, len(spec.grid)),
+        strip_rows=strip_rows(spec.rows, len(spec.trained)),
         segments=(Segment(iterations=max_iter, slots=slots),),
         ladder=tuple(_rung(*shape) for shape in LADDER),
         mean_bits=mean_bits,
@@ -144,6 +144,14 @@ def _of_matrices(found: Scales) -> dict[str, Any]:
         "first_steps": found.first_steps + spares(found.first_steps, found.rejected),
         "refresh_steps": REFRESH_STEPS + spares(REFRESH_STEPS, found.rejected),
     }
+
+
+def _of_models(found: Scales) -> list[dict[str, int]]:
+    """What each model has of its own of matrices."""
+    each = zip(found.dampings, found.intercept_dampings, found.starts, strict=True)
+    return [
+        {"damping": damping, "intercept_damping": of_intercept, "start": start} for damping, of_intercept, start in each
+    ]
 
 
 def _penalty(spec: Spec, C: Decimal, bits: int, shift: int) -> tuple[int, int]:

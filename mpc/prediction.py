@@ -94,7 +94,7 @@ def _scores(program: Prediction, block: NDArray[np.float64], weights: Words, run
     of GUARD_SCORES rows at once.  Reveals: nothing (masked).
     """
     rank, masks = runtime.rank, runtime.keys.dealt.table
-    found = mask_blocks("table", program, program.width, masks, block, None, exchanges_labels=False)
+    found = mask_blocks("table", program, program.width, masks, block, None, exchanged=0)
     table = HeldOutTable(program.own(rank), with_constant(program, rank, found.X), found.E, found.masked_labels)
     parts, values = _Part(program, runtime, 0).take("model")
     (z,) = words(table.scores(Slot().whole("model", shared(weights[:, None]), parts["mask"]), values["table_mask"])).T

@@ -21,7 +21,7 @@ class PredictionDealing(Dealing):
     def __init__(self, program: Prediction, links: Sequence[Link], digest: bytes, epoch: int) -> None:
         super().__init__(program, links, digest, epoch)
         self._prediction = program
-        self._table, _ = block_masks(program, program.width, [each.table for each in self._streams])
+        self._table, _ = block_masks(program, program.width, [each.table for each in self._streams], 0)
 
     def _serve(self, rank: int) -> None:
         parts = list(enumerate(prediction_layouts.parts(self._prediction)))

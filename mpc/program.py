@@ -7,7 +7,7 @@ sign, so whoever wrote the contract is trusted for nothing. No floating-point nu
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
 
@@ -16,7 +16,10 @@ from mpc.partition import Frozen, Partition, check
 
 DESCENT_ITERATIONS = 300  # of first-order solvers, unless the plan says otherwise
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
-MOST_MODELS = 16  # of a grid
+MOST_STRENGTHS = 16  # of a grid
+MOST_CLASSES = 32
+MOST_FOLDS = 20
+MOST_MODELS = 128  # of a run, with those that only a cross-validation needs
 
 LIMITS = (("max_iter", 1, 100_000), ("loss_every", 0, 100_000), ("clip_bits", 0, 8))
 MOST_LEARNING_RATE = 10
@@ -42,12 +45,22 @@ Figure: TypeAlias = Literal["auc", "log-loss", "brier"]
 FIGURES: tuple[Figure, ...] = ("auc", "log-loss", "brier")
 
 
+class Trained(NamedTuple):
+    """What sets a model of a run apart from the others."""
+
+    C: str
+    label: int  # the column of labels: the class that it tells from the rest
+    fold: int | None  # whose rows it is not trained on, but judged by; None: it is trained on all
+
+
 class Spec(Partition):
     """What a program is derived from."""
 
     engine: Literal["fused", "reference"] = "fused"
     solver: Literal["newton", "nesterov", "sgd"] | None = None  # of the fused engine; None: newton where it fits
     C: str | tuple[str, ...]  # of one model, or of a grid of models
+    classes: int = 1  # each of which a model tells from the rest; one model tells two classes apart
+    folds: int = 0  # of the cross-validation that chooses among the grid's C; 0: all of them are told
     fit_intercept: bool
     max_iter: int | None = None  # None: what the solver needs by its rule
     loss_every: int
@@ -60,8 +73,20 @@ class Spec(Partition):
 
     @property
     def grid(self) -> tuple[str, ...]:
-        """C of each model."""
+        """The values of C."""
         return (self.C,) if isinstance(self.C, str) else self.C
+
+    @property
+    def trained(self) -> tuple[Trained, ...]:
+        """Every model of the run: those that may be told, then those that leave out a fold."""
+        folds = (None, *range(self.folds))
+        found = [Trained(C, label, fold) for fold in folds for C in self.grid for label in range(self.classes)]
+        return tuple(found)
+
+    @property
+    def results(self) -> int:
+        """How many models are told."""
+        return self.classes if self.folds else len(self.trained)
 
 
 Recipients: TypeAlias = Literal["session"] | tuple[int, ...]
@@ -81,10 +106,12 @@ class Design(Partition):
 
     fit_intercept: bool
 
+    classes: int = 1  # columns of labels, each a class against the rest; or the one that tells two classes apart
+
     @property
     def results(self) -> int:
         """Models whose coefficients are disclosed, or whose scores are told."""
-        return 1
+        return self.classes
 
     @property
     def width(self) -> int:
@@ -103,6 +130,7 @@ class Common(Design):
     max_iter: int
     loss_every: int
     clip_bits: int
+    folds: int = 0
 
     def _results(self) -> list[Opening]:
         """Moments of columns that several parties hold rows of; a column's coefficients go to its owners."""
@@ -125,6 +153,7 @@ class Reference(Common):
     """Full-batch descent with Nesterov's momentum on scikit-learn's objective, by stock CrypTen operations."""
 
     engine: Literal["reference"] = "reference"
+    C: str
     fraction_bits: int
     fine_bits: int
     gradient_weight: int  # step / rows, scale 2**(gradient_shift - fine_bits)
@@ -221,9 +250,11 @@ class Evaluation(Frozen):
 
 
 class Model(Frozen):
-    """What a model of a run has of its own (mpc/MODELS.md): integers that follow from its C."""
+    """What a model of a run has of its own (mpc/MODELS.md): what it is trained for, and integers that follow from C."""
 
     C: str
+    label: int  # see Trained
+    fold: int | None
     residual_unit: int  # what a residual of 1 is before truncation
     ridge: int  # what the truncated iterate is multiplied by for the penalty's part of a gradient
 
@@ -238,15 +269,16 @@ class NewtonModel(Model):
     """The same of Newton's method."""
 
     damping: int  # added to the diagonal of X^T S X at scale 2**INFORMATION_BITS, the penalty included
+    intercept_damping: int  # the same of the intercept, which bears no penalty
     start: int  # of the inverse's diagonal, at scale 2**(inverse_bits + product_bits + 1): one over a trace's bound
 
 
 class Convergence(Frozen):
-    """Whether the last gradient that was taken is small, told as one bit (mpc/convergence.py)."""
+    """Whether the last gradients that were taken are small, told as one bit (mpc/convergence.py)."""
 
-    tol: str  # of the mean gradient's greatest entry
-    bound: int  # the same of `every` times the gradient's sum over the rows, in its scale
-    every: int  # iterations from one penalty to the next, whose integer is of as many
+    tol: str  # of a mean gradient's greatest entry
+    bounds: tuple[int, ...]  # of each model, the same of `every` times the gradient's sum over the rows, in its scale
+    every: tuple[int, ...]  # of each model, iterations from one penalty to the next, whose integer is of as many
 
 
 class Fused(Common):
@@ -269,7 +301,17 @@ class Fused(Common):
 
     @property
     def results(self) -> int:
-        return len(self.models)
+        return self.classes if self.folds else len(self.models)
+
+    @property
+    def grid(self) -> tuple[str, ...]:
+        """The values of C."""
+        return tuple(dict.fromkeys(model.C for model in self.models))
+
+    @property
+    def reported(self) -> int:
+        """Losses of one report: of each model on all rows, and the cross-validated one of each C."""
+        return len(self.grid) * (self.classes + (self.folds > 0))
 
     @property
     def residual_units(self) -> tuple[int, ...]:
@@ -316,12 +358,23 @@ class Fused(Common):
             again = (len(self.ladder) - 1) * max(map(self.reports, self.segments))
             count = sum(map(self.reports, self.segments)) + again
             if count:
-                found.append(Opening(name="loss", recipients="session", count=count, values=len(self.models)))
+                found += self._losses(count)
         if self.convergence is not None:
             found.append(Opening(name="converged", recipients="session", count=1, values=1))
         if self.evaluation is not None:
             found += self.evaluation.disclosures()
         return tuple(found)
+
+    def discloses(self, name: str) -> bool:
+        """Whether anything of this name is opened."""
+        return any(each.name == name for each in self.disclosures())
+
+    def _losses(self, count: int) -> list[Opening]:
+        told = len(self.grid)
+        found = [Opening(name="loss", recipients="session", count=count, values=told * self.classes)]
+        if self.folds:
+            found.append(Opening(name="cross-validation", recipients="session", count=count, values=told))
+        return found
 
 
 class FirstOrder(Fused):
@@ -419,6 +472,11 @@ def derive(spec: Spec) -> FirstOrder | MiniBatch | Newton | Reference:
     if spec.engine == "reference":
         return derivation.reference(spec, spec.max_iter or DESCENT_ITERATIONS)
     program = _fused(spec)
+    if program.folds and not program.discloses("cross-validation"):
+        raise ProgramError(
+            f"a report every {program.loss_every} of {program.max_iter} iterations is none, and tells no validation",
+            action="ask for loss reports more often, or for more iterations",
+        )
     convergence = convergence_derivation.convergence(spec, program)
     return program.model_copy(update={"convergence": convergence, "evaluation": evaluation})
 
@@ -451,18 +509,39 @@ def _check(spec: Spec) -> None:
 
 def _check_grid(spec: Spec) -> None:
     """Raises: ProgramError for values of C that can't be, or that are too many."""
-    for C, strength in zip(spec.grid, strengths(spec), strict=True):
-        if not Decimal("0.0001") <= strength <= Decimal(100_000):
+    values = [_decimal("C", C) for C in spec.grid]
+    for C, value in zip(spec.grid, values, strict=True):
+        if not Decimal("0.0001") <= value <= Decimal(100_000):
             raise ProgramError(f"C={C} lies outside 0.0001 to 100000", action="choose a C within")
-    if not 1 <= len(set(strengths(spec))) == len(spec.grid) <= MOST_MODELS:
-        raise ProgramError(f"a grid of {len(spec.grid)} values of C", action=f"write 1 to {MOST_MODELS} different ones")
-    if spec.rows * len(spec.grid) > MAX_CELLS:
+    if not 1 <= len(set(values)) == len(spec.grid) <= MOST_STRENGTHS:
         raise ProgramError(
-            f"{spec.rows} rows x {len(spec.grid)} models are more than {MAX_CELLS} scores",
-            action="use fewer rows or values of C",
+            f"a grid of {len(spec.grid)} values of C", action=f"write 1 to {MOST_STRENGTHS} different ones"
         )
-    if spec.engine == "reference" and len(spec.grid) > 1:
+    if spec.classes == 2 or not 1 <= spec.classes <= MOST_CLASSES:
+        raise ProgramError(
+            f"{spec.classes} classes", action=f"name 3 to {MOST_CLASSES}, or of two the one that counts as positive"
+        )
+    _check_folds(spec)
+    count = len(spec.trained)
+    if count > MOST_MODELS or spec.rows * count > MAX_CELLS:
+        raise ProgramError(
+            f"{count} models of {spec.rows} rows are more than {MOST_MODELS} models or {MAX_CELLS} scores",
+            action="use fewer values of C, folds, classes or rows",
+        )
+    if spec.engine == "reference" and count > 1:
         raise ProgramError("the reference engine trains one model", action="choose one C")
+
+
+def _check_folds(spec: Spec) -> None:
+    """Raises: ProgramError for a cross-validation that can't be."""
+    if not spec.folds:
+        return
+    if not 2 <= spec.folds <= min(MOST_FOLDS, spec.rows // 2):
+        raise ProgramError(f"{spec.folds} folds of {spec.rows} rows", action=f"choose 2 to {MOST_FOLDS} folds")
+    if spec.solver == "sgd":
+        raise ProgramError("mini-batches tell no loss to validate by", action="choose solver = newton or nesterov")
+    if not spec.loss_every:
+        raise ProgramError("a cross-validation is told with the losses", action="ask for a loss report at least")
 
 
 def _check_batches(spec: Spec) -> None:
@@ -483,7 +562,7 @@ def _check_batches(spec: Spec) -> None:
 
 def strengths(spec: Spec) -> tuple[Decimal, ...]:
     """C of each model as a number. Raises: ProgramError if it is none."""
-    return tuple(_decimal("C", C) for C in spec.grid)
+    return tuple(_decimal("C", each.C) for each in spec.trained)
 
 
 def learning_rate(spec: Spec) -> Decimal:

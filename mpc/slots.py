@@ -15,6 +15,7 @@ from mpc.program import Fused, Rung
 from mpc.ring import Words
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
+from mpc.validation import judges, trains
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Scores:
 
     residuals: Words  # (m, models)
     density: Words | None  # (m, models), in slots with a refresh
-    softplus: Words | None  # (models,), in slots that may report the loss
+    softplus: Words | None  # (models,), in slots that may report the loss: of the rows that judge a model
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,9 +99,15 @@ def _scores(
     for rows, values in tables.strips:
         angles = Angles(rung, theta[rows], values())
         labels = None if table.labels is None else table.labels[rows]
-        residuals[rows] = words(angles.residuals(program, rank, labels))
+        trained = trains(program, rows)
+        residuals[rows] = _of(trained, angles.residuals(program, rank, labels))
         if density is not None:
-            density[rows] = words(angles.density(rank))
+            density[rows] = _of(trained, angles.density(rank))
         if softplus is not None:
-            softplus += angles.loss(rank, shared(words(z)[rows]))
+            softplus += angles.loss(rank, shared(words(z)[rows]), judges(program, rows))
     return Scores(residuals, density, softplus)
+
+
+def _of(trained: Words | None, x: ArithmeticSharedTensor) -> Words:
+    """Zero in rows that don't train a model."""
+    return words(x) if trained is None else words(x) * trained

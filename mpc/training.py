@@ -13,15 +13,18 @@ from mpc.errors import ProgramError
 from mpc.evaluation import Figures, evaluate
 from mpc.held_out import OwnRows, mask_held_out
 from mpc.partition import Partition
-from mpc.program import ITERATE_BITS, Fused, Program
+from mpc.program import ITERATE_BITS, Common, Fused, Program
 from mpc.ring import Words, decode
 from mpc.runtime import Runtime
+from mpc.validation import told
 
 
 @dataclass(frozen=True)
 class Fitted:
     """What this party was told of a model, in standardised units."""
 
+    C: str
+    label: int  # the column of labels that it tells from the rest
     coefficients: NDArray[np.float64] = field(repr=False)  # this party's columns
     intercept: float | None = field(repr=False)  # the labels' owners'
     losses: tuple[float, ...]
@@ -34,12 +37,13 @@ class Fit:
     """What this party was told, and what the run cost."""
 
     models: tuple[Fitted, ...]
+    validated: dict[str, float]  # the cross-validated loss of each C; empty without one
     iterations: int
     rounds: int
     bytes_sent: int
     share: Words | None = field(
         repr=False
-    )  # (width, models): of all weights, fresh, scale 2**ITERATE_BITS; of the fused engine alone
+    )  # (width, models): of all told weights, fresh, scale 2**ITERATE_BITS; of the fused engine alone
 
 
 def train(
@@ -51,34 +55,56 @@ def train(
 ) -> Fit:
     """Run the program on this party's standardised columns.
 
-    Shapes: block (rows, own columns), labels (rows,) of 0 and 1 at owners of labels, None elsewhere. Own columns are
-    those of which the party owns entries; in both, rows of other parties are zeros.
+    Shapes: block (rows, own columns), labels (rows,) at owners of labels, None elsewhere: 0 and 1, or of several
+    classes their numbers from 0. Own columns are those of which the party owns entries; in both, rows of other parties
+    are zeros. Of a cross-validation the models of the C with the least loss are told, trained on all rows.
     `held_out` is there if the program evaluates, and its shapes are likewise.
     Reveals: the program's disclosures, to their recipients.
     Raises: ProgramError if the block is not what the program says; EngineError if the run can't go on.
     """
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
-    converged = None
     if isinstance(program, Fused):
-        table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
-        share, losses, converged = fused.run(program, block, labels, runtime)
-        figures = [{}] * program.results if table is None else evaluate(program, table, share, runtime)
-        bits = ITERATE_BITS
-    else:
-        share, losses = reference.run(program, block, labels, runtime)
-        figures = [{}]
-        bits = program.fraction_bits + program.fine_bits
-    coefficients, intercepts = _open_results(program, share, bits, runtime)
-    told = zip(coefficients.T, intercepts, figures, strict=True)
+        return _fused(program, block, labels, runtime, held_out)
+    share, losses = reference.run(program, block, labels, runtime)
+    coefficients, intercepts = _open_results(program, share, program.fraction_bits + program.fine_bits, runtime)
+    of_model = tuple(loss for (loss,) in losses)
+    model = Fitted(program.C, 0, np.ascontiguousarray(coefficients[:, 0]), intercepts[0], of_model, None, {})
+    counters = runtime.channel.counters
+    return Fit((model,), {}, program.max_iter, counters.rounds, counters.bytes_sent, None)
+
+
+def _fused(
+    program: Fused,
+    block: NDArray[np.float64],
+    labels: NDArray[np.int64] | None,
+    runtime: Runtime,
+    held_out: OwnRows | None,
+) -> Fit:
+    table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
+    weights, reports, converged = fused.run(program, block, labels, runtime)
+    validated = reports[-1].validated if program.folds else ()
+    places = told(program, validated)
+    share = np.ascontiguousarray(weights[:, places])
+    figures = [{}] * program.results if table is None else evaluate(program, table, share, runtime)
+    coefficients, intercepts = _open_results(program, share, ITERATE_BITS, runtime)
     models = tuple(
-        Fitted(np.ascontiguousarray(weights), intercept, tuple(each[number] for each in losses), converged, figure)
-        for number, (weights, intercept, figure) in enumerate(told)
+        Fitted(
+            program.models[place].C,
+            program.models[place].label,
+            np.ascontiguousarray(coefficients[:, number]),
+            intercepts[number],
+            tuple(report.losses[place] for report in reports),
+            converged,
+            figures[number],
+        )
+        for number, place in enumerate(places)
     )
     counters = runtime.channel.counters
     # The dealer knows what hides the last iterate: only fresh shares of it may be kept.
-    kept = runtime.keys.refreshed("model", share) if isinstance(program, Fused) else None
-    return Fit(models, program.max_iter, counters.rounds, counters.bytes_sent, kept)
+    kept = runtime.keys.refreshed("model", share)
+    by_strength = dict(zip(program.grid, validated, strict=True)) if program.folds else {}
+    return Fit(models, by_strength, program.max_iter, counters.rounds, counters.bytes_sent, kept)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
@@ -105,10 +131,11 @@ def _check_rows(
         raise ProgramError(f"a value exceeds the contract's bound of 2**{program.clip_bits}", action="clip it")
     if (labels is not None) != (rank in program.label_owners):
         raise ProgramError("labels are given by their owners and nobody else")
+    classes = max(program.classes, 2)
     if labels is not None and not (
-        labels.dtype == np.int64 and labels.shape == (partition.rows,) and np.isin(labels, (0, 1)).all()
+        labels.dtype == np.int64 and labels.shape == (partition.rows,) and np.isin(labels, range(classes)).all()
     ):
-        raise ProgramError("labels must be a 0 or 1 for each row, as 64-bit integers")
+        raise ProgramError(f"labels must be 0 to {classes - 1} for each row, as 64-bit integers")
     _check_rows_of_others(partition, block, labels, rank)
 
 
@@ -128,7 +155,7 @@ def _check_rows_of_others(
 
 
 def _open_results(
-    program: Program, share: Words, bits: int, runtime: Runtime
+    program: Common, share: Words, bits: int, runtime: Runtime
 ) -> tuple[NDArray[np.float64], list[float | None]]:
     """A column's owners receive its weights, the labels' owners the intercepts.
 

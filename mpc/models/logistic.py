@@ -12,9 +12,10 @@ from mpc.errors import EngineError
 from mpc.fourier import COEFFICIENT_BITS, lowered, turns, waves
 from mpc.layouts import Arrays
 from mpc.program import DENSITY_BITS, LOSS_BITS, SCORE_BITS, TABLE_BITS, CurvedRung, Fused, Rung
-from mpc.ring import Words, dot, signed
+from mpc.ring import Words, signed
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
+from mpc.validation import label_columns
 
 
 class Angles:
@@ -27,14 +28,14 @@ class Angles:
         self._mask_cosines, self._mask_sines = tables["cosines"][:, :rows], tables["sines"][:, :rows]
 
     def residuals(self, program: Fused, rank: int, labels: Words | None) -> ArithmeticSharedTensor:
-        """sigmoid(z) - y. Shapes: -> (m, models), scale `program.residual_units`. No round.
+        """sigmoid(z) - y. Shapes: labels (m, classes) -> (m, models), scale `program.residual_units`. No round.
 
         Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
         units = program.residual_units
         share = self.sigmoid(units, rank)
         if labels is not None:
-            share -= labels[:, None] * np.array(units)
+            share -= labels[:, label_columns(program)] * np.array(units)
         return shared(share)
 
     def sigmoid(self, units: tuple[int, ...], rank: int) -> Words:
@@ -59,17 +60,18 @@ class Angles:
             share += np.int64(self._rung.density_floor >> (COEFFICIENT_BITS - DENSITY_BITS))
         return shared(share)
 
-    def loss(self, rank: int, z: ArithmeticSharedTensor) -> Words:
+    def loss(self, rank: int, z: ArithmeticSharedTensor, counted: Words | None = None) -> Words:
         """Shares of sum log(1 + exp(z)), scale 2**LOSS_BITS. Shapes: z (m, models), scale 2**SCORE_BITS -> (models,).
 
-        No round.
+        `counted` is 1 for the rows that count for a model, 0 for others, like z; without it all do. No round.
         """
-        shift = COEFFICIENT_BITS + TABLE_BITS - LOSS_BITS
-        half = words(z).sum(axis=0) * np.int64(1 << (LOSS_BITS - SCORE_BITS - 1))
-        share = half + self._even(lowered(self._rung.softplus, shift)).sum(axis=0)
+        shift, scores = COEFFICIENT_BITS + TABLE_BITS - LOSS_BITS, words(z)
+        each = scores * np.int64(1 << (LOSS_BITS - SCORE_BITS - 1)) + self._even(lowered(self._rung.softplus, shift))
+        rows = np.full(scores.shape[1], len(scores)) if counted is None else counted.sum(axis=0)
+        share = each.sum(axis=0) if counted is None else (each * counted).sum(axis=0)
         if rank == 0:
-            constant = self._rung.softplus_constant * self._mask_cosines.shape[1]
-            share += signed(constant >> (COEFFICIENT_BITS - LOSS_BITS))
+            constants = [self._rung.softplus_constant * int(count) for count in rows]
+            share += np.array([signed(constant >> (COEFFICIENT_BITS - LOSS_BITS)) for constant in constants])
         return np.asarray(share)
 
     def _odd(self, coefficients: Words) -> Words:
@@ -88,18 +90,19 @@ class Angles:
 
 
 class LabelTotals:
-    """P = X^T y, opened under a mask b_P that fills the ring: epsilon = P - b_P is public among the parties."""
+    """P = X^T Y, opened under a mask b_P that fills the ring: epsilon = P - b_P is public among the parties."""
 
     def __init__(self, epsilon: Words, mask: Words) -> None:
+        """Shapes: (d, models) each: of each model's labels, in the rows that judge it."""
         self._epsilon, self._mask = epsilon, mask
 
     def dot(self, rank: int, delta: Words, low: Words, mask_low: Words) -> Words:
-        """Shares of P . w for w = delta - low. Shapes: (d, e) -> (e,). No round. `mask_low` is a share of b_P . low.
+        """Shares of each P . w for w = delta - low. Shapes: (d, models) -> (models,). No round.
 
-        The opened delta is that of w and of nothing else.
+        `mask_low` is a share of each b_P . low. The opened delta is that of w and of nothing else.
         """
-        share = dot(self._mask, delta) - dot(self._epsilon, low) - mask_low
-        return share + dot(self._epsilon, delta) if rank == 0 else share
+        share: Words = (self._mask * delta - self._epsilon * low).sum(axis=0) - mask_low
+        return share + (self._epsilon * delta).sum(axis=0) if rank == 0 else share
 
 
 def total_loss(softplus: Words, label_scores: Words) -> ArithmeticSharedTensor:

@@ -61,10 +61,10 @@ def test_label_totals_are_exact(agreed, seed):
     X, y = table(agreed, seed)
 
     def party(masked, label_mask, tuples):
-        return words(masked.label_totals(label_mask, tuples["labels"][0][1]["table_labels"]))
+        return words(masked.label_totals(agreed, label_mask, tuples["labels"][0][1]["table_labels"]))
 
     found, simulation = session(agreed, X, y, party)
-    assert (joined(found) == product(encoded(agreed, X).T, y)).all()
+    assert (joined(found) == product(encoded(agreed, X).T, y)[:, None]).all()
     for channel in simulation.channels:
         cost = opening(agreed.world, WORD * (agreed.cells(channel.rank) + agreed.labelled(channel.rank)))
         assert channel.counters.sent_by_name["table"] == cost.bytes_sent

@@ -147,10 +147,10 @@ BAD_INPUTS = {
     "too many columns": (lambda X: np.concatenate([X, X], axis=1), lambda y: y, "table is"),
     "one dimension": (lambda X: X[:, 0], lambda y: y, "table is"),
     "no labels": (lambda X: X, lambda _: None, "owner"),
-    "too few labels": (lambda X: X, lambda y: y[1:], "0 or 1"),
-    "signed labels": (lambda X: X, lambda y: 2 * y - 1, "0 or 1"),
-    "half labels": (lambda X: X, lambda y: y / 2, "0 or 1"),
-    "labels as numbers with a point": (lambda X: X, lambda y: y * 1.0, "0 or 1"),
+    "too few labels": (lambda X: X, lambda y: y[1:], "0 to 1"),
+    "signed labels": (lambda X: X, lambda y: 2 * y - 1, "0 to 1"),
+    "half labels": (lambda X: X, lambda y: y / 2, "0 to 1"),
+    "labels as numbers with a point": (lambda X: X, lambda y: y * 1.0, "0 to 1"),
 }
 
 

@@ -121,9 +121,9 @@ def test_newton_and_schulz_invert_the_information_matrix(world):
         for _ in range(program.first_steps):
             refresh.step(*dealt.take("step", mask))
         inverse = refresh.inverse(dealt.matrix_mask()[1], *dealt.take("inverse"))
-        total = dealt.X.T @ dealt.X * (1 << (ROW_BITS - 2)) + program.models[0].damping * np.eye(
-            program.width, dtype=np.int64
-        )
+        (model,) = program.models
+        damping = np.array([model.damping] * program.columns + [model.intercept_damping] * program.fit_intercept)
+        total = dealt.X.T @ dealt.X * (1 << (ROW_BITS - 2)) + np.diag(damping)
         H = np.ldexp(total.astype(float), -INFORMATION_BITS - program.mean_bits)
         return H, np.ldexp(unpacked(opened(inverse.packed))[0].astype(float), -program.inverse_bits), inverse
 

@@ -36,10 +36,8 @@ def dealt(agreed, rung, kind, seed):
     generator = np.random.default_rng(seed)
     shape = layout(agreed, rung, kind)
     parts = {name: uniform(generator, size) for name, size in shape.parts.items()}
-    width = (agreed.width,)
-    masks = Masks(
-        uniform(generator, (agreed.rows, agreed.width)), uniform(generator, (agreed.rows,)), uniform(generator, width)
-    )
+    sizes = (agreed.rows, agreed.width), (agreed.rows, 1), (agreed.width, 1)
+    masks = Masks(*(uniform(generator, size) for size in sizes))
     return parts, masks, values(agreed, rung, kind, parts, masks)
 
 
@@ -62,7 +60,7 @@ def test_values_are_functions_of_the_masks(columns, seed):
     assert unsigned(found["noise_low"]) == [mask >> agreed.residual_shift for mask in unsigned(parts["noise"])]
     assert (found["table_low"] == product(masks.table, found["low"])).all()
     assert (found["table_noise"] == product(masks.table.T, found["noise_low"])).all()
-    assert found["labels_low"].tolist() == [int((masks.totals[:, None] * found["low"]).sum())]
+    assert found["labels_low"].tolist() == [int((masks.totals * found["low"]).sum())]
 
 
 @pytest.mark.parametrize("rung", [0, 1, 2])

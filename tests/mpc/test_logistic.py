@@ -8,7 +8,7 @@ from mpc.fourier import COEFFICIENT_BITS, sigmoid_error
 from mpc.layouts import layout, values
 from mpc.models.logistic import Angles, LabelTotals, total_loss
 from mpc.program import LOSS_BITS, SCORE_BITS, TABLE_BITS
-from mpc.ring import dot, encode, top32
+from mpc.ring import encode, top32
 from mpc.shares import shared, words
 from tests.mpc.engine import centred, joined, program, seeds, some, split, uniform, unsigned, worlds
 
@@ -29,7 +29,9 @@ def slots(draw):
     shape = layout(agreed, rung, "tables")
     parts = {name: uniform(generator, size) for name, size in shape.parts.items()}
     masks = type(
-        "Unused", (), {"table": np.zeros((rows, agreed.width), np.int64), "totals": np.zeros(agreed.width, np.int64)}
+        "Unused",
+        (),
+        {"table": np.zeros((rows, agreed.width), np.int64), "totals": np.zeros((agreed.width, 1), np.int64)},
     )
     tables = values(agreed, rung, "tables", parts, masks)
     theta = top32(z - parts["turn"], rung.modulus_bits).view(np.uint32).astype(np.int64)
@@ -45,7 +47,7 @@ def test_residuals_are_sigmoids_less_labels(slot, seed):
     agreed, rung, scores, angles, _ = slot
     y = np.random.default_rng(seed).integers(0, 2, agreed.rows)
     shares = [
-        words(each.residuals(agreed, rank, y if rank == agreed.label_owners[0] else None))
+        words(each.residuals(agreed, rank, y[:, None] if rank == agreed.label_owners[0] else None))
         for rank, each in enumerate(angles)
     ]
     found = joined(shares) / agreed.models[0].residual_unit
@@ -67,16 +69,16 @@ def test_losses_are_sums_of_softplus(slot):
 
 
 @some
-@given(worlds, seeds, st.integers(1, 6))
-def test_label_scores_are_exact(world, seed, d):
+@given(worlds, seeds, st.integers(1, 6), st.integers(1, 3))
+def test_label_scores_are_exact(world, seed, d, models):
     """(X^T y) . w is the integers' inner product modulo 2**64, for words of the whole ring."""
     generator = np.random.default_rng(seed)
-    totals, mask, delta, low = (uniform(generator, (d,)) for _ in range(4))
+    totals, mask, delta, low = (uniform(generator, (d, models)) for _ in range(4))
     masks, lows = split(generator, world, mask), split(generator, world, low)
-    mask_low = split(generator, world, dot(mask, low))
+    mask_low = split(generator, world, (mask * low).sum(axis=0))
     parties = [LabelTotals(totals - mask, share) for share in masks]
     found = joined([each.dot(rank, delta, lows[rank], mask_low[rank]) for rank, each in enumerate(parties)])
-    assert unsigned(found) == unsigned(dot(totals, delta - low))
+    assert unsigned(found) == unsigned((totals * (delta - low)).sum(axis=0))
 
 
 @some

@@ -112,6 +112,15 @@ def test_the_penalty_is_exactly_the_stated_one(C):
     assert_close(weights, X, y, float(C))
 
 
+@pytest.mark.parametrize("C", ["0.0005", "0.005"])
+def test_a_strong_penalty_does_not_hold_the_intercept_back(C):
+    """A dozen iterations find the intercept of rare labels, which bears no penalty, however strong that is."""
+    X, _ = small()
+    y = (np.arange(len(X)) % 10 == 0).astype(np.int64)
+    weights, _, _ = run(derive(newton_spec(X, C=C, max_iter=12)), X, y)
+    assert np.abs(weights - pooled(X, y, float(C))).max() < 5e-3
+
+
 @pytest.mark.parametrize(("C", "limit"), [(1.0, 2e-3), (100.0, 3e-3)])
 @pytest.mark.parametrize("name", TABLES)
 def test_real_tables_within_the_promised_tolerance(name, C, limit):
