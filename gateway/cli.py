@@ -171,7 +171,7 @@ def plan_check(plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")]) -> No
 
     found = load_any_plan(plan)
     if isinstance(found, Plan):
-        what = f"label {found.label.column} of {found.label.holder}"
+        what = f"label {found.label.in_words}"
     else:
         what = f"probabilities by model {found.model[:12]} for {found.recipient}"
     typer.echo(f"{plan} holds: {len(found.parties)} parties, {what}")
@@ -272,7 +272,7 @@ def session_show(
 ) -> None:
     """Where a session stands, whose turn it is, and what it was told of its model."""
     from parties.contract import Contract
-    from parties.telling import convergence
+    from parties.telling import convergence, validation
 
     with _client(gateway, token_file) as client:
         if contract:
@@ -288,8 +288,12 @@ def session_show(
         typer.echo(f"waits for {', '.join(view.waiting_for)}")
     if view.converged is not None and isinstance(agreed, Contract) and agreed.convergence is not None:
         typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
-    for figure, value in view.figures.told().items() if view.figures else ():
-        typer.echo(f"{figure} of the held-out rows: {value:.4f}")
+    for line in validation(view.validated, view.models[0].C if view.models else ""):
+        typer.echo(line)
+    for model in view.models:
+        of = f" ({model.positive}, C={model.C})" if len(view.models) > 1 else ""
+        for figure, value in model.figures.told().items() if model.figures else ():
+            typer.echo(f"{figure} of the held-out rows{of}: {value:.4f}")
     if view.fault is not None:
         typer.echo(view.fault.line())
 

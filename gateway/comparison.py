@@ -6,8 +6,9 @@ No party of a real session could; the sandbox may, because it was given every fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from parties.contract import Contract
-from parties.job import Outcome
+from parties.contract import Contract, Party
+from parties.job import Outcome, OwnModel
 from parties.messages import Figures
 from parties.preparation import split
 from parties.sources import read_csv
@@ -26,79 +27,141 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Figures of the same held-out rows, and the coefficients' greatest difference."""
+class ComparedModel:
+    """A model that was told, beside scikit-learn's of the same C and class, on the same held-out rows."""
 
-    training_rows: int
-    held_out_rows: int
-    secure: float
-    pooled: float
-    alone: dict[str, float]
-    coefficient_difference: float  # standardised units
+    C: str
+    positive: str
+    secure: float  # AUC
+    pooled: float  # AUC
+    coefficient_difference: float  # the greatest, standardised units
     disclosed: Figures | None  # what the session was told of the secure model, whose scores nobody saw
     pooled_figures: Figures  # by scikit-learn, from the pooled model's scores
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of the same held-out rows; of several models AUCs are means."""
+
+    training_rows: int
+    held_out_rows: int
+    models: tuple[ComparedModel, ...]
+    alone: dict[str, float]
+
+    @property
+    def secure(self) -> float:
+        return fmean(model.secure for model in self.models)
+
+    @property
+    def pooled(self) -> float:
+        return fmean(model.pooled for model in self.models)
+
+    @property
+    def coefficient_difference(self) -> float:
+        return max(model.coefficient_difference for model in self.models)
+
+
+@dataclass(frozen=True)
+class _Pooled:
+    """The joint table, and whose part of it is where; hidden in print."""
+
+    values: Values = field(repr=False)  # (rows, columns)
+    labels: NDArray[np.int64] = field(repr=False)  # classes by number
+    training: NDArray[np.int64] = field(repr=False)
+    held_out: NDArray[np.int64] = field(repr=False)
+    parts: dict[str, tuple[Values, NDArray[np.int64]]] = field(repr=False)  # values and training rows of each party
+
+
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
-    """Score the held-out rows by the secure model, the pooled one, and each party's part alone, with labels."""
+    """Score the held-out rows by the secure models, pooled ones, and each party's part alone, with labels."""
     tables = {party.name: read_csv(files[party.name], party.id_column) for party in contract.parties}
-    if contract.partition == "rows":
-        return _compare_by_rows(contract, tables, outcomes)
-    owner = contract.label.holder
-    y = labels(tables[owner], contract.label.column, contract.label.positive)
-    train, held_out = split(tables[owner].ids, contract.split_key, contract.split.held_out)
+    table = (_by_rows if contract.partition == "rows" else _by_columns)(contract, tables)
+    named = {name: index for index, name in enumerate(contract.label.told_apart)}
+    one_of_two, models = len(named) == 1, []
+    alone: dict[str, list[float]] = {name: [] for name in table.parts}
+    for place, told in enumerate(next(iter(outcomes.values())).models):
+        y = (table.labels == (1 if one_of_two else named[told.positive])).astype(np.int64)
+        own = {name: outcome.models[place] for name, outcome in outcomes.items()}
+        models.append(_compared(contract, table, y, own))
+        for name, (values, rows) in table.parts.items():
+            model = _Model(contract, told.C, values, y, rows)
+            alone[name].append(model.auc(values, y, table.held_out))
+    aucs = {name: fmean(each) for name, each in alone.items()}
+    return Comparison(len(table.training), len(table.held_out), tuple(models), aucs)
+
+
+def _by_columns(contract: Contract, tables: Mapping[str, Table]) -> _Pooled:
+    """The parties' columns side by side."""
+    owner = tables[contract.label.holder]
+    training, held_out = split(owner.ids, contract.split_key, contract.split.held_out)
     columns = {party.name: features(tables[party.name], party.columns) for party in contract.parties if party.columns}
-    pooled = _Model(contract, np.hstack(list(columns.values())), y, train)
-    intercept = outcomes[owner].intercept or 0.0
-    secure = sum(_scores(outcomes[name], values) for name, values in columns.items())
-    shared = np.concatenate([np.array(outcomes[name].standardised) for name in columns])
-    return Comparison(
-        training_rows=len(train),
-        held_out_rows=len(held_out),
-        secure=float(roc_auc_score(y[held_out], np.asarray(secure)[held_out] + intercept)),
-        pooled=pooled.auc(np.hstack(list(columns.values())), y, held_out),
-        alone={name: _Model(contract, values, y, train).auc(values, y, held_out) for name, values in columns.items()},
-        coefficient_difference=float(np.abs(shared - pooled.coefficients).max()),
-        disclosed=outcomes[owner].figures,
-        pooled_figures=pooled.figures(np.hstack(list(columns.values())), y, held_out),
+    return _Pooled(
+        np.hstack(list(columns.values())),
+        labels(owner, contract.label.column, contract.label.told_apart),
+        np.asarray(training),
+        np.asarray(held_out),
+        {name: (values, np.asarray(training)) for name, values in columns.items()},
     )
 
 
-def _compare_by_rows(contract: Contract, tables: Mapping[str, Table], outcomes: Mapping[str, Outcome]) -> Comparison:
-    """The pooled table is the parties' one below the other; alone, each trains on its own records."""
+def _by_rows(contract: Contract, tables: Mapping[str, Table]) -> _Pooled:
+    """The parties' tables one below the other; alone, each trains on its own records."""
     names = [party.name for party in contract.parties]
-    values = [features(tables[name], contract.party(name).columns, varied=False) for name in names]
-    y = np.concatenate([labels(tables[name], contract.label.column, contract.label.positive) for name in names])
-    starts = np.cumsum([0, *(len(each) for each in values)])
+    values = np.vstack([features(tables[name], contract.party(name).columns, varied=False) for name in names])
+    starts = np.cumsum([0, *(tables[name].rows for name in names)])
     parts = [split(tables[name].ids, contract.split_key, contract.split.held_out) for name in names]
-    trains = {name: rows + start for name, (rows, _), start in zip(names, parts, starts, strict=False)}
-    held_out = np.concatenate([rows + start for (_, rows), start in zip(parts, starts, strict=False)])
-    X, train = np.vstack(values), np.concatenate(list(trains.values()))
-    pooled, outcome = _Model(contract, X, y, train), outcomes[names[0]]  # every party has the whole model
-    return Comparison(
-        training_rows=len(train),
-        held_out_rows=len(held_out),
-        secure=float(roc_auc_score(y[held_out], _scores(outcome, X)[held_out])),
-        pooled=pooled.auc(X, y, held_out),
-        alone={name: _Model(contract, X, y, rows).auc(X, y, held_out) for name, rows in trains.items()},
-        coefficient_difference=float(np.abs(np.array(outcome.standardised) - pooled.coefficients).max()),
-        disclosed=outcome.figures,
-        pooled_figures=pooled.figures(X, y, held_out),
+    own = {name: np.asarray(rows) + start for name, (rows, _), start in zip(names, parts, starts, strict=False)}
+    return _Pooled(
+        values,
+        np.concatenate([labels(tables[name], contract.label.column, contract.label.told_apart) for name in names]),
+        np.concatenate(list(own.values())),
+        np.concatenate([np.asarray(rows) + start for (_, rows), start in zip(parts, starts, strict=False)]),
+        {name: (values, rows) for name, rows in own.items()},
     )
 
 
-def _scores(outcome: Outcome, values: Values) -> Values:
+def _compared(contract: Contract, table: _Pooled, y: NDArray[np.int64], own: Mapping[str, OwnModel]) -> ComparedModel:
+    if contract.partition == "rows":  # every party has the whole model
+        first = contract.parties[0]
+        scores, coefficients = _scores(own[first.name], table.values), np.array(own[first.name].standardised)
+    else:
+        holders = [party for party in contract.parties if party.columns]
+        scores = np.zeros(len(y)) + (own[contract.label.holder].intercept or 0.0)
+        for party, values in zip(holders, np.split(table.values, _edges(holders), axis=1), strict=True):
+            scores += _scores(own[party.name], values)
+        coefficients = np.concatenate([np.array(own[party.name].standardised) for party in holders])
+    told = next(iter(own.values()))
+    pooled = _Model(contract, told.C, table.values, y, table.training)
+    return ComparedModel(
+        C=told.C,
+        positive=told.positive,
+        secure=float(roc_auc_score(y[table.held_out], scores[table.held_out])),
+        pooled=pooled.auc(table.values, y, table.held_out),
+        coefficient_difference=float(np.abs(coefficients - pooled.coefficients).max()),
+        disclosed=told.figures,
+        pooled_figures=pooled.figures(table.values, y, table.held_out),
+    )
+
+
+def _edges(holders: list[Party]) -> NDArray[np.int64]:
+    """Where one holder's columns end and the next one's begin."""
+    return np.cumsum([len(party.columns) for party in holders])[:-1]
+
+
+def _scores(model: OwnModel, values: Values) -> Values:
     """A party's part of the linear scores. Shapes: values (rows, columns) -> (rows,)."""
-    return np.asarray(values @ np.array(outcome.original.coefficients) + outcome.original.offset)
+    return np.asarray(values @ np.array(model.original.coefficients) + model.original.offset)
 
 
 class _Model:
-    """scikit-learn on standardised training rows, with the contract's penalty."""
+    """scikit-learn on standardised training rows, with a C of the contract."""
 
-    def __init__(self, contract: Contract, values: Values, y: NDArray[np.int64], train: NDArray[np.int64]) -> None:
+    def __init__(
+        self, contract: Contract, C: str, values: Values, y: NDArray[np.int64], train: NDArray[np.int64]
+    ) -> None:
         self._scaler = StandardScaler().fit(values[train])
         self._model = LogisticRegression(
-            C=float(contract.model.C), fit_intercept=contract.model.fit_intercept, tol=1e-8, max_iter=10_000
+            C=float(C), fit_intercept=contract.model.fit_intercept, tol=1e-8, max_iter=10_000
         ).fit(self._scaler.transform(values[train]), y[train])
 
     @property

@@ -26,6 +26,8 @@ from parties.plan import PartyPlan, Plan, RetentionPlan, explain
 from parties.quote import quote
 from parties.schema import check_features, check_label
 
+KEEPS_NOTHING = RetentionPlan(model_days=0)
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -92,7 +94,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             program=program,
             quote=quote(program),
             disclosures=disclosures_for(program, [party.name for party in parties]),
-            retention=plan.retention if plan.partition == "columns" else RetentionPlan(model_days=0),
+            retention=plan.retention if plan.partition == "columns" and plan.model.tells_one else KEEPS_NOTHING,
         )
     except ValidationError as exc:
         raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
@@ -101,7 +103,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
 def _program(plan: Plan, parties: tuple[Party, ...]) -> tuple[int, Program]:
     """What the engine runs, and the iterations from one report of the loss to the next."""
     facts = (parties, plan.label, plan.model, plan.preparation, plan.split, plan.evaluation)
-    silent = derive(spec_for(*facts, loss_every=0, partition=plan.partition))
+    silent = derive(spec_for(*facts, loss_every=int(plan.model.folds > 0), partition=plan.partition))
     reports = min(plan.disclosures.loss_reports, silent.max_iter)
     if not reports:
         return 0, silent

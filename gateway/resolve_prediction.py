@@ -32,7 +32,8 @@ def resolve_prediction(
     parties = tuple(_party(plan, number, trained, directory) for number in range(len(trained.parties)))
     check_rows(parties)
     preparation, fit_intercept = trained.preparation, trained.model.fit_intercept
-    program = derive_prediction(spec_for(parties, plan.recipient, preparation, fit_intercept))
+    told_apart = trained.label.told_apart
+    program = derive_prediction(spec_for(parties, plan.recipient, preparation, fit_intercept, told_apart))
     try:
         return PredictionContract(
             nonce=nonce.hex(),
@@ -48,6 +49,7 @@ def resolve_prediction(
             recipient=plan.recipient,
             preparation=preparation,
             fit_intercept=fit_intercept,
+            told_apart=told_apart,
             program=program,
             quote=quote(program),
         )

@@ -21,6 +21,7 @@ from parties.desk import result_of
 from parties.errors import GatewayError, PlanError, SettingsError
 from parties.job import Outcome
 from parties.kinds import training
+from parties.messages import Validated
 from parties.plan import Plan
 from parties.telling import convergence
 
@@ -46,6 +47,7 @@ class Report:
     comparison: Comparison
     converged: bool | None  # None where the contract does not tell
     convergence: str  # the same in words
+    validated: tuple[Validated, ...]
     seconds: float
     rounds: int
     bytes_sent: dict[str, int]
@@ -60,9 +62,10 @@ class Report:
         found += [f"disclosed without a clause: {what}" for what in self.unnamed]
         if abs(self.comparison.secure - self.comparison.pooled) > AUC_TOLERANCE:
             found.append(f"the secure model's AUC is more than {AUC_TOLERANCE} from the pooled one's")
-        told = self.comparison.disclosed.auc if self.comparison.disclosed else None
-        if told is not None and abs(told - self.comparison.secure) > AUC_TOLERANCE:
-            found.append(f"the disclosed AUC is more than {AUC_TOLERANCE} from that of the secure model's scores")
+        for model in self.comparison.models:
+            told = model.disclosed.auc if model.disclosed else None
+            if told is not None and abs(told - model.secure) > AUC_TOLERANCE:
+                found.append(f"the disclosed AUC is more than {AUC_TOLERANCE} from that of the secure model's scores")
         return found
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,10 +76,16 @@ class Report:
             "rows": {"train": result.training_rows, "held_out": result.held_out_rows},
             "parties": list(self.parties),
             "auc": {"secure": result.secure, "pooled": result.pooled, "alone": result.alone},
-            "figures": {
-                "secure": result.disclosed.model_dump() if result.disclosed else None,
-                "pooled": result.pooled_figures.model_dump(),
-            },
+            "models": [
+                {
+                    "C": model.C,
+                    "positive": model.positive,
+                    "secure": model.disclosed.model_dump() if model.disclosed else None,
+                    "pooled": model.pooled_figures.model_dump(),
+                }
+                for model in result.models
+            ],
+            "validated": {each.C: each.loss for each in self.validated},
             "converged": self.converged,
             "coef_max_abs_diff": result.coefficient_difference,
             "seconds": self.seconds,
@@ -162,6 +171,7 @@ class _Evidence:
     contract: Contract
     outcomes: dict[str, Outcome]
     converged: bool | None
+    validated: tuple[Validated, ...]
     seconds: float
     rounds: int
     bytes_sent: dict[str, int]
@@ -176,6 +186,7 @@ def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evi
         contract=training(consortium.client.contract(view.id)),
         outcomes={name: result_of(consortium.home(name), view.id) for name in consortium.parties},
         converged=view.converged,
+        validated=view.validated,
         seconds=seconds,
         rounds=max(report.rounds for report in reports.values()),
         bytes_sent={
@@ -198,6 +209,7 @@ def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Repo
         comparison=compare(contract, files, evidence.outcomes),
         converged=evidence.converged,
         convergence=_in_words(contract, evidence.converged),
+        validated=evidence.validated,
         seconds=evidence.seconds,
         rounds=evidence.rounds,
         bytes_sent=evidence.bytes_sent,

@@ -309,11 +309,7 @@ class Sessions:
 
     def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
         fault = _attributed(message.fault, name, record)
-        named = [name for name in FIGURES if record.contract.discloses(name)]
-        figures = message.figures and message.figures.only(named)  # as with the loss
-        converged = message.converged if record.contract.discloses("converged") else None
-        told = {"fault": fault, "figures": figures, "converged": converged}
-        turn.rows.report(name, message.model_copy(update=told))
+        turn.rows.report(name, _allowed(message, record.contract).model_copy(update={"fault": fault}))
         turn.changed[record.digest] = record
         if record.state in FINAL:
             return
@@ -404,6 +400,26 @@ class Sessions:
 
     def _view(self, record: SessionRecord, rows: Rows) -> SessionView:
         return session_view(record, rows, self._live.get(record.digest, Live()), self._lines)
+
+
+def _allowed(message: Finished, contract: AnyContract) -> Finished:
+    """What a participant says of its session, less what the contract does not disclose."""
+    if not isinstance(contract, Contract):
+        return message.model_copy(update={"converged": None, "models": (), "validated": ()})
+    named = [name for name in FIGURES if contract.discloses(name)]
+    known = {(C, positive) for C in contract.model.grid for positive in contract.label.told_apart}
+    models = tuple(
+        one.model_copy(update={"figures": one.figures and one.figures.only(named)})
+        for one in message.models
+        if (one.C, one.positive) in known
+    )
+    return message.model_copy(
+        update={
+            "converged": message.converged if contract.discloses("converged") else None,
+            "models": models,
+            "validated": message.validated if contract.discloses("cross-validation") else (),
+        }
+    )
 
 
 def _attributed(fault: Fault | None, reporter: str, record: SessionRecord) -> Fault | None:

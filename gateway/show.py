@@ -11,6 +11,7 @@ from rich.table import Table
 from gateway.client import SessionEvent
 from gateway.sandbox import Report
 from parties.messages import Figures
+from parties.telling import validation
 
 
 class Screen:
@@ -68,11 +69,18 @@ def show(report: Report, console: Console, place: Path | None) -> None:
 
     console.print(report.convergence, style=None if report.converged else "yellow", markup=False)
 
-    if result.disclosed is not None:
-        console.print(
-            f"\nTold to the session of the {result.held_out_rows} held-out rows: no score, no label", style="bold"
-        )
-        console.print(_figures(result.disclosed, result.pooled_figures))
+    for line in validation(report.validated, result.models[0].C):
+        console.print(line, markup=False, highlight=False)
+
+    for model in result.models:
+        if model.disclosed is not None:
+            of = f", {model.positive}, C={model.C}" if len(result.models) > 1 else ""
+            console.print(
+                f"\nTold to the session of the {result.held_out_rows} held-out rows{of}: no score, no label",
+                style="bold",
+                markup=False,
+            )
+            console.print(_figures(model.disclosed, model.pooled_figures))
 
     console.print("\nCost", style="bold")
     costs = Table(box=None, pad_edge=False)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from gateway.store import Rows, SessionRecord
 from parties.lifecycle import State
-from parties.messages import Fault, Figures, Finished, Progress, PublishedData
+from parties.messages import Fault, Finished, Progress, PublishedData, ToldModel, Validated
 from parties.plan import Frozen
 
 T = TypeVar("T")
@@ -49,7 +49,8 @@ class ReportView(Frozen):
     rounds: int
     bytes_sent: int
     converged: bool | None  # where the contract discloses it
-    figures: Figures | None  # of held-out rows, where the contract discloses them
+    models: tuple[ToldModel, ...]
+    validated: tuple[Validated, ...]
     fault: Fault | None
 
 
@@ -77,7 +78,8 @@ class SessionView(Frozen):
     waiting_for: tuple[str, ...]  # participants whose turn it is
     participants: tuple[ParticipantState, ...]
     converged: bool | None  # whether the gradient ended below the contract's tol, once all parties have told the same
-    figures: Figures | None  # of held-out rows, likewise
+    models: tuple[ToldModel, ...]  # likewise; with figures of held-out rows, where the contract discloses them
+    validated: tuple[Validated, ...]  # the cross-validated loss of each C, likewise
     fault: Fault | None
 
 
@@ -149,7 +151,8 @@ def session_view(record: SessionRecord, rows: Rows, live: Live, lines: Mapping[s
         waiting_for=tuple(item.name for item in participants if _awaited(record.state, item)),
         participants=participants,
         converged=_told_alike(participants, lambda report: report.converged),
-        figures=_told_alike(participants, lambda report: report.figures),
+        models=_told_alike(participants, lambda report: report.models) or (),
+        validated=_told_alike(participants, lambda report: report.validated) or (),
         fault=record.fault,
     )
 

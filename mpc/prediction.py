@@ -57,8 +57,9 @@ def predict(
 ) -> None:
     """Run the program on this party's new rows, standardised as the model's were.
 
-    Shapes: block (rows, own columns), weights (d,): a share at scale 2**ITERATE_BITS, the intercept's last.
-    `tell` is called at the recipient alone, with the probabilities of each strip of rows.
+    Shapes: block (rows, own columns), weights (d, classes): a share at scale 2**ITERATE_BITS, the intercepts' last.
+    `tell` is called at the recipient alone, with the probabilities of each strip of rows, (rows, classes): of several
+    classes each is against the rest, so that a row's need not add up to 1.
     Error: 3e-5 from the sigmoid and its tables; below 2**-DIGITS from rounding, unbiased; and a quarter, at most, of
     what rows rounded to 2**-DATA_BITS and weights to 2**-ITERATE_BITS change in a score.
     Reveals: the probabilities, rounded, to the recipient.
@@ -69,11 +70,11 @@ def predict(
     part, counters = _Part(program, runtime, 1), runtime.channel.counters
     for rows in program.strips:
         opened = runtime.discloser.open(
-            Disclosure(program.disclosed.name, program.disclosed.recipients, rows.stop - rows.start),
-            _probabilities(program, z[rows], part, runtime.rank),
+            Disclosure(program.disclosed.name, program.disclosed.recipients, z[rows].size),
+            _probabilities(program, z[rows], part, runtime.rank).reshape(-1),
         )
         if opened is not None:
-            tell(rows, np.clip(opened / 2.0**program.digits, 0, 1))
+            tell(rows, np.clip(opened.reshape(-1, program.classes) / 2.0**program.digits, 0, 1))
         runtime.on_progress(Progress(rows.stop, program.rows, counters.rounds, counters.bytes_sent, None))
 
 
@@ -83,33 +84,36 @@ def _check_input(program: Prediction, block: NDArray[np.float64], weights: Words
         raise ProgramError(f"this party's rows are {block.shape}, the contract says {expected}")
     if block.size and not np.abs(block).max() <= 1 << program.clip_bits:
         raise ProgramError(f"a value exceeds the contract's bound of 2**{program.clip_bits}", action="clip it")
-    if weights.shape != (program.width,) or weights.dtype != np.int64:
-        raise ProgramError(f"this party's share is of {weights.size} weights, the contract's model has {program.width}")
+    if weights.shape != (program.width, program.classes) or weights.dtype != np.int64:
+        count = program.width * program.classes
+        raise ProgramError(f"this party's share is of {weights.size} weights, the contract's model has {count}")
 
 
 def _scores(program: Prediction, block: NDArray[np.float64], weights: Words, runtime: Runtime) -> Words:
-    """Shares of the scores, clamped. Shapes: -> (rows,), scale 2**SCORE_BITS.
+    """Shares of the scores, clamped. Shapes: -> (rows, classes), scale 2**SCORE_BITS.
 
-    Cost: 1 round for the rows, 8 bytes an own entry to each peer; 1 for the model, 8 d; the comparisons, and a product,
-    of GUARD_SCORES rows at once.  Reveals: nothing (masked).
+    Cost: 1 round for the rows, 8 bytes an own entry to each peer; 1 for the model, 8 d for each class; the comparisons,
+    and a product, of GUARD_SCORES scores at once.  Reveals: nothing (masked).
     """
     rank, masks = runtime.rank, runtime.keys.dealt.table
-    found = mask_blocks("table", program, program.width, masks, block, None, exchanged=0)
-    table = HeldOutTable(program.own(rank), with_constant(program, rank, found.X), found.E, found.masked_labels)
+    masked = mask_blocks("table", program, program.width, masks, block, None, exchanged=0)
+    table = HeldOutTable(program.own(rank), with_constant(program, rank, masked.X), masked.E, masked.masked_labels)
     parts, values = _Part(program, runtime, 0).take("model")
-    (z,) = words(table.scores(Slot().whole("model", shared(weights[:, None]), parts["mask"]), values["table_mask"])).T
-    pieces = [z[start : start + GUARD_SCORES] + 0 for start in range(0, program.rows, GUARD_SCORES)]
-    return np.concatenate([words(clamped(program.bound, rank, shared(piece))) for piece in pieces])
+    opened = Slot().whole("model", shared(weights), parts["mask"])
+    z = words(table.scores(opened, values["table_mask"])).reshape(-1)
+    pieces = [z[start : start + GUARD_SCORES] + 0 for start in range(0, z.size, GUARD_SCORES)]
+    found = np.concatenate([words(clamped(program.bound, rank, shared(piece))) for piece in pieces])
+    return found.reshape(program.rows, program.classes)
 
 
 def _probabilities(program: Prediction, z: Words, part: _Part, rank: int) -> Words:
-    """Shares of a strip's probabilities, rounded. Shapes: z (m,) -> (m,), scale 2**digits.
+    """Shares of a strip's probabilities, rounded. Shapes: z (m, classes) -> the same, scale 2**digits.
 
-    Cost: 2 rounds, 12 m bytes to each peer.  Reveals: nothing (masked).
+    Cost: 2 rounds, 12 bytes a score to each peer.  Reveals: nothing (masked).
     """
     parts, values = part.take("probabilities")
-    m, slot = z.size, Slot()
-    theta = slot.period("scores", shared(z[:, None] + 0), parts["turn"][:m], program.rung.modulus_bits)
-    (p,) = Angles(program.rung, theta, values).sigmoid((1 << program.unit_bits,), rank).T
+    m, slot = len(z), Slot()
+    theta = slot.period("scores", shared(z + 0), parts["turn"][:m], program.rung.modulus_bits)
+    p = Angles(program.rung, theta, values).sigmoid((1 << program.unit_bits,) * program.classes, rank)
     rounding = (parts["mask"][:m], values["low"][:m], values["top"][:m])
     return words(slot.rounded("probabilities", shared(p + 0), *rounding, program.shift))

@@ -39,23 +39,30 @@ def start(program: Prediction, rank: int) -> Cost:
 def scores(program: Prediction) -> Cost:
     """The model opened, and the scores clamped."""
     n = program.world
-    pieces = [min(GUARD_SCORES, program.rows - first) for first in range(0, program.rows, GUARD_SCORES)]
+    scores = program.rows * program.classes
+    pieces = [min(GUARD_SCORES, scores - first) for first in range(0, scores, GUARD_SCORES)]
     dealt = Cost(0, 0, WORD * prediction_layouts.layout(program, "model").words)
-    return opening(n, WORD * program.width) + dealt + total(comparison(n, 2 * m) + product(n, m) for m in pieces)
+    return (
+        opening(n, WORD * program.width * program.classes)
+        + dealt
+        + total(comparison(n, 2 * m) + product(n, m) for m in pieces)
+    )
 
 
 def strip(program: Prediction, rank: int, rows: int) -> Cost:
     """Probabilities of some rows, and their disclosure."""
-    n, told = program.world, program.disclosed.model_copy(update={"values": rows})
+    n, scores = program.world, rows * program.classes
+    told = program.disclosed.model_copy(update={"values": scores})
     dealt = Cost(0, 0, WORD * prediction_layouts.layout(program, "probabilities").words)
-    return opening(n, ANGLE * rows) + opening(n, WORD * rows) + dealt + disclosure(n, rank, told)
+    return opening(n, ANGLE * scores) + opening(n, WORD * scores) + dealt + disclosure(n, rank, told)
 
 
 def memory(program: Prediction) -> int:
     """In bytes, of the largest process: blocks or masks, vectors, and a comparison's bits or a strip's tables."""
-    tables = 2 * program.rung.harmonics * program.strip_rows
-    held = program.rows * (2 * program.width + VECTORS)
-    return WORD * (held + max(COMPARED * min(program.rows, GUARD_SCORES), (program.world + 3) * tables))
+    tables = 2 * program.rung.harmonics * program.strip_rows * program.classes
+    scores = program.rows * program.classes
+    held = 2 * program.rows * program.width + VECTORS * scores
+    return WORD * (held + max(COMPARED * min(scores, GUARD_SCORES), (program.world + 3) * tables))
 
 
 def _run(program: Prediction, rank: int) -> Cost:

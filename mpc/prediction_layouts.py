@@ -19,9 +19,9 @@ def parts(program: Prediction) -> tuple[tuple[Kind, ...], ...]:
 
 def layout(program: Prediction, kind: Kind) -> Layout:
     if kind == "model":
-        return Layout({"mask": (program.width, 1)}, {"table_mask": (program.rows, 1)})
-    rows = (program.strip_rows,)
-    return tables_layout(program.rung, (*rows, 1)).with_(Layout({"mask": rows}, {"low": rows, "top": rows}))
+        return Layout({"mask": (program.width, program.classes)}, {"table_mask": (program.rows, program.classes)})
+    scores = program.strip_rows, program.classes
+    return tables_layout(program.rung, scores).with_(Layout({"mask": scores}, {"low": scores, "top": scores}))
 
 
 def values(program: Prediction, kind: Kind, masks: Arrays, table: Words) -> Arrays:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mpc.errors import ProgramError
 from mpc.partition import Frozen, Rank, check_blocks, vertical
-from mpc.program import LIMITS, MAX_CELLS, SCORE_BITS, Design, Opening, Program, Rung
+from mpc.program import LIMITS, MAX_CELLS, MOST_CLASSES, SCORE_BITS, Design, Opening, Program, Rung
 
 PERIOD, HARMONICS = 64, 20  # of the sigmoid
 SCORE_BOUND = 16  # scores beyond it are clamped: their probabilities are 0 or 1 in DIGITS anyway
@@ -28,6 +28,7 @@ class PredictionSpec(Frozen):
     fit_intercept: bool
     clip_bits: int
     recipient: Rank
+    classes: int = 1  # that the model has weights for
 
 
 class Prediction(Design):
@@ -62,7 +63,10 @@ class Prediction(Design):
     def disclosed(self) -> Opening:
         """The one thing that is opened, strip by strip."""
         return Opening(
-            name="probabilities", recipients=(self.recipient,), count=len(self.strips), values=self.strip_rows
+            name="probabilities",
+            recipients=(self.recipient,),
+            count=len(self.strips),
+            values=self.strip_rows * self.classes,
         )
 
     def disclosures(self) -> tuple[Opening, ...]:
@@ -83,6 +87,7 @@ def derive_prediction(spec: PredictionSpec) -> Prediction:
         blocks=vertical(spec.rows, spec.columns),
         labels=(),
         fit_intercept=spec.fit_intercept,
+        classes=spec.classes,
         parties=len(spec.columns),
         recipient=spec.recipient,
         clip_bits=spec.clip_bits,
@@ -90,7 +95,7 @@ def derive_prediction(spec: PredictionSpec) -> Prediction:
         rung=rung(PERIOD, HARMONICS),
         unit_bits=UNIT_BITS,
         digits=DIGITS,
-        strip_rows=strip_rows(spec.rows, 1),
+        strip_rows=strip_rows(spec.rows, spec.classes),
     )
     check_blocks(found)
     largest = log2(found.width) + spec.clip_bits + max(WEIGHT_BITS) + SCORE_BITS
@@ -109,5 +114,7 @@ def _check(spec: PredictionSpec) -> None:
         )
     if not CLIP_BITS[0] <= spec.clip_bits <= CLIP_BITS[1]:
         raise ProgramError(f"clip_bits={spec.clip_bits} lies outside {CLIP_BITS[0]} to {CLIP_BITS[1]}")
+    if spec.classes == 2 or not 1 <= spec.classes <= MOST_CLASSES:
+        raise ProgramError(f"a model of {spec.classes} classes")
     if spec.recipient >= len(spec.columns):
         raise ProgramError(f"the recipient, party {spec.recipient}, is none of the {len(spec.columns)} parties")

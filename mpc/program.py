@@ -17,7 +17,7 @@ from mpc.partition import Frozen, Partition, check
 DESCENT_ITERATIONS = 300  # of first-order solvers, unless the plan says otherwise
 MAX_CELLS = 1 << 28  # rows x columns in one process's memory as int64
 MOST_STRENGTHS = 16  # of a grid
-MOST_CLASSES = 32
+MOST_CLASSES = 20
 MOST_FOLDS = 20
 MOST_MODELS = 128  # of a run, with those that only a cross-validation needs
 

@@ -16,6 +16,7 @@ import typer
 if TYPE_CHECKING:
     from parties.contract import Contract
     from parties.home import Role
+    from parties.job import OwnModel
     from parties.kinds import AnyContract
     from parties.prediction import PredictionContract
 
@@ -401,8 +402,8 @@ def leaves(contract: AnyContract) -> str:
 def _of_training(contract: Contract) -> list[str]:
     days = contract.retention.model_days
     return [
-        f"label    {contract.label.column} of {contract.label.holder}, positive class '{contract.label.positive}'",
-        f"model    logistic regression, C={contract.model.C}, {contract.program.max_iter} iterations",
+        f"label    {contract.label.in_words}",
+        f"model    {contract.model.in_words}, {contract.program.max_iter} iterations",
         f"rows     {_rows(contract)}",
         f"kept     {f'a share of the model at each party, for {days} days' if days else 'no share of the model'}",
     ]
@@ -446,7 +447,7 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     from parties.errors import LifecycleError
     from parties.home import Home as HomeDirectory
     from parties.predictions import predictions_of
-    from parties.telling import convergence
+    from parties.telling import convergence, validation
 
     place = HomeDirectory(home)
     with suppress(LifecycleError):  # then it is a training's result, or none
@@ -456,17 +457,23 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     if as_json:
         echo_json(outcome.model_dump(mode="json"))
         return
-    typer.echo(f"{'column':30s} {'standardised':>14s} {'original units':>16s}")
-    for name, standard, original in zip(
-        outcome.columns, outcome.standardised, outcome.original.coefficients, strict=True
-    ):
-        typer.echo(f"{name:30s} {standard:14.6f} {original:16.6g}")
-    typer.echo(f"own centring offset {outcome.original.offset:.6g}")
-    if outcome.intercept is not None:
-        typer.echo(f"intercept (standardised units) {outcome.intercept:.6f}")
+    for model in outcome.models:
+        typer.echo(f"{model.positive}, C={model.C}")
+        _show_model(outcome.columns, model)
+    for line in validation(outcome.validated, outcome.models[0].C):
+        typer.echo(line)
     if outcome.converged is not None and outcome.tol is not None:
         typer.echo(convergence(outcome.converged, outcome.tol, outcome.iterations))
-    for figure, value in outcome.figures.told().items() if outcome.figures else ():
+
+
+def _show_model(columns: tuple[str, ...], model: OwnModel) -> None:
+    typer.echo(f"{'column':30s} {'standardised':>14s} {'original units':>16s}")
+    for name, standard, original in zip(columns, model.standardised, model.original.coefficients, strict=True):
+        typer.echo(f"{name:30s} {standard:14.6f} {original:16.6g}")
+    typer.echo(f"own centring offset {model.original.offset:.6g}")
+    if model.intercept is not None:
+        typer.echo(f"intercept (standardised units) {model.intercept:.6f}")
+    for figure, value in model.figures.told().items() if model.figures else ():
         typer.echo(f"{figure} of the held-out rows {value:.4f}")
 
 
@@ -477,8 +484,8 @@ def _show_predictions(path: Path, *, as_json: bool) -> None:
         typer.echo(path.read_text(encoding="utf-8"), nl=False)
         return
     with path.open(encoding="utf-8", newline="") as file:
-        _, *rows = csv.reader(file)
-    echo_json([{"id": record, "probability": float(probability)} for record, probability in rows])
+        (_, *names), *rows = csv.reader(file)
+    echo_json([{"id": record} | dict(zip(names, map(float, each), strict=True)) for record, *each in rows])
 
 
 @result_app.command("export")

@@ -197,6 +197,8 @@ class Contract(Terms):
         check_columns(self.parties, self.label, self.partition)
         if by_rows and self.retention.model_days:
             raise ValueError("retention: by rows every party is told the whole model; no shares of it are kept")
+        if self.retention.model_days and not self.model.tells_one:
+            raise ValueError("retention: of several values of C no shares are kept; a cross-validation picks one")
         return self
 
     @property
@@ -261,6 +263,8 @@ def spec_for(
     return Spec(
         **training,
         C=model.C,
+        classes=len(label.told_apart),
+        folds=model.folds,
         fit_intercept=model.fit_intercept,
         solver=None if model.solver == "auto" else model.solver,
         max_iter=model.iterations(training["rows"]),

@@ -365,7 +365,8 @@ class Daemon(ABC):
                 rounds=done.rounds,
                 bytes_sent=done.bytes_sent,
                 converged=done.converged,
-                figures=done.figures,
+                models=done.models,
+                validated=done.validated,
                 fault=fault,
             )
         )

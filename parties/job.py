@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, model_validator
 
 from parties.contract import Approval, Disclosed, Hex32, Recipient
-from parties.messages import Code, Count, Fault, Figures, Sentence
+from parties.messages import Code, Count, Fault, Sentence, ToldModel, Validated
 from parties.plan import Column, Frozen, Name
 from parties.preparation import OriginalUnits, Standardiser
 
@@ -94,33 +94,43 @@ class Advanced(Frozen):
     loss: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
-class Outcome(Frozen):
-    """This party's own result, in its own units too; hidden in print. Stays at the node."""
+class OwnModel(ToldModel):
+    """This party's own part of a model, in its own units too; hidden in print."""
 
-    columns: tuple[Column, ...] = Field(repr=False)
     standardised: tuple[float, ...] = Field(repr=False)
     original: OriginalUnits = Field(repr=False)
     intercept: float | None = Field(repr=False)  # standardised units, at the label's owner
     losses: tuple[float, ...]
+
+
+class Outcome(Frozen):
+    """This party's own result. Stays at the node."""
+
+    columns: tuple[Column, ...] = Field(repr=False)
+    models: tuple[OwnModel, ...]  # one, or each C and class
+    validated: tuple[Validated, ...] = ()
     iterations: Count = 0
-    tol: str | None = None  # what the gradient was held against; None where the contract does not tell
+    tol: str | None = None  # what the gradients were held against; None where the contract does not tell
     converged: bool | None = None
-    figures: Figures | None = None
 
 
 class ModelPart(Frozen):
-    """One party's part of a model: what prepares its columns, and a share of all weights; hidden in print."""
+    """One party's part of a model: what prepares its columns, and a share of all weights; hidden in print.
+
+    Of several classes it has the weights of each, one after the other.
+    """
 
     standardiser: Standardiser = Field(repr=False)
     share: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})+$")] = Field(repr=False)  # little-endian words
 
     @classmethod
     def of(cls, standardiser: Standardiser, words: NDArray[np.int64]) -> Self:
-        return cls(standardiser=standardiser, share=words.astype("<i8").tobytes().hex())
+        """Shapes: words (d, classes)."""
+        return cls(standardiser=standardiser, share=words.T.astype("<i8").tobytes().hex())
 
-    @property
-    def weights(self) -> NDArray[np.int64]:
-        return np.frombuffer(bytes.fromhex(self.share), dtype="<i8").astype(np.int64)
+    def weights(self, classes: int) -> NDArray[np.int64]:
+        """Shapes: -> (d, classes)."""
+        return np.frombuffer(bytes.fromhex(self.share), dtype="<i8").astype(np.int64).reshape(classes, -1).T
 
 
 class Predicted(Frozen):
@@ -128,7 +138,7 @@ class Predicted(Frozen):
 
     type: Literal["predicted"] = "predicted"
     ids: tuple[str, ...] = Field(repr=False)
-    probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(repr=False)
+    probabilities: tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...] = Field(repr=False)  # of each class
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:
@@ -140,14 +150,15 @@ class Predicted(Frozen):
 class Done(Frozen):
     """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
 
-    Figures and convergence go on to the gateway; outcome and model do not.
+    What the session is told of models goes on to the gateway; outcome and model do not.
     """
 
     type: Literal["done"] = "done"
     outcome: Outcome | None = None
     model: ModelPart | None = Field(default=None, repr=False)
     converged: bool | None = None
-    figures: Figures | None = None
+    models: tuple[ToldModel, ...] = ()
+    validated: tuple[Validated, ...] = ()
     transcript: Hex32 | None = None
     openings: Count = 0
     words: Count = 0

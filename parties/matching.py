@@ -38,8 +38,8 @@ def compare_ids(channel: Channel, keys: SessionKeys, ids: tuple[str, ...], contr
             )
 
 
-def compare_classes(channel: Channel, keys: SessionKeys, classes: tuple[str, str], contract: Contract) -> None:
-    """Every pair compares a keyed digest of the label's two classes. Cost: 1 round, 32 bytes to each peer.
+def compare_classes(channel: Channel, keys: SessionKeys, classes: tuple[str, ...], contract: Contract) -> None:
+    """Every pair compares a keyed digest of the label's classes. Cost: 1 round, 32 bytes to each peer.
 
     Reveals: whether the classes are the same; who guesses another party's can test the guess.
     Raises: DataError with the names of two parties whose classes differ.
@@ -56,5 +56,5 @@ def compare_classes(channel: Channel, keys: SessionKeys, classes: tuple[str, str
             raise DataError(
                 f"the label's classes at {contract.parties[channel.rank].name} and at {contract.parties[peer].name} "
                 "are not the same",
-                action="write the same two values in both files, then propose the session again",
+                action="write the same values in both files, then propose the session again",
             )

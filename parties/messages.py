@@ -133,8 +133,23 @@ class Figures(Frozen):
         return Figures.of({name: value for name, value in self.by_name().items() if name in names})
 
 
+class ToldModel(Frozen):
+    """A model of which the session is told, and what it is told of it."""
+
+    C: Sentence
+    positive: Sentence  # the class that it tells from all others
+    figures: Figures | None = None
+
+
+class Validated(Frozen):
+    """The cross-validated loss of a C, the mean over the training rows."""
+
+    C: Sentence
+    loss: Annotated[float, Field(allow_inf_nan=False)]
+
+
 class Progress(Frozen):
-    """How far a worker is; the loss only where the contract discloses it to the session."""
+    """How far a worker is; the loss only where the contract discloses it, of several models the mean."""
 
     type: Literal["progress"] = "progress"
     session: Hex32
@@ -162,7 +177,8 @@ class Finished(Frozen):
     rounds: Count
     bytes_sent: Count
     converged: bool | None = None  # where the contract discloses it to the session
-    figures: Figures | None = None
+    models: tuple[ToldModel, ...] = ()
+    validated: tuple[Validated, ...] = ()  # every C, in the contract's order
     fault: Fault | None = None
 
 

@@ -87,7 +87,7 @@ class Node(Daemon):
         if party.columns:
             features(table, party.columns, varied=contract.partition == "columns")
         if contract.label.held_by(self.name):
-            labels(table, contract.label.column, contract.label.positive)
+            labels(table, contract.label.column, contract.label.told_apart)
 
     def _record_reading(self, contract: Terms, manifest: Manifest) -> None:
         self.journal.append(
@@ -126,7 +126,7 @@ class Node(Daemon):
             model = SecretStr(self._model(contract).part.model_dump_json())
             self.journal.append(events.ModelUsed(model=contract.model, session=contract.digest))
             if contract.recipient == self.name:
-                self.predictions.begin(contract.digest, party.id_column)
+                self.predictions.begin(contract.digest, party.id_column, contract.told_apart)
         manifest = self.vault.manifest(party.data)
         job = PartyJob(
             **self.common(live, epoch, inbox),

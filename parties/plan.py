@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from mpc.program import FIGURES, Figure
+from mpc.program import FIGURES, MOST_CLASSES, MOST_FOLDS, MOST_STRENGTHS, Figure
 from parties.errors import PlanError
 from parties.schema import ColumnName
 
@@ -56,6 +56,15 @@ def _positive(text: str) -> str:
     return text
 
 
+def _strengths(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        return _positive(str(_decimal(value)))
+    found = tuple(_positive(str(_decimal(each))) for each in value)
+    if not 2 <= len({Decimal(each) for each in found}) == len(found) <= MOST_STRENGTHS:
+        raise ValueError(f"as a list, write 2 to {MOST_STRENGTHS} different ones")
+    return found
+
+
 def _fraction(text: str) -> str:
     if not Decimal(0) < Decimal(text) <= Decimal("0.9"):
         raise ValueError("must lie above 0 and be at most 0.9")
@@ -76,7 +85,7 @@ _Line = StringConstraints(strip_whitespace=True, max_length=MAX_TEXT)
 Title = Annotated[str, _Line, AfterValidator(_printable)]
 Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_printable)]
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
-Strength = Annotated[DecimalText, AfterValidator(_positive)]
+Strengths = Annotated[str | tuple[str, ...], BeforeValidator(_strengths)]
 Tolerance = Annotated[str, BeforeValidator(_decimal_or_auto)]
 Iterations = Annotated[int, Field(ge=0, le=100_000)]
 HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
@@ -114,7 +123,27 @@ class LabelPlan(Frozen):
 
     party: Name | None = None  # none where the table is divided by rows: every party has its records' labels
     column: Column
-    positive: Text  # the class that counts as 1; any other is 0
+    positive: Text | None = None  # of two classes the one that counts as 1; the other is 0
+    classes: tuple[Text, ...] = ()  # of more than two all; each has a model that tells it from the rest
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.positive is None) == (not self.classes):
+            raise ValueError("name the positive class of two, or all classes of more than two")
+        if self.classes and not 3 <= len(set(self.classes)) == len(self.classes) <= MOST_CLASSES:
+            raise ValueError(f"classes: name 3 to {MOST_CLASSES} different ones, or of two the positive one")
+        return self
+
+    @property
+    def told_apart(self) -> tuple[str, ...]:
+        """The class that each model tells from all others, in the order of the engine's columns of labels."""
+        return self.classes if self.positive is None else (self.positive,)
+
+    @property
+    def in_words(self) -> str:
+        """What it is, and which classes it has."""
+        of = f"{self.column} of {self.holder}"
+        return f"{of}; '{self.positive}' counts as 1" if self.positive else f"{of}: {', '.join(self.classes)}"
 
     def held_by(self, name: str) -> bool:
         """Whether this party has labels."""
@@ -130,7 +159,9 @@ class ModelPlan(Frozen):
     """Names and meanings as in scikit-learn's LogisticRegression."""
 
     kind: Literal["logistic-regression"] = "logistic-regression"
-    C: Strength = "1.0"  # inverse strength of the L2 penalty, a decimal in quotes; the intercept is not penalised
+    # Inverse strength of the L2 penalty, a decimal in quotes, or a list of them; the intercept is not penalised.
+    C: Strengths = "1.0"
+    folds: Annotated[int, Field(ge=0, le=MOST_FOLDS)] = 0  # of the cross-validation that picks C; 0: all are told
     fit_intercept: bool = True
     solver: Literal["auto", "newton", "nesterov", "sgd"] = "auto"  # auto: newton up to 256 columns and 100 iterations
     max_iter: Annotated[int, Field(ge=0, le=100_000)] = 0  # exactly so many iterations run; 0: what the solver needs
@@ -141,6 +172,8 @@ class ModelPlan(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.folds == 1 or (self.folds and self.solver == "sgd"):
+            raise ValueError("folds: 2 at least, and not with sgd; 0 is no cross-validation")
         given = [key for key in ("batch_size", "learning_rate", "epochs") if getattr(self, key) not in {0, "0"}]
         if self.solver != "sgd":
             if given:
@@ -151,6 +184,24 @@ class ModelPlan(Frozen):
         if bool(self.epochs) == bool(self.max_iter):
             raise ValueError('solver = "sgd" needs either epochs or max_iter')
         return self
+
+    @property
+    def grid(self) -> tuple[str, ...]:
+        """The values of C."""
+        return (self.C,) if isinstance(self.C, str) else self.C
+
+    @property
+    def tells_one(self) -> bool:
+        """Whether the models of one C are told: of a grid, that which the cross-validation picks."""
+        return bool(self.folds) or len(self.grid) == 1
+
+    @property
+    def in_words(self) -> str:
+        """The family, and what its penalty may be."""
+        if len(self.grid) == 1:
+            return f"{self.kind}, C={self.grid[0]}" + (f", {self.folds} folds" if self.folds else "")
+        how = f"the best of {self.folds} folds" if self.folds else "a model each"
+        return f"{self.kind}, C={', '.join(self.grid)}: {how}"
 
     def iterations(self, rows: int) -> int | None:
         """How many run on so many training rows; None: what the solver needs."""
@@ -186,7 +237,7 @@ class RetentionPlan(Frozen):
     """What stays at the parties after the session, beside their results and logs."""
 
     # A share of the model at each party, for predictions; 0: none. By rows, where every party is told the whole model,
-    # none is kept either.
+    # and of several values of C without a cross-validation, none is kept either.
     model_days: Annotated[int, Field(ge=0, le=3650)] = 30
 
 
@@ -218,6 +269,8 @@ class Plan(Frozen):
         check_columns(self.parties, self.label, self.partition)
         if not any(party.columns for party in self.parties):
             raise ValueError("parties: no party brings a column")
+        if self.model.folds and not self.disclosures.loss_reports:
+            raise ValueError("model.folds: a cross-validation is told with the losses; loss_reports must be above 0")
         return self
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from parties.plan import (
     parse_plan,
 )
 from parties.sources import read_csv
-from parties.tables import Table, classes, features, labels
+from parties.tables import CLASSES, Table, classes, features, labels
 
 OBVIOUS_POSITIVES = {("0", "1"): 1, ("no", "yes"): 1, ("false", "true"): 1}  # of two sorted classes, which
 
@@ -38,15 +38,16 @@ def propose_plan(
 ) -> str:
     """The text of a plan that trains on all columns that can be trained on.
 
-    `label` is "party:column", or "column" where the table is divided by rows.
+    `label` is "party:column", or "column" where the table is divided by rows; `positive` the class of two that counts
+    as 1, if it is not obvious. Of more than two each has its model.
     Raises: DataError for a file that can't be used; PlanError for a label that names no party's column, whose
     positive class is not obvious, for a party that would bring nothing, or, by rows, for files that differ.
     """
     owner, column = (None, label) if partition == "rows" else _split_label(label, files)
     tables = {party: replace(read_csv(path, id_column), name=party) for party, path in files.items()}
-    positive = _positive(tables[owner or next(iter(tables))], column, positive)
+    told_apart = _told_apart(tables[owner or next(iter(tables))], column, positive)
     if owner is None:
-        _check_alike(tables, column, positive)
+        _check_alike(tables, column, told_apart)
         common = _common(tables, column)
         brought = [_party(table, *common) for table in tables.values()]
     else:
@@ -54,7 +55,7 @@ def propose_plan(
             _party(table, *_usable(table, column if party == owner else None), is_owner=party == owner)
             for party, table in tables.items()
         ]
-    text = "\n".join([_heading(owner, column, partition), *brought, _label(owner, column, positive), _settings()])
+    text = "\n".join([_heading(owner, column, partition), *brought, _label(owner, column, told_apart), _settings()])
     parse_plan(tomllib.loads(text))
     return text
 
@@ -70,11 +71,16 @@ def _split_label(label: str, files: Mapping[str, Path]) -> tuple[str, str]:
     return owner, column
 
 
-def _positive(table: Table, column: str, wanted: str | None) -> str:
+def _told_apart(table: Table, column: str, wanted: str | None) -> tuple[str, ...]:
+    """Of two classes the positive one, of more all."""
     if wanted is not None:
-        labels(table, column, wanted)
-        return wanted.strip()
+        labels(table, column, (wanted,))
+        return (wanted.strip(),)
     found = classes(table, column)
+    return found if len(found) > CLASSES else (_positive(table, column, found),)
+
+
+def _positive(table: Table, column: str, found: tuple[str, ...]) -> str:
     folded = tuple(name.casefold() for name in found)
     if folded not in OBVIOUS_POSITIVES:
         raise PlanError(
@@ -84,7 +90,7 @@ def _positive(table: Table, column: str, wanted: str | None) -> str:
     return found[OBVIOUS_POSITIVES[folded]]
 
 
-def _check_alike(tables: Mapping[str, Table], column: str, positive: str) -> None:
+def _check_alike(tables: Mapping[str, Table], column: str, told_apart: tuple[str, ...]) -> None:
     """Raises: PlanError unless all files have the same columns and classes; DataError for a label that is none."""
     (first, one), *others = tables.items()
     wanted, found = {column.name for column in one.columns}, classes(one, column)
@@ -98,11 +104,11 @@ def _check_alike(tables: Mapping[str, Table], column: str, positive: str) -> Non
             raise PlanError(
                 f"'{first}' lacks column '{lacking[0]}' of '{party}'", action="give all files the same columns"
             )
-        labels(table, column, positive)
+        labels(table, column, told_apart)
         if classes(table, column) != found:
             raise PlanError(
                 f"the label '{column}' has other classes at '{party}' than at '{first}'",
-                action="write the same two values in both files",
+                action="write the same values in both files",
             )
 
 
@@ -139,6 +145,10 @@ def _usable(table: Table, label: str | None, *, varied: bool = True) -> tuple[li
 def _quoted(text: str) -> str:
     """A TOML basic string. JSON's escapes are TOML's, which wants one more character escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _quoted_list(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(_quoted, texts))}]"
 
 
 def _heading(owner: str | None, column: str, partition: Partition) -> str:
@@ -196,13 +206,23 @@ columns = [
 {left_out}"""
 
 
-def _label(owner: str | None, column: str, positive: str) -> str:
+def _label(owner: str | None, column: str, told_apart: tuple[str, ...]) -> str:
     return f"""\
 [label]
-{_holder(owner)}# The column, of two values. No default.
+{_holder(owner)}# The column. No default.
 column = {_quoted(column)}
-# The value that counts as 1; the other counts as 0. No default.
-positive = {_quoted(positive)}
+{_classes(told_apart)}"""
+
+
+def _classes(told_apart: tuple[str, ...]) -> str:
+    if len(told_apart) == 1:
+        return f"""\
+# Of two values the one that counts as 1; the other counts as 0. Of more name `classes` instead. No default.
+positive = {_quoted(told_apart[0])}
+"""
+    return f"""\
+# All values; each has a model that tells it from the rest. Of two values name `positive` instead. No default.
+classes = {_quoted_list(told_apart)}
 """
 
 
@@ -222,8 +242,11 @@ def _settings() -> str:
 [model]
 # Names and meanings are those of scikit-learn's LogisticRegression. Default: "{model.kind}".
 kind = {_quoted(model.kind)}
-# Inverse strength of the L2 penalty, a decimal in quotes; smaller is stronger. Default: "{model.C}".
-C = {_quoted(model.C)}
+# Inverse strength of the L2 penalty, a decimal in quotes; smaller is stronger. Or a list of several, which are trained
+# together: with `folds` the best is told, else all are, and no share is kept. Default: "{model.grid[0]}".
+C = {_quoted(model.grid[0])}
+# Folds of the cross-validation that picks C by the mean loss of left-out rows; 0: none. Default: {model.folds}.
+folds = {model.folds}
 # Whether the model has an intercept, which is not penalised. Default: {str(model.fit_intercept).lower()}.
 fit_intercept = {str(model.fit_intercept).lower()}
 # "newton", "nesterov", "sgd", or "auto": newton up to 256 columns and 100 iterations. Default: "{model.solver}".

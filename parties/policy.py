@@ -49,7 +49,7 @@ class Rules(Frozen):
     impact_assessment: bool = False
     solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
     disclosures: tuple[str, ...] = (
-        *("coefficients", "intercept", "loss", "guard", "moments", "converged"),
+        *("coefficients", "intercept", "loss", "guard", "moments", "converged", "cross-validation"),
         *FIGURES,
         "probabilities",
     )
@@ -202,11 +202,9 @@ def _of_training(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[
         yield "solvers", f"the solver is {solver}"
     if rows < rules.min_training_rows:
         yield "min_training_rows", f"{rows} training rows; the policy asks for {rules.min_training_rows}"
-    if program.columns > (most := rules.max_columns_per_100_rows * program.rows // 100):
-        yield (
-            "max_columns_per_100_rows",
-            f"{program.columns} columns on {program.rows} rows; the policy allows {most}",
-        )
+    told, most = program.columns * program.results, rules.max_columns_per_100_rows * program.rows // 100
+    if told > most:
+        yield "max_columns_per_100_rows", f"{told} coefficients on {program.rows} rows; the policy allows {most}"
     if (losses := sum(item.count for item in contract.disclosures if item.name == "loss")) > rules.max_loss_reports:
         yield (
             "max_loss_reports",

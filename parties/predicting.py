@@ -28,7 +28,7 @@ class NewRows:
 
     ids: tuple[str, ...] = field(repr=False)
     block: NDArray[np.float64] = field(repr=False)  # (rows, own columns), standardised and clipped
-    weights: NDArray[np.int64] = field(repr=False)  # a share of all weights
+    weights: NDArray[np.int64] = field(repr=False)  # a share of all weights, (d, classes)
 
 
 def new_rows(job: PartyJob, contract: PredictionContract, table: Table) -> NewRows:
@@ -40,7 +40,7 @@ def new_rows(job: PartyJob, contract: PredictionContract, table: Table) -> NewRo
     if part.standardiser.names != columns:
         raise ContractError("the model's columns are not the contract's", action="name the columns of the model")
     values = features(table, columns, varied=False) if columns else np.zeros((table.rows, 0))
-    return NewRows(tuple(table.ids), part.standardiser.apply(values), part.weights)
+    return NewRows(tuple(table.ids), part.standardiser.apply(values), part.weights(contract.program.classes))
 
 
 def run(
@@ -60,7 +60,7 @@ def run(
     voice.say(Matched(rows=len(rows.ids), training_rows=0))
 
     def tell(strip: slice, probabilities: NDArray[np.float64]) -> None:
-        voice.say(Predicted(ids=rows.ids[strip], probabilities=tuple(probabilities.tolist())))
+        voice.say(Predicted(ids=rows.ids[strip], probabilities=tuple(map(tuple, probabilities.tolist()))))
 
     with Runtime(channel, link, keys, ledger, contract.program, digest, report) as runtime:
         predict(contract.program, rows.block, rows.weights, runtime, tell)

@@ -54,6 +54,7 @@ class PredictionContract(Terms):
     matching: Literal["equal-ids"] = "equal-ids"  # reveals to the parties whether their id lists are equal, and counts
     preparation: PreparationPlan  # as the model's: each party applies the means and deviations that it keeps with it
     fit_intercept: bool
+    told_apart: Annotated[tuple[Text, ...], Field(min_length=1)]  # each has its probability; of two classes one has
     program: Prediction
 
     @model_validator(mode="after")
@@ -63,7 +64,8 @@ class PredictionContract(Terms):
         return self
 
     def check_derived(self) -> None:
-        program = derive_prediction(spec_for(self.parties, self.recipient, self.preparation, self.fit_intercept))
+        facts = (self.parties, self.recipient, self.preparation, self.fit_intercept, self.told_apart)
+        program = derive_prediction(spec_for(*facts))
         self._check_follows(self.program, program)
 
     def check_model(self, trained: Contract) -> None:
@@ -75,6 +77,11 @@ class PredictionContract(Terms):
             raise ContractError(
                 "the parties, or their columns, are not those of the training that left the model",
                 action="name the same parties, and the columns of the model, in the same order",
+            )
+        if self.told_apart != trained.label.told_apart:
+            raise ContractError(
+                "the contract's classes are not those of the training that left the model",
+                action="refuse, and ask the gateway's operator who changed it",
             )
         if (self.preparation, self.fit_intercept) != (trained.preparation, trained.model.fit_intercept):
             raise ContractError(
@@ -90,7 +97,11 @@ def check_recipient(recipient: str, names: list[str]) -> None:
 
 
 def spec_for(
-    parties: tuple[Party, ...], recipient: str, preparation: PreparationPlan, fit_intercept: bool
+    parties: tuple[Party, ...],
+    recipient: str,
+    preparation: PreparationPlan,
+    fit_intercept: bool,
+    told_apart: tuple[str, ...],
 ) -> PredictionSpec:
     """What the engine must know of the contract."""
     return PredictionSpec(
@@ -99,6 +110,7 @@ def spec_for(
         fit_intercept=fit_intercept,
         clip_bits=preparation.clip_bits,
         recipient=[party.name for party in parties].index(recipient),
+        classes=len(told_apart),
     )
 
 

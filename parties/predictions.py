@@ -23,14 +23,16 @@ class Predictions:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def begin(self, session: str, id_column: str) -> None:
-        """A new file with a heading; what an earlier attempt left is gone."""
+    def begin(self, session: str, id_column: str, told_apart: tuple[str, ...]) -> None:
+        """A new file with a heading, of several classes with their names. What an earlier attempt left is gone."""
         self.discard(session)
-        write_private(self._part(session), _lines([(id_column, COLUMN)]))
+        names = told_apart if len(told_apart) > 1 else (COLUMN,)
+        write_private(self._part(session), _lines([(id_column, *names)]))
 
     def append(self, session: str, told: Predicted) -> None:
         """Add a strip's rows. Not durable before `finish`."""
-        rows = [(record, f"{p:.{DIGITS}f}") for record, p in zip(told.ids, told.probabilities, strict=True)]
+        each = zip(told.ids, told.probabilities, strict=True)
+        rows = [(record, *(f"{p:.{DIGITS}f}" for p in of_classes)) for record, of_classes in each]
         with self._part(session).open("ab") as file:
             file.write(_lines(rows))
 
@@ -68,7 +70,7 @@ def predictions_of(directory: Path, beginning: str) -> Path:
     return found[0]
 
 
-def _lines(rows: list[tuple[str, str]]) -> bytes:
+def _lines(rows: list[tuple[str, ...]]) -> bytes:
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mpc.program import MOST_CLASSES
 from parties.errors import DataError
 from parties.schema import Column, Kind, Schema, check_features, check_label
 
@@ -81,47 +82,57 @@ def features(table: Table, wanted: Sequence[str], *, varied: bool = True) -> NDA
     return matrix
 
 
-def classes(table: Table, column: str) -> tuple[str, str]:
-    """The label's two values as text, sorted: for its owner's eyes, never for a message to others.
+def classes(table: Table, column: str) -> tuple[str, ...]:
+    """The label's values as text, sorted: for its owner's eyes, never for a message to others.
 
-    Raises: DataError as `check_label`, and unless the column has exactly two values.
+    Raises: DataError as `check_label`, and unless the column has from two to MOST_CLASSES values.
     """
     check_label(table, column)
     distinct = pc.unique(table.arrow[column]).sort().to_pylist()
-    if len(distinct) != CLASSES:
+    if not CLASSES <= len(distinct) <= MOST_CLASSES:
         raise DataError(
-            f"column '{column}' of {table.name} has {len(distinct)} different values, a label has two",
-            action="name a column with two values, or leave out the rows of the others",
-            outward=f"column '{column}' of {table.name} does not have two values",
+            f"column '{column}' of {table.name} has {len(distinct)} different values, a label has two to"
+            f" {MOST_CLASSES}",
+            action="name a column of classes, or leave out the rows of some",
+            outward=f"column '{column}' of {table.name} does not have two to {MOST_CLASSES} values",
         )
-    first, second = map(_as_text, distinct)
-    return first, second
+    return tuple(map(_as_text, distinct))
 
 
 def _as_text(value: float | str) -> str:
     return value if isinstance(value, str) else str(value).removesuffix(".0")
 
 
-def labels(table: Table, column: str, positive: str) -> NDArray[np.int64]:
-    """1 where the column has the positive class, else 0; numbers compare as such ("1" finds 1.0).
+def labels(table: Table, column: str, told_apart: Sequence[str]) -> NDArray[np.int64]:
+    """The number of each row's class among those named; of two classes one is named, and counts as 1, the other as 0.
 
-    Raises: DataError as `classes`, and unless `positive` is one of the two.
+    Numbers compare as such ("1" finds 1.0).  Shapes: -> (rows,).
+
+    Raises: DataError as `classes`, unless each class that is named occurs, or if another one does.
     """
-    classes(table, column)
-    values = table.arrow[column]
-    hits: NDArray[np.int64] = pc.equal(values, _like(values, positive)).to_numpy().astype(np.int64)
-    if not hits.any():
+    found, values = len(classes(table, column)), table.arrow[column]
+    if found != (expected := max(CLASSES, len(told_apart))):
         raise DataError(
-            f"the positive class '{positive}' does not occur in column '{column}' of {table.name}",
-            action="correct the plan's positive class",
+            f"column '{column}' of {table.name} has {found} different values, the plan names {expected} classes",
+            action="name all classes in the plan, or of two the positive one",
+            outward=f"column '{column}' of {table.name} does not have as many values as the plan names classes",
         )
-    return hits
+    numbers = np.zeros(table.rows, dtype=np.int64)
+    for number, name in enumerate(told_apart):
+        hits = pc.equal(values, _like(values, name)).to_numpy()
+        if not hits.any():
+            raise DataError(
+                f"the class '{name}' does not occur in column '{column}' of {table.name}",
+                action="correct the plan's label",
+            )
+        numbers[hits] = number + (len(told_apart) == 1)
+    return numbers
 
 
-def _like(values: pa.ChunkedArray, positive: str) -> pa.Scalar:
+def _like(values: pa.ChunkedArray, name: str) -> pa.Scalar:
     if not pa.types.is_floating(values.type):
-        return pa.scalar(positive.strip())
+        return pa.scalar(name.strip())
     try:
-        return pa.scalar(float(positive))
+        return pa.scalar(float(name))
     except ValueError:
         return pa.scalar(float("nan"))  # equals nothing

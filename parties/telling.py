@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from parties.messages import Validated
+
 
 def convergence(converged: bool, tol: str, iterations: int) -> str:
     """One sentence; what to do, where the gradient is not small enough."""
     if converged:
         return f"converged: after {iterations} iterations the gradient is below tol={tol}"
     return f"WARNING: the gradient did not reach tol={tol} in {iterations} iterations: raise max_iter"
+
+
+def validation(validated: Iterable[Validated], taken: str) -> list[str]:
+    """A line for each C: the loss of rows that its models did not see."""
+    marks = {taken: " (taken)"}
+    return [f"C={each.C}: cross-validated loss {each.loss:.4f}{marks.get(each.C, '')}" for each in validated]

@@ -28,12 +28,12 @@ from mpc.transcript import Transcript
 from parties import predicting, vault
 from parties.contract import Contract, recipient
 from parties.errors import ContractError
-from parties.job import Advanced, DealerJob, Done, Intent, Matched, ModelPart, Outcome, PartyJob
+from parties.job import Advanced, DealerJob, Done, Intent, Matched, ModelPart, Outcome, OwnModel, PartyJob
 from parties.kinds import AnyContract, parse_contract
 from parties.links import TlsChannel
 from parties.matching import compare_classes, compare_ids
 from parties.meeting import connect_dealer, connect_peers
-from parties.messages import Figures
+from parties.messages import Figures, ToldModel, Validated
 from parties.prediction import PredictionContract
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
@@ -82,7 +82,7 @@ class Prepared:
     labels: NDArray[np.int64] | None = field(repr=False)  # of own rows, where the party holds them
     training: NDArray[np.int64] = field(repr=False)  # which own rows are trained on
     held_out: NDArray[np.int64] = field(repr=False)  # and which are not
-    classes: tuple[str, str] | None = field(repr=False)  # of the label, where the party holds it
+    classes: tuple[str, ...] | None = field(repr=False)  # of the label, where the party holds it
     standardiser: Standardiser | None = field(repr=False)  # none where it takes the others' rows as well
 
 
@@ -97,7 +97,7 @@ def prepare(job: PartyJob, contract: Contract) -> Prepared:
     standardiser = Standardiser.fit(values[rows], party.columns, _clip(contract)) if by_columns else None
     label, y, names = contract.label, None, None
     if label.held_by(job.name):
-        y, names = labels(table, label.column, label.positive), classes(table, label.column)
+        y, names = labels(table, label.column, label.told_apart), classes(table, label.column)
     return Prepared(tuple(table.ids), values, y, np.asarray(rows), np.asarray(others), names, standardiser)
 
 
@@ -123,13 +123,13 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
         started = time.monotonic()
         fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice)
         channel.finish()
-        (model,) = fit.models
-        keeps = contract.retention.model_days > 0
+        keeps, outcome = contract.retention.model_days > 0, _outcome(contract, job.name, fit, standardiser)
         found = {
-            "outcome": _outcome(contract, job.name, model, standardiser),
-            "figures": Figures.of(model.figures),
-            "converged": model.converged,
-            "model": ModelPart.of(standardiser, fit.share[:, 0]) if keeps and fit.share is not None else None,
+            "outcome": outcome,
+            "models": tuple(ToldModel(C=one.C, positive=one.positive, figures=one.figures) for one in outcome.models),
+            "validated": outcome.validated,
+            "converged": outcome.converged,
+            "model": ModelPart.of(standardiser, fit.share) if keeps and fit.share is not None else None,
         }
         voice.say(_done(transcript, channel, started).model_copy(update=found))
 
@@ -230,7 +230,7 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
         if progress.losses is None and progress.iteration < progress.of and time.monotonic() - said < PROGRESS_S:
             return
         said = time.monotonic()
-        loss = None if progress.losses is None else progress.losses[0]  # a contract has one model
+        loss = None if progress.losses is None else float(np.mean(progress.losses))
         voice.say(
             Advanced(
                 iteration=progress.iteration,
@@ -244,17 +244,26 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
     return report
 
 
-def _outcome(contract: Contract, name: str, model: Fitted, standardiser: Standardiser) -> Outcome:
+def _outcome(contract: Contract, name: str, fit: Fit, standardiser: Standardiser) -> Outcome:
     return Outcome(
         columns=contract.party(name).columns,
+        models=tuple(_own_model(contract, model, standardiser) for model in fit.models),
+        validated=tuple(Validated(C=C, loss=loss) for C, loss in fit.validated.items()),
+        iterations=contract.program.max_iter,
+        tol=contract.convergence.tol if contract.convergence else None,
+        converged=fit.models[0].converged,
+    )
+
+
+def _own_model(contract: Contract, model: Fitted, standardiser: Standardiser) -> OwnModel:
+    return OwnModel(
+        C=model.C,
+        positive=contract.label.told_apart[model.label],
+        figures=Figures.of(model.figures),
         standardised=tuple(float(value) for value in model.coefficients),
         original=standardiser.to_original(model.coefficients),
         intercept=model.intercept,
         losses=model.losses,
-        iterations=contract.program.max_iter,
-        tol=contract.convergence.tol if contract.convergence else None,
-        converged=model.converged,
-        figures=Figures.of(model.figures),
     )
 
 

@@ -12,6 +12,7 @@ _WHAT = {
     "coefficients": "The model’s coefficients",
     "intercept": "The model’s intercept",
     "loss": "The mean loss over all training records",
+    "cross-validation": "The mean loss of training records by models that had not seen them, for each C",
     "guard": "One bit: whether any record’s score left the range that is computed rightly",
     "moments": "Exact sums of each column, and of its squares, over all parties’ training records",
     "converged": "One bit: whether training ended where the model hardly moves any more",
@@ -78,7 +79,7 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
     names, traffic = f"the names of our columns, our {party.rows} rows", "sees"
     if isinstance(contract, Contract):
         names, traffic = (
-            f"{names}, and the label’s column and positive class",
+            f"{names}, and the label’s column and its classes",
             "sees every range bit in its own traffic, but",
         )
     told = [

@@ -51,11 +51,12 @@ def test_report_says_everything(demo):
 def test_figures_are_those_of_the_pooled_table(demo):
     """What the session is told of the held-out rows is what scikit-learn says of them, to three digits."""
     place, report, _ = demo
-    secure, pooled = report["figures"]["secure"], report["figures"]["pooled"]
+    (model,) = report["models"]
+    secure, pooled = model["secure"], model["pooled"]
     assert all(abs(secure[name] - pooled[name]) < 2e-3 for name in ("auc", "log_loss", "brier"))
     for name in CLINICS:
         shown = json.loads(privity("result", "show", report["session"][:12], "--home", place / name, "--json").out)
-        assert shown["figures"] == secure
+        assert [each["figures"] for each in shown["models"]] == [secure]
 
 
 def test_every_disclosure_is_one_that_the_contract_names(demo):

@@ -123,7 +123,7 @@ def test_every_log_says_what_was_told_to_whom(world, trained, predicted):
 def test_the_gateway_shows_a_prediction(world, predicted):
     """Kind, progress by rows, the one disclosure; a figure or a loss is none of it."""
     assert predicted.kind == "prediction"
-    assert predicted.figures is None
+    assert predicted.models == ()
     assert all(item.progress.loss is None for item in predicted.participants if item.progress)
     contract = world.client.contract(predicted.id)
     assert [(item.name, item.recipient) for item in contract.disclosures] == [("probabilities", f"party:{RECIPIENT}")]

@@ -30,7 +30,6 @@ from parties.messages import (
     STREAM,
     Approve,
     Fault,
-    Figures,
     Finished,
     Hello,
     Introduction,
@@ -39,6 +38,8 @@ from parties.messages import (
     PublishedData,
     Start,
     Stop,
+    ToldModel,
+    Validated,
     Waiting,
     Welcome,
     decode_from_gateway,
@@ -135,10 +136,11 @@ class Daemon:
         self,
         session: str,
         fault: Fault | None = None,
-        figures: Figures | None = None,
+        models: tuple[ToldModel, ...] = (),
+        validated: tuple[Validated, ...] = (),
         converged: bool | None = None,
     ) -> Finished:
-        told = {"figures": figures, "converged": converged, "fault": fault}
+        told = {"models": models, "validated": validated, "converged": converged, "fault": fault}
         return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, **told)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import Unauthorised
 from gateway.logins import CODE_S, COOKIE, LOGIN_S, Logins
-from parties.messages import Figures
+from parties.messages import Figures, ToldModel
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -78,8 +78,9 @@ def test_a_session_s_page_shows_its_figures(gateway, consortium, client, make_pl
     session = client.propose(make_plan()).id
     consortium.started()
     for daemon in consortium.everybody:
-        told = None if daemon is consortium.dealer else Figures(auc=None, log_loss=0.4567, brier=0.125)
-        daemon.say(daemon.finished(session, figures=told, converged=None if told is None else False)).settled()
+        figures = Figures(auc=None, log_loss=0.4567, brier=0.125)
+        told = () if daemon is consortium.dealer else (ToldModel(C="1.0", positive="yes", figures=figures),)
+        daemon.say(daemon.finished(session, models=told, converged=False if told else None)).settled()
     with httpx2.Client() as browser:
         browser.get(client.login())
         page = browser.get(f"http://{gateway.serving.rest}/sessions/{session}").text

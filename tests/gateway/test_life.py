@@ -9,7 +9,20 @@ import pytest
 from gateway.client import GatewayClient
 from parties.errors import GatewayError
 from parties.lifecycle import State
-from parties.messages import Fault, Figures, Head, Progress, Proposal, Refuse, Start, Stop, Waiting, Welcome
+from parties.messages import (
+    Fault,
+    Figures,
+    Head,
+    Progress,
+    Proposal,
+    Refuse,
+    Start,
+    Stop,
+    ToldModel,
+    Validated,
+    Waiting,
+    Welcome,
+)
 
 
 def progress(session: str, iteration: int, loss: float | None = None) -> Progress:
@@ -41,6 +54,7 @@ def test_whole_life(consortium, client: GatewayClient, make_plan):
     assert [item.id for item in client.sessions()] == [created.id]
 
 
+VALIDATED = (Validated(C="0.1", loss=0.5), Validated(C="7", loss=0.25))
 FIGURES = Figures(auc=0.75, log_loss=0.5, brier=0.125)
 
 
@@ -48,26 +62,54 @@ def ended(consortium, client: GatewayClient, plan, figures):
     """A session that ended, the parties having told these figures."""
     session = client.propose(plan).id
     consortium.started()
-    for daemon, told in zip(consortium.everybody, [*figures, None], strict=True):
-        daemon.say(daemon.finished(session, figures=told)).settled()
+    for daemon, told in zip(consortium.everybody, [*map(models, figures), ()], strict=True):
+        daemon.say(daemon.finished(session, models=told)).settled()
     return client.session(session)
+
+
+def models(figures, C="1.0"):
+    """What is told of the one model."""
+    return (ToldModel(C=C, positive="yes", figures=figures),)
 
 
 def test_figures_show_where_the_contract_discloses_them(consortium, client: GatewayClient, make_plan):
     """Figures of held-out rows are shown once both parties told the same, each as far as the contract names it."""
-    assert ended(consortium, client, make_plan(), [FIGURES, FIGURES]).figures == FIGURES
+    assert ended(consortium, client, make_plan(), [FIGURES, FIGURES]).models == models(FIGURES)
     few = make_plan(evaluation={"figures": ["brier"]})
-    assert ended(consortium, client, few, [FIGURES, FIGURES]).figures == Figures(brier=0.125)
+    assert ended(consortium, client, few, [FIGURES, FIGURES]).models == models(Figures(brier=0.125))
     none = ended(consortium, client, make_plan(evaluation={"figures": []}), [FIGURES, FIGURES])
-    assert none.figures is None
-    assert not [item.report.figures for item in none.participants if item.report and item.report.figures]
+    assert none.models == models(None)
+    assert {item.report.models for item in none.participants if item.report} == {models(None), ()}
+
+
+def test_models_show_that_the_contract_names(consortium, client: GatewayClient, make_plan):
+    """A model of a C that the contract does not name is not shown, nor losses without a cross-validation."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    told = (*models(FIGURES), *models(FIGURES, C="7"))
+    for daemon in consortium.everybody:
+        daemon.say(daemon.finished(session, models=told, validated=VALIDATED)).settled()
+    view = client.session(session)
+    assert (view.models, view.validated) == (models(FIGURES), ())
+
+
+def test_a_cross_validation_shows(consortium, client: GatewayClient, make_plan):
+    """Losses of left-out rows are shown once both parties told the same, with the models of the C that was taken."""
+    session = client.propose(make_plan(model={"C": ["0.1", "7"], "folds": 3})).id
+    consortium.started()
+    for daemon in consortium.everybody:
+        told = () if daemon is consortium.dealer else models(FIGURES, C="7")
+        daemon.say(daemon.finished(session, models=told, validated=VALIDATED)).settled()
+    view = client.session(session)
+    assert (view.models, view.validated) == (models(FIGURES, C="7"), VALIDATED)
 
 
 def test_figures_that_differ_are_nobody_s(consortium, client: GatewayClient, make_plan):
     """If two parties tell different figures, each stands in its own name and none as the session's."""
     view = ended(consortium, client, make_plan(), [FIGURES, Figures(auc=1.0)])
-    assert view.figures is None
-    assert [item.report.figures for item in view.participants if item.report] == [FIGURES, Figures(auc=1.0), None]
+    assert view.models == ()
+    told = [item.report.models for item in view.participants if item.report]
+    assert told == [models(FIGURES), models(Figures(auc=1.0)), ()]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.mpc.oracle import sigmoid, standardised
 
 SIGMOID = 3e-5  # what is stated of the sigmoid and its tables
 UNIT = 2.0**-DIGITS
-PROGRAM = "b1e377bb3b638d20"
+PROGRAM = "5fe5ab8de62a0410"
 
 
 def agreed(columns, rows=20, **changes) -> Prediction:
@@ -44,7 +44,7 @@ class Predicted:
 
     def _party(self, runtime):
         self.listener.introduce(runtime)
-        told = np.full(self.program.rows, np.nan)
+        told = np.full((self.program.rows, self.program.classes), np.nan)
 
         def tell(rows, probabilities):
             self.told[runtime.rank] = told
@@ -62,7 +62,7 @@ def made_up(agreed, seed=1, spread=1.0):
     """Rows, weights as the parties round them, and shares of these."""
     generator = np.random.default_rng(seed)
     X = generator.normal(size=(agreed.rows, agreed.columns)).clip(-32, 32)
-    w = rounded(generator.normal(size=agreed.width) * spread, ITERATE_BITS)
+    w = rounded(generator.normal(size=(agreed.width, agreed.classes)) * spread, ITERATE_BITS)
     return X, w, split(generator, agreed.world, np.rint(w * 2.0**ITERATE_BITS).astype(np.int64))
 
 
@@ -77,12 +77,14 @@ def expected(agreed, X, w):
     st.integers(1, 23),
     st.booleans(),
     st.integers(1, 9),
+    st.sampled_from([1, 3, 5]),
     st.data(),
 )
-def test_probabilities_are_floating_point_s(columns, rows, fit_intercept, strip_rows, data):
-    """Whatever the parties, rows and strips are, the recipient alone is told each row's probability, once."""
+def test_probabilities_are_floating_point_s(columns, rows, fit_intercept, strip_rows, classes, data):
+    """Whatever the parties, rows, strips and classes are, the recipient alone is told each probability, once."""
     recipient = data.draw(st.integers(0, len(columns) - 1))
-    found = agreed(columns, rows, fit_intercept=fit_intercept, recipient=recipient, strip_rows=strip_rows)
+    asked = {"fit_intercept": fit_intercept, "recipient": recipient, "strip_rows": strip_rows, "classes": classes}
+    found = agreed(columns, rows, **asked)
     X, w, shares = made_up(found, data.draw(seeds))
     run = Predicted(found, X, shares)
     assert list(run.told) == [recipient]
@@ -95,10 +97,10 @@ def test_scores_far_out_are_certain():
     found = agreed([1, 1], rows=400, fit_intercept=False)
     z = np.linspace(-640, 640, 400)
     X = np.stack([z / 64, z / 64], axis=1)
-    W = np.full(2, 32 << ITERATE_BITS)
+    W = np.full((2, 1), 32 << ITERATE_BITS)
     run = Predicted(found, X, split(np.random.default_rng(1), 2, W))
     true = sigmoid(rounded(X, DATA_BITS).sum(axis=1) * 32)
-    assert np.abs(run.told[0] - true).max() < UNIT + SIGMOID
+    assert np.abs(run.told[0][:, 0] - true).max() < UNIT + SIGMOID
     assert run.told[0].min() >= 0
     assert run.told[0].max() <= 1
 
@@ -120,7 +122,7 @@ def test_a_trained_model_predicts_as_scikit_learn_does():
     trained = program([10, 10, 10], rows=400, solver="newton", max_iter=15, loss_every=0)
     fits, _ = fit(trained, X[training], y[training])
     found = agreed([10, 10, 10], rows=len(X) - 400, recipient=2)
-    told = Predicted(found, X[new], [each.share[:, 0] for each in fits]).told[2]
+    told = Predicted(found, X[new], [each.share for each in fits]).told[2][:, 0]
     best = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(X[training], y[training])
     assert np.abs(told - best.predict_proba(X[new])[:, 1]).max() < 2e-3
 
@@ -141,10 +143,10 @@ def test_kept_shares_are_the_model_and_fresh(columns):
 
 
 @pytest.mark.parametrize("columns", [[2, 1], [2, 0, 1], [1, 0, 2, 1], [1, 0, 1, 1, 2]], ids=len)
-@pytest.mark.parametrize("rows", [1, 9, 20])
-def test_a_quote_is_what_a_run_costs(columns, rows):
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (9, 1), (20, 1), (20, 3)])
+def test_a_quote_is_what_a_run_costs(columns, rows, classes):
     """Rounds, each party's bytes and the dealer's, whoever is told, and with a last strip of fewer rows."""
-    found = agreed(columns, rows, recipient=len(columns) - 1, strip_rows=8)
+    found = agreed(columns, rows, recipient=len(columns) - 1, strip_rows=8, classes=classes)
     X, _, shares = made_up(found)
     run, quote = Predicted(found, X, shares), prediction_costs.quote(found)
     counters = [channel.counters for channel in run.simulation.channels]
@@ -158,7 +160,7 @@ def test_messages_tell_nothing_of_rows_or_model(columns):
     """What the dealer receives is the same byte by byte, what it and the parties send the same in sizes and order."""
     found = agreed(columns, strip_rows=8)
     X, _, shares = made_up(found)
-    extreme = split(np.random.default_rng(5), found.world, np.full(found.width, 63 << ITERATE_BITS))
+    extreme = split(np.random.default_rng(5), found.world, np.full((found.width, 1), 63 << ITERATE_BITS))
     runs = [Predicted(found, X, shares), Predicted(found, np.full_like(X, 32.0), extreme), Predicted(found, -X, shares)]
     first, *rest = [(run.listener.to_dealer(), run.listener.from_dealer(), run.listener.trace()) for run in runs]
     assert all(other == first for other in rest)
@@ -222,6 +224,12 @@ def test_only_what_the_program_names_is_disclosed():
             ProgramLedger(found).permit(refused)
 
 
+def test_a_strip_of_several_classes_is_disclosed_whole():
+    """Each class has its probability of each row."""
+    (told,) = agreed([1, 1], rows=20, strip_rows=8, classes=3).disclosures()
+    assert (told.count, told.values) == (3, 24)
+
+
 def test_a_refused_disclosure_ends_the_run():
     """If a node does not record, its share stays, and the recipient is told nothing."""
 
@@ -248,6 +256,7 @@ BAD = {
     "too many cells": ({"rows": 1 << 27, "columns": (4, 4)}, "more than"),
     "no such recipient": ({"recipient": 2}, "none of the 2 parties"),
     "a wide clip": ({"clip_bits": 9}, "clip_bits=9"),
+    "two classes": ({"classes": 2}, "2 classes"),
     "too many columns": ({"rows": 1, "columns": (1 << 20, 1 << 20)}, "leave the ring"),
 }
 

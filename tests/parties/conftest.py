@@ -82,7 +82,9 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
 def draft_prediction(trained: Contract, parties: tuple[Party, ...]) -> PredictionContract:
     """New rows of the parties of a training that keeps its model; clinic-b is told."""
     preparation, fit_intercept = trained.preparation, trained.model.fit_intercept
-    program = derive_prediction(prediction_spec_for(parties, "clinic-b", preparation, fit_intercept))
+    program = derive_prediction(
+        prediction_spec_for(parties, "clinic-b", preparation, fit_intercept, trained.label.told_apart)
+    )
     return PredictionContract(
         nonce="0f" * 32,
         created=trained.created,
@@ -98,6 +100,7 @@ def draft_prediction(trained: Contract, parties: tuple[Party, ...]) -> Predictio
         recipient="clinic-b",
         preparation=preparation,
         fit_intercept=fit_intercept,
+        told_apart=trained.label.told_apart,
         program=program,
     )
 

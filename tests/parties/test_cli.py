@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from parties.cli import leaves, mount
 from parties.home import Home, init
 from parties.identity import Identity, fingerprint, write_private
-from parties.job import Outcome
+from parties.job import Outcome, OwnModel
+from parties.messages import Figures, Validated
 from parties.preparation import OriginalUnits
 from parties.tls import Invitation, utc_now
 from tests.parties.conftest import draft
@@ -244,10 +245,18 @@ def test_a_result_is_shown_in_both_units(home):
     """Coefficients stand beside their columns, standardised and in the column's own units."""
     outcome = Outcome(
         columns=("age", "dose"),
-        standardised=(0.5, -0.25),
-        original=OriginalUnits(names=("age", "dose"), coefficients=(0.05, -0.5), offset=-2.0),
-        intercept=0.125,
-        losses=(0.69,),
+        models=(
+            OwnModel(
+                C="0.5",
+                positive="yes",
+                figures=Figures(auc=0.875),
+                standardised=(0.5, -0.25),
+                original=OriginalUnits(names=("age", "dose"), coefficients=(0.05, -0.5), offset=-2.0),
+                intercept=0.125,
+                losses=(0.69,),
+            ),
+        ),
+        validated=(Validated(C="0.5", loss=0.25), Validated(C="8", loss=0.75)),
         iterations=7,
         tol="0.0001",
         converged=False,
@@ -255,6 +264,13 @@ def test_a_result_is_shown_in_both_units(home):
     write_private(home / "results" / f"{'ab' * 32}.json", outcome.model_dump_json().encode())
     shown = done("result", "show", "abab", "--home", home)
     for part in ("age", "0.500000", "0.05", "dose", "-0.250000", "intercept", "0.125000", "tol=0.0001 in 7 iterations"):
+        assert part in shown
+    for part in (
+        "yes, C=0.5",
+        "auc of the held-out rows 0.8750",
+        "loss 0.2500 (taken)",
+        "C=8: cross-validated loss 0.7500",
+    ):
         assert part in shown
     assert Outcome.model_validate_json(done("result", "show", "abab", "--home", home, "--json")) == outcome
 

@@ -31,7 +31,7 @@ from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "4076ae0b17c9abda69bd650342b3fcd59233c3003cb15fec6acfdf2f62611185"
+VECTOR_SHA256 = "9d1ce4e06fec0665dd4f6824a1b3ef9df283c2fb69d0537e655061155d1d7608"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

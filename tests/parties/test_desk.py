@@ -14,7 +14,7 @@ from parties.desk import Desk, result_of
 from parties.errors import DataError, LifecycleError, PartnerError, VaultError
 from parties.home import Home, init
 from parties.identity import Identity, write_private
-from parties.job import Outcome
+from parties.job import Outcome, OwnModel
 from parties.partners import Partners
 from parties.preparation import OriginalUnits
 from parties.tls import Invitation, utc_now
@@ -23,10 +23,16 @@ from parties.vault import Vault, load_master_key
 CSV = "patient,age\np1,30\np2,41\np3,52\n"
 OUTCOME = Outcome(
     columns=("age",),
-    standardised=(0.5,),
-    original=OriginalUnits(names=("age",), coefficients=(0.05,), offset=-2.0),
-    intercept=None,
-    losses=(),
+    models=(
+        OwnModel(
+            C="1.0",
+            positive="yes",
+            standardised=(0.5,),
+            original=OriginalUnits(names=("age",), coefficients=(0.05,), offset=-2.0),
+            intercept=None,
+            losses=(),
+        ),
+    ),
 )
 
 

@@ -19,21 +19,28 @@ from parties.job import (
     Job,
     Matched,
     Outcome,
+    OwnModel,
     PartyJob,
     TlsMaterial,
     job_line,
     parse_job,
 )
-from parties.messages import Figures
+from parties.messages import Figures, ToldModel
 from parties.preparation import OriginalUnits
 
 KEY, DATA_KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\n-----END PRIVATE KEY-----\n", "5e" * 32
 OUTCOME = Outcome(
     columns=("age",),
-    standardised=(0.123456,),
-    original=OriginalUnits(names=("age",), coefficients=(0.0654321,), offset=-3.14159),
-    intercept=-0.271828,
-    losses=(0.69, 0.5),
+    models=(
+        OwnModel(
+            C="1.0",
+            positive="yes",
+            standardised=(0.123456,),
+            original=OriginalUnits(names=("age",), coefficients=(0.0654321,), offset=-3.14159),
+            intercept=-0.271828,
+            losses=(0.69, 0.5),
+        ),
+    ),
 )
 
 
@@ -99,7 +106,7 @@ REPORTS = [
     Matched(rows=400, training_rows=300),
     Advanced(iteration=1, of=20, rounds=3, bytes_sent=100, loss=0.5),
     Done(outcome=OUTCOME, transcript="ab" * 32, openings=3, words=9, rounds=3, bytes_sent=100, seconds=1.5),
-    Done(outcome=OUTCOME, figures=Figures(auc=0.5)),
+    Done(outcome=OUTCOME, models=(ToldModel(C="1.0", positive="yes", figures=Figures(auc=0.5)),)),
     Broken(code="data", what="no", action="", outward="no"),
 ]
 

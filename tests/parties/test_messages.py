@@ -28,6 +28,8 @@ from parties.messages import (
     Rejected,
     Start,
     Stop,
+    ToldModel,
+    Validated,
     Waiting,
     Welcome,
     decode_from_daemon,
@@ -40,6 +42,9 @@ SESSION = "ab" * 32
 FAULT = Fault(code="data", who="clinic-a", what="a column is missing", action="add it")
 TABLE = Schema(name="cohort", rows=3, id_column="id", columns=(Column(name="x", kind="number", complete=True),))
 
+TOLD = ToldModel(C="1.0", positive="yes", figures=Figures(auc=0.5, brier=-1e-5))
+VALIDATED = Validated(C="1.0", loss=0.25)
+
 FROM_DAEMON = [
     Hello(introduction={"payload": "e30="}),
     Publish(data=(PublishedData(table=TABLE, version="ab" * 16),)),
@@ -50,7 +55,7 @@ FROM_DAEMON = [
     Lost(session=SESSION, fault=FAULT),
     Finished(session=SESSION, seconds=1.5, rounds=3, bytes_sent=4),
     Finished(session=SESSION, seconds=1.5, rounds=3, bytes_sent=4, fault=FAULT),
-    Finished(session=SESSION, seconds=1.5, rounds=3, bytes_sent=4, figures=Figures(auc=0.5, brier=-1e-5)),
+    Finished(session=SESSION, seconds=1.5, rounds=3, bytes_sent=4, models=(TOLD,), validated=(VALIDATED,)),
     Head(note="privity\n3\nabc=\n\n— a b=\n"),
 ]
 FROM_GATEWAY = [

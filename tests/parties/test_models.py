@@ -17,7 +17,7 @@ from parties.vault import MasterKey
 
 STORED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAYS = 30
-WORDS = np.array([1, -1, (1 << 63) - 1, -(1 << 63)], dtype=np.int64)
+WORDS = np.array([[1, -1, (1 << 63) - 1, -(1 << 63)]], dtype=np.int64).T
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_share_comes_back_bit_by_bit(models, kept):
     models.store(session, kept)
     found = models.load(session)
     assert found == kept
-    assert found.part.weights.tolist() == WORDS.tolist()
+    assert found.part.weights(1).tolist() == WORDS.tolist()
     assert models.list() == (session,)
     assert models.find(session[:8]) == session
 

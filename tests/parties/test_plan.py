@@ -63,6 +63,23 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "C below zero": ({"model": {"C": "-1"}}, "model.C: must be a decimal number in quotes"),
     "C of other digits": ({"model": {"C": "\u0661"}}, "model.C: must be a decimal number in quotes"),
     "C of zero": ({"model": {"C": "0.0"}}, "model.C: must lie above 0"),
+    "C of one in a list": ({"model": {"C": ["1.0"]}}, "model.C: as a list, write 2 to 16 different ones"),
+    "C twice in a list": ({"model": {"C": ["1.0", "1.00"]}}, "model.C: as a list, write 2 to 16 different ones"),
+    "C as a list of a word": ({"model": {"C": ["1.0", SECRET]}}, "model.C: must be a decimal number in quotes"),
+    "one fold": ({"model": {"folds": 1}}, "model: folds: 2 at least, and not with sgd"),
+    "folds without losses": (
+        {"model": {"folds": 3}, "disclosures": {"loss_reports": 0}},
+        "model.folds: a cross-validation is told with the losses; loss_reports must be above 0",
+    ),
+    "two classes": ({"label": {"party": "clinic-a", "column": "outcome", "classes": ["a", "b"]}}, "name 3 to 20"),
+    "a class twice": (
+        {"label": {"party": "clinic-a", "column": "outcome", "classes": ["a", "b", "a"]}},
+        "name 3 to 20",
+    ),
+    "classes and a positive one": (
+        {"label": LABEL | {"classes": ["a", "b", "c"]}},
+        "label: name the positive class of two, or all classes of more than two",
+    ),
     "no iteration": ({"model": {"max_iter": -1}}, "model.max_iter: Input should be greater than or equal to 0"),
     "batches without sgd": ({"model": {"batch_size": 32}}, 'batch_size: of solver = "sgd" alone; leave them out'),
     "sgd without batches": ({"model": {"solver": "sgd", "epochs": 1}}, "needs batch_size and learning_rate"),

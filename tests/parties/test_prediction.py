@@ -206,13 +206,15 @@ SESSION = "cd" * 32
 
 def strip(*rows):
     ids, probabilities = zip(*rows, strict=True)
-    return Predicted(ids=ids, probabilities=probabilities)
+    return Predicted(
+        ids=ids, probabilities=tuple(each if isinstance(each, tuple) else (each,) for each in probabilities)
+    )
 
 
 def test_a_recipient_s_file_is_whole_or_absent(tmp_path):
     """Strips are written to another name; the file is there once the session ended well."""
     predictions = Predictions(tmp_path)
-    predictions.begin(SESSION, "patient")
+    predictions.begin(SESSION, "patient", ("yes",))
     predictions.append(SESSION, strip(("p1", 0.25), ('p"2,', 1.0)))
     with pytest.raises(LifecycleError, match="0 predictions"):
         predictions_of(tmp_path, SESSION)
@@ -228,10 +230,10 @@ def test_a_recipient_s_file_is_whole_or_absent(tmp_path):
 def test_what_did_not_end_is_gone(tmp_path):
     """A session that failed leaves no file, nor does one whose daemon died, once it starts again."""
     predictions = Predictions(tmp_path)
-    predictions.begin(SESSION, "patient")
+    predictions.begin(SESSION, "patient", ("yes",))
     predictions.discard(SESSION)
     assert not list(tmp_path.iterdir())
-    predictions.begin(SESSION, "patient")
+    predictions.begin(SESSION, "patient", ("yes",))
     predictions.sweep()
     assert not list(tmp_path.iterdir())
 

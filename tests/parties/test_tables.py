@@ -68,7 +68,7 @@ def test_unfit_features_are_refused(wanted, says):
 )
 def test_labels_mark_the_positive_class(column, positive, expected):
     """The positive class is 1, the other 0; a numeric label is compared as a number."""
-    assert labels(TABLE, column, positive).tolist() == expected
+    assert labels(TABLE, column, (positive,)).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -80,22 +80,39 @@ def test_labels_mark_the_positive_class(column, positive, expected):
         ("age", "40", "4 different values"),
         ("same", "7", "1 different values"),
         ("hole", "f", "has missing values"),
-        ("sex", "F", "the positive class 'F' does not occur"),
-        ("dose", "yes", "the positive class 'yes' does not occur"),
-        ("dose", "nan", "the positive class 'nan' does not occur"),
+        ("sex", "F", "the class 'F' does not occur"),
+        ("dose", "yes", "the class 'yes' does not occur"),
+        ("dose", "nan", "the class 'nan' does not occur"),
     ],
 )
 def test_unfit_labels_are_refused(column, positive, says):
     """A label that does not have two values, of which the named one is positive, is refused."""
     with pytest.raises(DataError, match=says):
-        labels(TABLE, column, positive)
+        labels(TABLE, column, (positive,))
+
+
+def test_labels_number_the_classes():
+    """Of more than two classes each row has the number of its own, in the order named."""
+    assert labels(TABLE, "site", ("p", "n", "o")).tolist() == [
+        ("p", "n", "o").index(site) for site in TABLE.arrow["site"].to_pylist()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [(("n", "o", "q"), "the class 'q' does not occur"), (("n", "o", "p", "q"), "3 different values, the plan names 4")],
+)
+def test_classes_are_those_that_occur(named, says):
+    """A class that is named and does not occur, or one that occurs and is not named, is refused."""
+    with pytest.raises(DataError, match=says):
+        labels(TABLE, "site", named)
 
 
 @pytest.mark.parametrize(("column", "positive"), [("site", "q"), ("sex", "x"), ("dose", "5"), ("age", "1")])
 def test_outward_sentence_tells_neither_values_nor_their_number(column, positive):
     """Other organisations learn that the label does not fit, not what it holds."""
     with pytest.raises(DataError) as caught:
-        labels(TABLE, column, positive)
+        labels(TABLE, column, (positive,))
     told = caught.value.outward.replace(f"'{positive}'", "")
     assert not any(f"'{value}'" in told for value in ("n", "o", "p", "f", "m", "0", "1"))
     assert not any(character.isdigit() for character in told)

@@ -22,7 +22,7 @@ from parties.contract import Contract
 from parties.desk import Desk
 from parties.home import Home, init
 from parties.identity import Identity
-from parties.job import ModelPart, Outcome
+from parties.job import ModelPart, Outcome, OwnModel
 from parties.lifecycle import Step
 from parties.models import KeptModel
 from parties.node import Node
@@ -117,7 +117,7 @@ class Clinic:
         """One that waits, by a model of which this node keeps its share."""
         trained = self.contract(retention=RetentionPlan(model_days=30))
         standardiser = Standardiser(names=("age", "dose"), mean=(54.5, 3.0), deviation=(14.5, 2.0), clip=32.0)
-        part = ModelPart.of(standardiser, np.zeros(trained.program.columns + 1, dtype=np.int64))
+        part = ModelPart.of(standardiser, np.zeros((trained.program.columns + 1, 1), dtype=np.int64))
         kept = KeptModel(contract=trained.canonical().decode(), stored=datetime.now(UTC), part=part)
         self.node.models.store(trained.digest, kept)
         contract = draft_prediction(trained, trained.parties)
@@ -129,10 +129,8 @@ class Clinic:
         for step in (Step.APPROVE, Step.START, Step.COMPLETE):
             self.node.store.step(session, step)
         units = OriginalUnits(names=("age", "dose"), coefficients=(SECRET_RESULT, 0.5), offset=0.1)
-        self.node._keep(
-            session,
-            Outcome(columns=("age", "dose"), standardised=(0.3, 0.2), original=units, intercept=1.5, losses=()),
-        )
+        model = OwnModel(C="1.0", positive="yes", standardised=(0.3, 0.2), original=units, intercept=1.5, losses=())
+        self.node._keep(session, Outcome(columns=("age", "dose"), models=(model,)))
 
     def state(self, session: str) -> str:
         return self.node.store.get(session).state.value
