@@ -31,7 +31,7 @@ from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "4076ae0b17c9abda69bd650342b3fcd59233c3003cb15fec6acfdf2f62611185"
+VECTOR_SHA256 = "6009d3eb129cb725a44d0c5b805dcf55b37ed8e302a72179d67b706144e3a59f"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -153,6 +153,14 @@ def test_a_quote_follows_from_the_program(altered, figure):
     """Nobody is talked into a session by costs that are not its own."""
     with pytest.raises(ContractError, match="quote is not what its program costs"):
         parse_contract(altered(lambda content: content["quote"].update({figure: 1}))).check_derived()
+
+
+@pytest.mark.parametrize("requests", ["requests", "most_requests"])
+@pytest.mark.parametrize("kind", ["triple", "binary", "b2a"])
+def test_a_count_of_requests_follows_from_the_program(altered, requests, kind):
+    """What the dealer will be asked for is not more and not less than the program lists, of each kind."""
+    with pytest.raises(ContractError, match="quote is not what its program costs"):
+        parse_contract(altered(lambda content: content["quote"][requests].update({kind: 1}))).check_derived()
 
 
 def test_a_disclosure_can_not_be_added_or_left_out(altered):
