@@ -5,9 +5,10 @@ No party of a real session could; the sandbox may, because it was given every fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,50 +40,73 @@ class Comparison:
     pooled_figures: Figures  # by scikit-learn, from the pooled model's scores
 
 
+@dataclass(frozen=True)
+class _Pooled:
+    """All records, part after part: columns of each side of the division, labels, and which rows train."""
+
+    sides: tuple[Values, ...]  # (rows, columns) each, some of none
+    y: NDArray[np.int64]
+    trains: tuple[NDArray[np.int64], ...]  # of each part
+    held_out: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, contract: Contract, tables: Sequence[Table]) -> _Pooled:
+        division = contract.division
+        longest = next(side for side in division.sides if len(side) == division.parts)
+        ids = [tables[rank].ids for rank in longest]
+        starts = np.cumsum([0, *map(len, ids)])
+        splits = [split(each, contract.split_key, contract.split.held_out) for each in ids]
+        holders = [contract.rank(name) for name in contract.label.holders] or list(longest)
+        label = contract.label
+
+        def below(side: Sequence[int], content: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+            """Rows of a side's parties in the order of the pooled table's."""
+            if len(side) > 1:
+                return np.concatenate([content(rank) for rank in side])
+            places = {record: place for place, record in enumerate(tables[side[0]].ids)}
+            return content(side[0])[[places[record] for part in ids for record in part]]
+
+        def columns(rank: int) -> Values:
+            wanted = contract.parties[rank].columns
+            return features(tables[rank], wanted, varied=False) if wanted else np.zeros((tables[rank].rows, 0))
+
+        return cls(
+            sides=tuple(below(side, columns) for side in division.sides),
+            y=below(holders, lambda rank: labels(tables[rank], label.column, label.positive)),
+            trains=tuple(rows + start for (rows, _), start in zip(splits, starts, strict=False)),
+            held_out=np.concatenate([rows + start for (_, rows), start in zip(splits, starts, strict=False)]),
+        )
+
+    @property
+    def X(self) -> Values:  # noqa: N802 - the notation's letter
+        return np.hstack(self.sides)
+
+    def train(self, parts: Iterable[int]) -> NDArray[np.int64]:
+        return np.concatenate([self.trains[part] for part in parts])
+
+
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
     """Score the held-out rows by the secure model, the pooled one, and each party's part alone, with labels."""
-    tables = {party.name: read_csv(files[party.name], party.id_column) for party in contract.parties}
-    if contract.partition == "rows":
-        return _compare_by_rows(contract, tables, outcomes)
-    owner = contract.label.holder
-    y = labels(tables[owner], contract.label.column, contract.label.positive)
-    train, held_out = split(tables[owner].ids, contract.split_key, contract.split.held_out)
-    columns = {party.name: features(tables[party.name], party.columns) for party in contract.parties if party.columns}
-    pooled = _Model(contract, np.hstack(list(columns.values())), y, train)
-    intercept = outcomes[owner].intercept or 0.0
-    secure = sum(_scores(outcomes[name], values) for name, values in columns.items())
-    shared = np.concatenate([np.array(outcomes[name].standardised) for name in columns])
+    division, names = contract.division, [party.name for party in contract.parties]
+    data = _Pooled.of(contract, [read_csv(files[party.name], party.id_column) for party in contract.parties])
+    X, y, train, held_out = data.X, data.y, data.train(range(division.parts)), data.held_out
+    pooled = _Model(contract, X, y, train)
+    told = [outcomes[names[side[0]]] for side in division.sides]  # partners are told the same
+    secure = sum(_scores(outcome, values) for outcome, values in zip(told, data.sides, strict=True))
+    alone = {}
+    for side, values in zip(division.sides, data.sides, strict=True):
+        for rank in side if values.size else ():
+            own = _Model(contract, values, y, data.train(division.parts_of(rank)))
+            alone[names[rank]] = own.auc(values, y, held_out)
+    shared = np.concatenate([np.array(outcome.standardised) for outcome in told])
     return Comparison(
         training_rows=len(train),
         held_out_rows=len(held_out),
-        secure=float(roc_auc_score(y[held_out], np.asarray(secure)[held_out] + intercept)),
-        pooled=pooled.auc(np.hstack(list(columns.values())), y, held_out),
-        alone={name: _Model(contract, values, y, train).auc(values, y, held_out) for name, values in columns.items()},
-        coefficient_difference=float(np.abs(shared - pooled.coefficients).max()),
-        disclosed=outcomes[owner].figures,
-        pooled_figures=pooled.figures(np.hstack(list(columns.values())), y, held_out),
-    )
-
-
-def _compare_by_rows(contract: Contract, tables: Mapping[str, Table], outcomes: Mapping[str, Outcome]) -> Comparison:
-    """The pooled table is the parties' one below the other; alone, each trains on its own records."""
-    names = [party.name for party in contract.parties]
-    values = [features(tables[name], contract.party(name).columns, varied=False) for name in names]
-    y = np.concatenate([labels(tables[name], contract.label.column, contract.label.positive) for name in names])
-    starts = np.cumsum([0, *(len(each) for each in values)])
-    parts = [split(tables[name].ids, contract.split_key, contract.split.held_out) for name in names]
-    trains = {name: rows + start for name, (rows, _), start in zip(names, parts, starts, strict=False)}
-    held_out = np.concatenate([rows + start for (_, rows), start in zip(parts, starts, strict=False)])
-    X, train = np.vstack(values), np.concatenate(list(trains.values()))
-    pooled, outcome = _Model(contract, X, y, train), outcomes[names[0]]  # every party has the whole model
-    return Comparison(
-        training_rows=len(train),
-        held_out_rows=len(held_out),
-        secure=float(roc_auc_score(y[held_out], _scores(outcome, X)[held_out])),
+        secure=float(roc_auc_score(y[held_out], np.asarray(secure)[held_out])),
         pooled=pooled.auc(X, y, held_out),
-        alone={name: _Model(contract, X, y, rows).auc(X, y, held_out) for name, rows in trains.items()},
-        coefficient_difference=float(np.abs(np.array(outcome.standardised) - pooled.coefficients).max()),
-        disclosed=outcome.figures,
+        alone=alone,
+        coefficient_difference=float(np.abs(shared - pooled.coefficients).max()),
+        disclosed=told[0].figures,
         pooled_figures=pooled.figures(X, y, held_out),
     )
 

@@ -13,7 +13,7 @@ _WHAT = {
     "intercept": "The model’s intercept",
     "loss": "The mean loss over all training records",
     "guard": "One bit: whether any record’s score left the range that is computed rightly",
-    "moments": "Exact sums of each column, and of its squares, over all parties’ training records",
+    "moments": "Exact sums of each column, and of its squares, over the training records of all who have it",
     "converged": "One bit: whether training ended where the model hardly moves any more",
     "auc": "AUC on the held-out records: how well the model puts them in order",
     "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
@@ -53,6 +53,8 @@ def _what(item: Disclosure) -> str:
     what = _WHAT.get(item.name, f"“{item.name}”, as the contract defines it")
     if item.name == "coefficients" and item.recipient.startswith("party:"):
         return f"{what} of {item.recipient.removeprefix('party:')}’s own columns"
+    if item.name == "coefficients":
+        return f"{what} of the columns of {item.recipient.removeprefix('parties:').replace(',', ' and ')}"
     return what
 
 
@@ -92,7 +94,9 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
         ),
         "The gateway sees how far the run is, how long it takes and how many bytes are sent.",
     ]
-    if isinstance(contract, PredictionContract) or contract.partition == "columns":
+    if isinstance(contract, Contract) and contract.partition == "blocks":
+        told += _in_blocks(contract, own)
+    elif isinstance(contract, PredictionContract) or contract.partition == "columns":
         told.append(
             "The other parties learn whether our record ids are the same as theirs. If they are not, whoever guesses"
             " our whole list can tell that the guess is right."
@@ -114,6 +118,24 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
 
 def _told(contract: PredictionContract, own: str) -> str:
     return "us" if contract.recipient == own else contract.recipient
+
+
+def _in_blocks(contract: Contract, own: str) -> list[str]:
+    division, rank = contract.division, contract.rank(own)
+    names = [party.name for party in contract.parties]
+    wholes = ", ".join(names[each] for each in division.whole if each != rank)
+    fits = "Every party learns whether the record ids of those with the same columns together are those of the others."
+    if not division.is_divided(rank):
+        told = "We learn which of our records each party has that shares its columns with others"
+        return [fits, f"{told}, and so do {wholes}." if wholes else f"{told}."]
+    partners = [names[each] for each in division.side(rank) if each != rank]
+    sums = (
+        f"{' and '.join(partners)} can subtract from the joint sums, and so know the mean and deviation of our columns."
+        if len(partners) == 1
+        else f"{', '.join(partners)} together can subtract from the joint sums, and so know the mean and deviation of"
+        " our columns."
+    )
+    return [fits, f"{wholes} learns which of its records are ours.", sums]
 
 
 def _by_rows(contract: Contract) -> list[str]:

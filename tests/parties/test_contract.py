@@ -183,7 +183,7 @@ BAD = {
     "expired when made": (lambda c: c.update(expires="2026-10-31T12:00:00Z"), "expires before it was created"),
     "short key": (lambda c: c["dealer"].update(public_key="11"), "dealer.public_key: String should match"),
     "one party": (lambda c: c["parties"].pop(), "parties: .*at least 2 items"),
-    "rows differ": (lambda c: c["parties"][1].update(rows=399), "differ in rows: clinic-a 400, clinic-b 399"),
+    "rows differ": (lambda c: c["parties"][1].update(rows=399), "differ in rows: clinic-a 400, but clinic-b 399"),
     "a name twice": (lambda c: c["parties"][1].update(name="clinic-a"), "a name or a key stands twice"),
     "dealer is a party": (lambda c: c["dealer"].update(name="clinic-b"), "a name or a key stands twice"),
     "dealer has a party's key": (
