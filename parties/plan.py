@@ -184,8 +184,7 @@ class DisclosurePlan(Frozen):
 class RetentionPlan(Frozen):
     """What stays at the parties after the session, beside their results and logs."""
 
-    # A share of the model at each party, for predictions; 0: none. By rows, where every party is told the whole model,
-    # none is kept either.
+    # A share of the model at each party, for predictions; 0: none. By rows or in blocks none is kept either.
     model_days: Annotated[int, Field(ge=0, le=3650)] = 30
 
 
