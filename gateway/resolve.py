@@ -19,6 +19,7 @@ from parties.contract import (
     Participant,
     Party,
     disclosures_for,
+    membership,
     spec_for,
 )
 from parties.division import Division
@@ -92,7 +93,9 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             loss_every=loss_every,
             program=program,
             quote=quote(program),
-            disclosures=disclosures_for(program, [party.name for party in parties]),
+            disclosures=disclosures_for(
+                program, [party.name for party in parties], membership(plan.partition, parties)
+            ),
             retention=plan.retention if plan.partition == "columns" else RetentionPlan(model_days=0),
         )
     except ValidationError as exc:

@@ -17,7 +17,7 @@ import rfc8785
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mpc.prediction_program import Runnable
-from mpc.program import MAX_CELLS, Convergence, Fused, Program, Recipients, Spec, derive
+from mpc.program import MAX_CELLS, Convergence, Fused, Opening, Program, Recipients, Spec, derive
 from parties.division import Division
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
@@ -150,6 +150,11 @@ class Terms(Frozen, ABC):
         """Whether anything of this name may be opened."""
         return any(item.name == name for item in self.disclosures)
 
+    @property
+    def told_before(self) -> tuple[Opening, ...]:
+        """What is disclosed beside the program."""
+        return ()
+
     @abstractmethod
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
@@ -166,7 +171,7 @@ class Terms(Frozen, ABC):
                 "the contract's quote is not what its program costs",
                 action="refuse, and ask the gateway's operator who changed it",
             )
-        if self.disclosures != disclosures_for(program, [party.name for party in self.parties]):
+        if self.disclosures != disclosures_for(program, [party.name for party in self.parties], self.told_before):
             raise ContractError(
                 "the contract's list of disclosures is not the one that its program makes",
                 action="refuse, and ask the gateway's operator who changed it",
@@ -181,7 +186,7 @@ class Contract(Terms):
     label: LabelPlan
     # equal-ids reveals to the parties whether their id lists are equal, and the counts; equal-classes, of a table that
     # is divided by rows, whether the label's two classes are the same everywhere; joined-ids, of one in blocks, whether
-    # row-wise partners together have the others' ids, and, to these, which of them has which.
+    # row-wise partners together have the others' ids; what else it tells is the disclosure "membership".
     matching: Matching = "equal-ids"
     preparation: PreparationPlan
     model: ModelPlan
@@ -206,6 +211,10 @@ class Contract(Terms):
     def division(self) -> Division:
         """Who has which columns of which part of the rows."""
         return Division.of(self.partition, self.parties)
+
+    @property
+    def told_before(self) -> tuple[Opening, ...]:
+        return membership(self.partition, self.parties)
 
     @property
     def split_key(self) -> bytes:
@@ -278,8 +287,17 @@ def spec_for(
     )
 
 
-def disclosures_for(program: Runnable, names: list[str]) -> tuple[Disclosure, ...]:
-    """Every opening that the program makes, with the parties' names."""
+def membership(partition: Partition, parties: Sequence[Party]) -> tuple[Opening, ...]:
+    """Of a table in blocks, what parties of all records are told: which of those with the same columns has which."""
+    if partition != "blocks":
+        return ()
+    division = Division.of(partition, parties)
+    records = sum(division.counts(parties))
+    return (Opening(name="membership", recipients=division.whole, count=1, values=records),)
+
+
+def disclosures_for(program: Runnable, names: list[str], told_before: Sequence[Opening] = ()) -> tuple[Disclosure, ...]:
+    """Every opening that the program makes, and what is told beside it, with the parties' names."""
     return tuple(
         Disclosure(
             clause=f"disclosures.{number}",
@@ -288,7 +306,7 @@ def disclosures_for(program: Runnable, names: list[str]) -> tuple[Disclosure, ..
             count=item.count,
             values=item.values,
         )
-        for number, item in enumerate(program.disclosures())
+        for number, item in enumerate((*program.disclosures(), *told_before))
     )
 
 

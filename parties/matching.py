@@ -65,20 +65,20 @@ def compare_classes(channel: Channel, keys: SessionKeys, classes: tuple[str, str
 
 
 def join_ids(
-    channel: Channel, keys: SessionKeys, ids: Sequence[str], contract: Contract
+    channel: Channel, keys: SessionKeys, ids: Sequence[str], contract: Contract, permit: Callable[[], None]
 ) -> tuple[NDArray[np.int64], ...]:
     """Of a table in blocks: which of this party's rows are of which part that it has, in the order of ids.
 
     Row-wise partners send the first of them a keyed sum over their ids; the sums' totals must be the same for all
-    columns, so that partners' ids are disjoint and together those of who has all parts. Only then are the latter told
-    keyed digests of each partner's ids, which they find among their own.
+    columns, so that partners' ids are disjoint and together those of who has all parts. Only then, and if `permit` has
+    not raised, are the latter told keyed digests of each partner's ids, which they find among their own.
 
     Cost: 3 rounds: 32 bytes to the first partner; of each first one, and each party of all parts, 32 to everybody; of
     each of the first columns' partners 16 a record to who has all parts. One more, 40 bytes, if several columns are
     divided.
     Reveals: to all, whether the lists fit; to a first partner, a digest of each other's list; to who has all parts,
-    if they fit, which partner has which record.
-    Raises: DataError if they do not fit.
+    if they fit, which partner has which record: the disclosure "membership".
+    Raises: DataError if they do not fit; whatever `permit` raises, before anything of a record is sent.
     """
     division, rank = contract.division, channel.rank
     _compare_totals(channel, keys, ids, contract)
@@ -87,6 +87,7 @@ def join_ids(
         compare_ids(
             channel, keys, ids, contract, [side[part] for side in division.divided if side != division.side(rank)]
         )
+    permit()
     return _parts(channel, keys, ids, contract)
 
 

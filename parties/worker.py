@@ -219,10 +219,17 @@ def _match(
     if contract.matching == "equal-ids":
         compare_ids(channel, keys, prepared.ids, contract)
     elif contract.matching == "joined-ids":
-        parts = join_ids(channel, keys, prepared.ids, contract)
+        parts = join_ids(channel, keys, prepared.ids, contract, lambda: _record_membership(contract, voice))
     if contract.matching != "equal-classes":
         voice.say(Matched(rows=len(prepared.ids), training_rows=contract.program.rows))
     return parts
+
+
+def _record_membership(contract: Contract, voice: Voice) -> None:
+    """Raises: DisclosureRefused unless the node records that who has all records is told whose each is."""
+    names = [party.name for party in contract.parties]
+    for item in contract.told_before:
+        voice.ask(Intent(name=item.name, recipient=recipient(item.recipients, names), values=item.values))
 
 
 def _standardiser(contract: Contract, prepared: Prepared, chosen: Chosen, runtime: Runtime) -> Standardiser:

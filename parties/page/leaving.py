@@ -14,6 +14,7 @@ _WHAT = {
     "loss": "The mean loss over all training records",
     "guard": "One bit: whether any record’s score left the range that is computed rightly",
     "moments": "Exact sums of each column, and of its squares, over the training records of all who have it",
+    "membership": "Which of the parties with the same columns has each record",
     "converged": "One bit: whether training ended where the model hardly moves any more",
     "auc": "AUC on the held-out records: how well the model puts them in order",
     "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
@@ -122,24 +123,18 @@ def _told(contract: PredictionContract, own: str) -> str:
 
 def _in_blocks(contract: Contract, own: str) -> list[str]:
     division, rank = contract.division, contract.rank(own)
-    names = [party.name for party in contract.parties]
-    wholes = ", ".join(names[each] for each in division.whole if each != rank)
     fits = "Every party learns whether the record ids of those with the same columns together are those of the others."
     if not division.is_divided(rank):
-        told = "We learn which of our records each party has that shares its columns with others"
-        return [fits, f"{told}, and so do {wholes}." if wholes else f"{told}."]
-    partners = [names[each] for each in division.side(rank) if each != rank]
-    sums = (
-        f"{' and '.join(partners)} can subtract from the joint sums, and so know the mean and deviation of our columns."
-        if len(partners) == 1
-        else f"{', '.join(partners)} together can subtract from the joint sums, and so know the mean and deviation of"
-        " our columns."
-    )
-    return [fits, f"{wholes} learns which of its records are ours.", sums]
+        return [fits]
+    partners = [contract.parties[each].name for each in division.side(rank) if each != rank]
+    return [fits, _subtracting(partners[0] if len(partners) == 1 else f"{', '.join(partners)} together")]
+
+
+def _subtracting(others: str) -> str:
+    return f"{others} can subtract from the joint sums, and so know the mean and deviation of our columns."
 
 
 def _by_rows(contract: Contract) -> list[str]:
     shared = "Every party gets the whole model, and can compare it with one of its own records alone."
     others = "The other party" if len(contract.parties) == 2 else "All other parties together"
-    sums = f"{others} can subtract from the joint sums, and so know the mean and deviation of our columns."
-    return [shared, sums]
+    return [shared, _subtracting(others)]

@@ -64,6 +64,7 @@ def test_a_table_in_blocks_equals_the_pooled_one(tmp_path, label_at_hospitals):
         ("moments", hospitals): 1,
         ("coefficients", hospitals): 1,
         ("coefficients", "party:insurer"): 1,
+        ("membership", "party:insurer"): 1,
         ("intercept", hospitals if label_at_hospitals else "party:insurer"): 1,
     }
 

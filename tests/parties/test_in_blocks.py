@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc.errors import PeerLost, PrivityError
+from mpc.errors import DisclosureRefused, PeerLost, PrivityError
 from mpc.partition import check
 from mpc.program import derive
 from mpc.simulation import Simulation
-from parties.contract import Contract, Party, disclosures_for, spec_for, training_rows
+from parties.contract import Contract, Party, disclosures_for, membership, spec_for, training_rows
 from parties.division import Division
-from parties.errors import ContractError, DataError, PlanError
+from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
 from parties.kinds import parse_contract
 from parties.matching import compare_classes, join_ids
 from parties.page.leaving import inferences, leaving
 from parties.plan import EvaluationPlan, LabelPlan, parse_plan
+from parties.policy import Circumstances, Policy, judge
+from parties.policy import check as check_policy
 from parties.preparation import split
 from parties.quote import quote
 from parties.worker import Prepared, _placed, _standardiser, choose
@@ -53,7 +56,7 @@ def made(paper: Contract, members: list[tuple[str, tuple[str, ...], int]], label
             "loss_every": program.loss_every,
             "program": program,
             "quote": quote(program),
-            "disclosures": disclosures_for(program, [party.name for party in parties]),
+            "disclosures": disclosures_for(program, [party.name for party in parties], membership("blocks", parties)),
         }
     )
 
@@ -179,7 +182,9 @@ def test_a_contract_in_blocks_says_all_that_is_opened(in_blocks):
         ("coefficients", "party:insurer", 1),
         ("intercept", owner, 1),
     ]
-    assert {item.recipient for item in in_blocks.disclosures[4:]} == {"session"}
+    assert {item.recipient for item in in_blocks.disclosures[4:-1]} == {"session"}
+    told = in_blocks.disclosures[-1]
+    assert (told.name, told.recipient, told.count, told.values) == ("membership", "party:insurer", 1, 300)
     assert parse_contract(in_blocks.canonical()) == in_blocks
     in_blocks.check_derived()
 
@@ -289,7 +294,7 @@ def joined(contract: Contract, lists: list[tuple[str, ...]]) -> list[Any]:
 
     def party(runtime: Any) -> Any:
         try:
-            return join_ids(runtime.channel, runtime.keys, lists[runtime.rank], contract)
+            return join_ids(runtime.channel, runtime.keys, lists[runtime.rank], contract, lambda: None)
         except PrivityError as error:
             runtime.channel.close()
             return error
@@ -341,6 +346,29 @@ def test_records_at_another_site_end_the_session(sites):
     assert all(isinstance(error, DataError | PeerLost) for error in found)
 
 
+def test_nobody_is_told_whose_a_record_is_unless_that_is_recorded(in_blocks):
+    """A node that refuses the disclosure ends the session before anything of a record leaves its party."""
+    lists = [ids(0, 201), ids(0, 300), ids(201, 300)]
+
+    def refuse() -> None:
+        raise DisclosureRefused("not recorded")
+
+    def party(runtime: Any) -> int:
+        with pytest.raises(DisclosureRefused):
+            join_ids(runtime.channel, runtime.keys, lists[runtime.rank], in_blocks, refuse)
+        return runtime.channel.counters.sent_by_name.get("records", 0)
+
+    assert Simulation(quiet_program(3)).run(party) == [0, 0, 0]
+
+
+def test_a_policy_may_refuse_membership(in_blocks):
+    """Who does not want it told names its disclosures without it."""
+    others = tuple(name for name in Policy().disclosures if name != "membership")
+    judged = judge(Policy(disclosures=others), in_blocks, "hospital-a", Circumstances(datetime.now(UTC)))
+    with pytest.raises(PolicyRefusal, match="the contract discloses membership"):
+        check_policy(judged)
+
+
 def test_what_joining_costs(in_blocks):
     """Three rounds at each party; only who has all records is sent anything of each record."""
     lists = [ids(0, 40), ids(0, 55), ids(40, 55)]
@@ -355,7 +383,7 @@ def test_what_joining_costs(in_blocks):
     def party(runtime: Any) -> tuple[int, int]:
         counters = runtime.channel.counters
         before = counters.rounds, counters.bytes_sent
-        join_ids(runtime.channel, runtime.keys, lists[runtime.rank], contract)
+        join_ids(runtime.channel, runtime.keys, lists[runtime.rank], contract, lambda: None)
         return counters.rounds - before[0], counters.bytes_sent - before[1]
 
     header, digest = 124, 32
@@ -447,10 +475,11 @@ def test_columns_of_partners_are_standardised_together(in_blocks):
 def test_an_operator_reads_who_learns_what(in_blocks):
     """Before signing: who can tell which record is whose, and what joint sums tell partners."""
     said = {party.name: " ".join(inferences(in_blocks, party.name)) for party in in_blocks.parties}
-    assert "insurer learns which of its records are ours" in said["hospital-a"]
     assert "hospital-b can subtract from the joint sums" in said["hospital-a"]
-    assert "We learn which of our records each party has" in said["insurer"]
     assert "subtract" not in said["insurer"]
-    lines = [line.what for line in leaving(in_blocks, "insurer")]
+    assert all("those with the same columns together are those of the others" in each for each in said.values())
+    lines = [line.what for line in leaving(in_blocks, "hospital-a")]
+    (told,) = [line for line in leaving(in_blocks, "hospital-a") if line.clause == in_blocks.disclosures[-1].clause]
+    assert (told.what, told.to) == ("Which of the parties with the same columns has each record", "insurer alone")
     assert "The model’s coefficients of the columns of hospital-a and hospital-b" in lines
     assert "The model’s coefficients of insurer’s own columns" in lines
