@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mpc.keys import SessionKeys
 
 DIGEST_BYTES = 32
+SUMS = 1 << 8 * DIGEST_BYTES  # of ids' digests, modulo this
 RECORD_BYTES = 16  # of a record's digest: no two of a table's meet
 Bytes = NDArray[np.uint8]
 
@@ -69,15 +70,14 @@ def join_ids(
 ) -> tuple[NDArray[np.int64], ...]:
     """Of a table in blocks: which of this party's rows are of which part that it has, in the order of ids.
 
-    Row-wise partners send the first of them a keyed sum over their ids; the sums' totals must be the same for all
-    columns, so that partners' ids are disjoint and together those of who has all parts. Only then, and if `permit` has
-    not raised, are the latter told keyed digests of each partner's ids, which they find among their own.
+    Row-wise partners send each other a keyed sum over their ids; the sums' totals must be the same for all columns, so
+    that partners' ids are disjoint and together those of who has all parts. Only then, and if `permit` has not raised,
+    are the latter told keyed digests of each partner's ids, which they find among their own.
 
-    Cost: 3 rounds: 32 bytes to the first partner; of each first one, and each party of all parts, 32 to everybody; of
-    each of the first columns' partners 16 a record to who has all parts. One more, 40 bytes, if several columns are
-    divided.
-    Reveals: to all, whether the lists fit; to a first partner, a digest of each other's list; to who has all parts,
-    if they fit, which partner has which record: the disclosure "membership".
+    Cost: 3 rounds: 32 bytes to each partner; 32 to everybody; of each of the first columns' partners 16 a record to who
+    has all parts. One more, 40 bytes, if several columns are divided.
+    Reveals: to all, whether the lists fit; to partners, a digest of each other's list; to who has all parts, if they
+    fit, which partner has which record: the disclosure "membership".
     Raises: DataError if they do not fit; whatever `permit` raises, before anything of a record is sent.
     """
     division, rank = contract.division, channel.rank
@@ -92,23 +92,27 @@ def join_ids(
 
 
 def _compare_totals(channel: Channel, keys: SessionKeys, ids: Sequence[str], contract: Contract) -> None:
-    division, rank = contract.division, channel.rank
-    side, firsts = division.side(rank), [side[0] for side in division.sides]
+    """A digest says whose it is, so that nobody can send another's back and be told of records that it lacks."""
+    division, rank, others = contract.division, channel.rank, _others(channel)
+    partners = [peer for peer in division.side(rank) if peer != rank]
     own = _sum(keys.parties_key("id sums"), ids)
-    to_first = {side[0]: _array(own.to_bytes(DIGEST_BYTES, "little"))} if rank != side[0] else {}
-    expected = dict.fromkeys(side[1:], ("u1", (DIGEST_BYTES,))) if rank == side[0] else {}
-    partners = channel.exchange("id sums", to_first, expected)
-    total = own + sum(int.from_bytes(each.tobytes(), "little") for each in partners.values())
-    content = (total % (1 << 8 * DIGEST_BYTES)).to_bytes(DIGEST_BYTES, "little")
-    told = _array(hmac.digest(keys.parties_key("id totals"), content, "sha256"))
-    outgoing = dict.fromkeys(_others(channel), told) if rank in firsts else {}
-    totals = channel.exchange("id totals", outgoing, {first: ("u1", told.shape) for first in firsts if first != rank})
-    reference = told if rank == side[0] else totals[side[0]]
-    for first, theirs in totals.items():
-        if theirs.tobytes() != reference.tobytes():
+    sums = channel.exchange(
+        "id sums",
+        dict.fromkeys(partners, _array(own.to_bytes(DIGEST_BYTES, "little"))),
+        dict.fromkeys(partners, ("u1", (DIGEST_BYTES,))),
+    )
+    total = (own + sum(int.from_bytes(each.tobytes(), "little") for each in sums.values())) % SUMS
+    key, content = keys.parties_key("id totals"), total.to_bytes(DIGEST_BYTES, "little")
+    told = [hmac.digest(key, bytes([party]) + content, "sha256") for party in range(channel.world)]
+    theirs = channel.exchange(
+        "id totals", dict.fromkeys(others, _array(told[rank])), dict.fromkeys(others, ("u1", (DIGEST_BYTES,)))
+    )
+    for peer in others:
+        if theirs[peer].tobytes() != told[peer]:
+            one, other = (_named(contract, division.side(each)) for each in (rank, peer))
             raise DataError(
-                f"the record ids of {_named(contract, side)} and of {_named(contract, division.side(first))} are not "
-                "the same: some lack, or two that have the same columns have the same record",
+                f"the record ids of {one} and of {other} are not the same: some lack, or two that have the same columns"
+                " have the same record",
                 action="bring the files to the same records, each at one of these, then propose the session again",
             )
 
@@ -157,7 +161,7 @@ def _digest(key: bytes, texts: Sequence[str]) -> bytes:
 def _sum(key: bytes, ids: Sequence[str]) -> int:
     """Of all ids' digests, whatever their order: of two lists one below the other it is the sum of both."""
     digests = (hmac.digest(key, record.encode(), "sha256") for record in ids)
-    return sum(int.from_bytes(each, "little") for each in digests) % (1 << 8 * DIGEST_BYTES)
+    return sum(int.from_bytes(each, "little") for each in digests) % SUMS
 
 
 def _records(key: bytes, ids: Sequence[str]) -> Bytes:

@@ -346,6 +346,24 @@ def test_records_at_another_site_end_the_session(sites):
     assert all(isinstance(error, DataError | PeerLost) for error in found)
 
 
+def test_nobody_is_told_of_records_that_it_lacks(in_blocks):
+    """A modified insurer that sends back what it was sent, to seem to have the same records, is told of none."""
+    lists = [ids(0, 201), (), ids(201, 300)]
+
+    def party(runtime: Any) -> int:
+        channel = runtime.channel
+        if runtime.rank != 1:
+            with pytest.raises(DataError, match="are not the same"):
+                join_ids(channel, runtime.keys, lists[runtime.rank], in_blocks, lambda: None)
+            return channel.counters.sent_by_name.get("records", 0)
+        expected = {0: ("u1", (32,)), 2: ("u1", (32,))}
+        heard = channel.exchange("id totals", {}, expected)
+        channel.exchange("id totals", {0: heard[2], 2: heard[0]}, {})
+        return 0
+
+    assert Simulation(quiet_program(3)).run(party) == [0, 0, 0]
+
+
 def test_nobody_is_told_whose_a_record_is_unless_that_is_recorded(in_blocks):
     """A node that refuses the disclosure ends the session before anything of a record leaves its party."""
     lists = [ids(0, 201), ids(0, 300), ids(201, 300)]
@@ -388,9 +406,9 @@ def test_what_joining_costs(in_blocks):
 
     header, digest = 124, 32
     assert Simulation(quiet_program(3)).run(party) == [
-        (3, 2 * (header + digest) + header + 16 * 40),
+        (3, 3 * (header + digest) + header + 16 * 40),
         (3, 2 * (header + digest)),
-        (3, header + digest + header + 16 * 15),
+        (3, 3 * (header + digest) + header + 16 * 15),
     ]
 
 
