@@ -93,7 +93,7 @@ def listed(program: Fused | Reference | Prediction) -> Listed:
         return Listed(start=chain.from_iterable(_iteration(program, number) for number in range(program.max_iter)))
     return Listed(
         phase=any_beyond(n, program.rows * len(program.models)),
-        training=() if program.convergence is None else any_beyond(n, program.width),
+        training=() if program.convergence is None else any_beyond(n, program.width * len(program.models)),
         parts=_evaluation(program),
     )
 
