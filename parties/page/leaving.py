@@ -125,9 +125,10 @@ def _in_blocks(contract: Contract, own: str) -> list[str]:
     division, rank = contract.division, contract.rank(own)
     fits = "Every party learns whether the record ids of those with the same columns together are those of the others."
     if not division.is_divided(rank):
-        return [fits]
+        return [f"{fits} If they are not, whoever guesses our whole list can tell that the guess is right."]
     partners = [contract.parties[each].name for each in division.side(rank) if each != rank]
-    return [fits, _subtracting(partners[0] if len(partners) == 1 else f"{', '.join(partners)} together")]
+    guessed = f"{', '.join(partners)}, if guessing our whole list of ids, can tell that the guess is right."
+    return [fits, guessed, _subtracting(partners[0] if len(partners) == 1 else f"{', '.join(partners)} together")]
 
 
 def _subtracting(others: str) -> str:

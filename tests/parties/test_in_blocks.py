@@ -494,6 +494,7 @@ def test_an_operator_reads_who_learns_what(in_blocks):
     """Before signing: who can tell which record is whose, and what joint sums tell partners."""
     said = {party.name: " ".join(inferences(in_blocks, party.name)) for party in in_blocks.parties}
     assert "hospital-b can subtract from the joint sums" in said["hospital-a"]
+    assert "hospital-b, if guessing our whole list" in said["hospital-a"]
     assert "subtract" not in said["insurer"]
     assert all("those with the same columns together are those of the others" in each for each in said.values())
     lines = [line.what for line in leaving(in_blocks, "hospital-a")]
