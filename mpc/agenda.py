@@ -1,7 +1,8 @@
 """Where a run stands in its program's list of requests: kept by each party for itself, by the dealer for each party.
 
 What moves it is what the dealer is told anyway: that a phase begins and on which rung, that a part of an evaluation
-begins. Between two such words exactly the listed requests are made, all of them, in order.
+begins. Between two such words exactly the listed requests are made, all of them, in order. Goodbye may come at any
+time: who ends early gets nothing more.
 """
 
 from __future__ import annotations
