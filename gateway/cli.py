@@ -148,7 +148,7 @@ def plan_new(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PLAN.toml", help="Where to write it.")],
     positive: Annotated[str | None, typer.Option("--positive", metavar="CLASS", help="The class 1.")] = None,
     partition: Annotated[
-        str, typer.Option("--partition", metavar="columns|rows", help="What each file holds of the joint table.")
+        str, typer.Option("--partition", metavar="columns|rows|blocks", help="What each file holds of the joint table.")
     ] = "columns",
 ) -> None:
     """Write a commented plan for these files, every default filled in."""

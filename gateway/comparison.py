@@ -5,10 +5,11 @@ No party of a real session could; the sandbox may, because it was given every fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from parties.contract import Contract, Party
+from parties.contract import Contract
 from parties.job import Outcome, OwnModel
 from parties.messages import Figures
 from parties.preparation import split
@@ -63,93 +64,96 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Pooled:
-    """The joint table, and whose part of it is where; hidden in print."""
+    """All records, part after part: columns of each side of the division, classes, and which rows train."""
 
-    values: Values = field(repr=False)  # (rows, columns)
-    labels: NDArray[np.int64] = field(repr=False)  # classes by number
-    training: NDArray[np.int64] = field(repr=False)
+    sides: tuple[Values, ...] = field(repr=False)  # (rows, columns) each, some of none
+    classes: NDArray[np.int64] = field(repr=False)  # by number
+    trains: tuple[NDArray[np.int64], ...] = field(repr=False)  # of each part
     held_out: NDArray[np.int64] = field(repr=False)
-    parts: dict[str, tuple[Values, NDArray[np.int64]]] = field(repr=False)  # values and training rows of each party
+
+    @classmethod
+    def of(cls, contract: Contract, tables: Sequence[Table]) -> _Pooled:
+        division = contract.division
+        longest = next(side for side in division.sides if len(side) == division.parts)
+        ids = [tables[rank].ids for rank in longest]
+        starts = np.cumsum([0, *map(len, ids)])
+        splits = [split(each, contract.split_key, contract.split.held_out) for each in ids]
+        holders = [contract.rank(name) for name in contract.label.holders] or list(longest)
+        label = contract.label
+
+        def below(side: Sequence[int], content: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+            """Rows of a side's parties in the order of the pooled table's."""
+            if len(side) > 1:
+                return np.concatenate([content(rank) for rank in side])
+            places = {record: place for place, record in enumerate(tables[side[0]].ids)}
+            return content(side[0])[[places[record] for part in ids for record in part]]
+
+        def columns(rank: int) -> Values:
+            wanted = contract.parties[rank].columns
+            return features(tables[rank], wanted, varied=False) if wanted else np.zeros((tables[rank].rows, 0))
+
+        return cls(
+            sides=tuple(below(side, columns) for side in division.sides),
+            classes=below(holders, lambda rank: labels(tables[rank], label.column, label.told_apart)),
+            trains=tuple(rows + start for (rows, _), start in zip(splits, starts, strict=False)),
+            held_out=np.concatenate([rows + start for (_, rows), start in zip(splits, starts, strict=False)]),
+        )
+
+    @property
+    def X(self) -> Values:  # noqa: N802 - the notation's letter
+        return np.hstack(self.sides)
+
+    def train(self, parts: Iterable[int]) -> NDArray[np.int64]:
+        return np.concatenate([self.trains[part] for part in parts])
 
 
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
     """Score the held-out rows by the secure models, pooled ones, and each party's part alone, with labels."""
-    tables = {party.name: read_csv(files[party.name], party.id_column) for party in contract.parties}
-    table = (_by_rows if contract.partition == "rows" else _by_columns)(contract, tables)
-    named = {name: index for index, name in enumerate(contract.label.told_apart)}
-    one_of_two, models = len(named) == 1, []
-    alone: dict[str, list[float]] = {name: [] for name in table.parts}
-    for place, told in enumerate(next(iter(outcomes.values())).models):
-        y = (table.labels == (1 if one_of_two else named[told.positive])).astype(np.int64)
-        own = {name: outcome.models[place] for name, outcome in outcomes.items()}
-        models.append(_compared(contract, table, y, own))
-        for name, (values, rows) in table.parts.items():
-            model = _Model(contract, told.C, values, y, rows)
-            alone[name].append(model.auc(values, y, table.held_out))
-    aucs = {name: fmean(each) for name, each in alone.items()}
-    return Comparison(len(table.training), len(table.held_out), tuple(models), aucs)
-
-
-def _by_columns(contract: Contract, tables: Mapping[str, Table]) -> _Pooled:
-    """The parties' columns side by side."""
-    owner = tables[contract.label.holder]
-    training, held_out = split(owner.ids, contract.split_key, contract.split.held_out)
-    columns = {party.name: features(tables[party.name], party.columns) for party in contract.parties if party.columns}
-    return _Pooled(
-        np.hstack(list(columns.values())),
-        labels(owner, contract.label.column, contract.label.told_apart),
-        np.asarray(training),
-        np.asarray(held_out),
-        {name: (values, np.asarray(training)) for name, values in columns.items()},
+    division, names = contract.division, [party.name for party in contract.parties]
+    data = _Pooled.of(contract, [read_csv(files[party.name], party.id_column) for party in contract.parties])
+    told = [outcomes[names[side[0]]] for side in division.sides]  # partners are told the same
+    models: list[ComparedModel] = []
+    alone: dict[str, list[float]] = {}
+    for place in range(len(told[0].models)):
+        own = [outcome.models[place] for outcome in told]
+        y = _positives(contract, data.classes, own[0].positive)
+        models.append(_compared(contract, data, y, own))
+        for side, values in zip(division.sides, data.sides, strict=True):
+            for rank in side if values.size else ():
+                model = _Model(contract, own[0].C, values, y, data.train(division.parts_of(rank)))
+                alone.setdefault(names[rank], []).append(model.auc(values, y, data.held_out))
+    return Comparison(
+        training_rows=sum(map(len, data.trains)),
+        held_out_rows=len(data.held_out),
+        models=tuple(models),
+        alone={name: fmean(each) for name, each in alone.items()},
     )
 
 
-def _by_rows(contract: Contract, tables: Mapping[str, Table]) -> _Pooled:
-    """The parties' tables one below the other; alone, each trains on its own records."""
-    names = [party.name for party in contract.parties]
-    values = np.vstack([features(tables[name], contract.party(name).columns, varied=False) for name in names])
-    starts = np.cumsum([0, *(tables[name].rows for name in names)])
-    parts = [split(tables[name].ids, contract.split_key, contract.split.held_out) for name in names]
-    own = {name: np.asarray(rows) + start for name, (rows, _), start in zip(names, parts, starts, strict=False)}
-    return _Pooled(
-        values,
-        np.concatenate([labels(tables[name], contract.label.column, contract.label.told_apart) for name in names]),
-        np.concatenate(list(own.values())),
-        np.concatenate([np.asarray(rows) + start for (_, rows), start in zip(parts, starts, strict=False)]),
-        {name: (values, rows) for name, rows in own.items()},
-    )
+def _positives(contract: Contract, classes: NDArray[np.int64], positive: str) -> NDArray[np.int64]:
+    """1 where a row is of the class that a model tells from the others. Of two classes only that one has a number."""
+    named = contract.label.told_apart
+    return np.asarray(classes == (named.index(positive) if len(named) > 1 else 1), dtype=np.int64)
 
 
-def _compared(contract: Contract, table: _Pooled, y: NDArray[np.int64], own: Mapping[str, OwnModel]) -> ComparedModel:
-    if contract.partition == "rows":  # every party has the whole model
-        first = contract.parties[0]
-        scores, coefficients = _scores(own[first.name], table.values), np.array(own[first.name].standardised)
-    else:
-        holders = [party for party in contract.parties if party.columns]
-        scores = np.zeros(len(y)) + (own[contract.label.holder].intercept or 0.0)
-        for party, values in zip(holders, np.split(table.values, _edges(holders), axis=1), strict=True):
-            scores += _scores(own[party.name], values)
-        coefficients = np.concatenate([np.array(own[party.name].standardised) for party in holders])
-    told = next(iter(own.values()))
-    pooled = _Model(contract, told.C, table.values, y, table.training)
+def _compared(contract: Contract, data: _Pooled, y: NDArray[np.int64], own: Sequence[OwnModel]) -> ComparedModel:
+    X, held_out = data.X, data.held_out
+    pooled = _Model(contract, own[0].C, X, y, data.train(range(contract.division.parts)))
+    scores = np.asarray(sum(_scores(model, values) for model, values in zip(own, data.sides, strict=True)))
+    shared = np.concatenate([np.array(model.standardised) for model in own])
     return ComparedModel(
-        C=told.C,
-        positive=told.positive,
-        secure=float(roc_auc_score(y[table.held_out], scores[table.held_out])),
-        pooled=pooled.auc(table.values, y, table.held_out),
-        coefficient_difference=float(np.abs(coefficients - pooled.coefficients).max()),
-        disclosed=told.figures,
-        pooled_figures=pooled.figures(table.values, y, table.held_out),
+        C=own[0].C,
+        positive=own[0].positive,
+        secure=float(roc_auc_score(y[held_out], scores[held_out])),
+        pooled=pooled.auc(X, y, held_out),
+        coefficient_difference=float(np.abs(shared - pooled.coefficients).max()),
+        disclosed=own[0].figures,
+        pooled_figures=pooled.figures(X, y, held_out),
     )
-
-
-def _edges(holders: list[Party]) -> NDArray[np.int64]:
-    """Where one holder's columns end and the next one's begin."""
-    return np.cumsum([len(party.columns) for party in holders])[:-1]
 
 
 def _scores(model: OwnModel, values: Values) -> Values:
-    """A party's part of the linear scores. Shapes: values (rows, columns) -> (rows,)."""
+    """A side's part of the linear scores. Shapes: values (rows, columns) -> (rows,)."""
     return np.asarray(values @ np.array(model.original.coefficients) + model.original.offset)
 
 

@@ -14,15 +14,18 @@ from pydantic import ValidationError
 
 from mpc.program import Program, derive
 from parties.contract import (
+    MATCHINGS,
     Contract,
     Participant,
     Party,
     disclosures_for,
+    membership,
     spec_for,
 )
+from parties.division import Division
 from parties.errors import ContractError, DataError, PlanError
 from parties.messages import PublishedData
-from parties.plan import PartyPlan, Plan, RetentionPlan, explain
+from parties.plan import Partition, PartyPlan, Plan, RetentionPlan, explain
 from parties.quote import quote
 from parties.schema import check_features, check_label
 
@@ -69,8 +72,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
     for what can't be computed.
     """
     parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
-    if plan.partition == "columns":
-        check_rows(parties)
+    check_rows(parties, plan.partition)
     dealer = resolve_dealer(plan.dealer, directory)
     loss_every, program = _program(plan, parties)
     try:
@@ -85,7 +87,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             parties=parties,
             dealer=dealer,
             label=plan.label,
-            matching="equal-ids" if plan.partition == "columns" else "equal-classes",
+            matching=MATCHINGS[plan.partition],
             preparation=plan.preparation,
             model=plan.model,
             split=plan.split,
@@ -93,7 +95,9 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             loss_every=loss_every,
             program=program,
             quote=quote(program),
-            disclosures=disclosures_for(program, [party.name for party in parties]),
+            disclosures=disclosures_for(
+                program, [party.name for party in parties], membership(plan.partition, parties)
+            ),
             retention=plan.retention if plan.partition == "columns" and plan.model.tells_one else KEEPS_NOTHING,
         )
     except ValidationError as exc:
@@ -164,13 +168,12 @@ def _check_columns(plan: Plan, wanted: PartyPlan, published: PublishedData, wher
         raise DataError(f"{where}: '{wanted.name}': {exc.what}", action=exc.action) from exc
 
 
-def check_rows(parties: tuple[Party, ...]) -> None:
-    if len({party.rows for party in parties}) > 1:
-        counts = ", ".join(f"{party.name}/{party.data} {party.rows}" for party in parties)
-        raise DataError(
-            f"parties: the data sets differ in rows: {counts}",
-            action="all must hold the same records: leave out what the others lack, then propose again",
-        )
+def check_rows(parties: tuple[Party, ...], partition: Partition = "columns") -> None:
+    """Raises: DataError unless the parties' data sets can be of the same records."""
+    try:
+        Division.of(partition, parties).check_rows(parties)
+    except ValueError as exc:
+        raise DataError(f"parties: {exc}", action="leave out what the others lack, then propose again") from exc
 
 
 def resolve_dealer(name: str, directory: Directory) -> Participant:

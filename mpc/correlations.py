@@ -1,94 +1,19 @@
-"""Every kind of correlated randomness, defined once for the parties' side and the dealer's.
+"""Every kind of requested correlation, defined once for the parties' side and the dealer's.
 
 A tuple has a number. Each party expands its shares of a tuple's parts from its own stream of that number; the value
 that belongs to them is shared likewise, but for one party, the corrected one, which receives `value - other shares`
-from the dealer. The role rotates with the number, so the order in which requests reach the dealer does not matter.
+from the dealer. The role rotates with the number, so it does not matter which party's request reaches the dealer first.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from math import prod
-from typing import Any, Literal
-
 import numpy as np
 import torch
 
-from mpc.errors import ProtocolError
 from mpc.randomness import Stream, Words
+from mpc.requests import Request
 
-Kind = Literal["triple", "square", "binary", "wraps", "b2a"]
-KINDS = ("triple", "square", "binary", "wraps", "b2a")
 OPERATIONS = ("mul", "matmul")
-Shape = tuple[int, ...]
-MAX_DIMENSIONS = 4
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the corrected party asks for: a kind, shapes and a number. All that the dealer ever learns online."""
-
-    number: int
-    kind: Kind
-    sizes: tuple[Shape, ...]
-    op: str = ""
-
-    def corrected(self, world: int) -> int:
-        """The rank that asks and receives."""
-        return self.number % world
-
-    @property
-    def parts(self) -> list[tuple[Shape, int]]:
-        """Shape and bits of what every party expands for itself."""
-        return [(size, 1 if self.kind == "b2a" else 64) for size in self.sizes]
-
-    @property
-    def value_shape(self) -> Shape:
-        if self.kind == "triple":
-            one, other = (torch.empty(size, device="meta") for size in self.sizes)
-            return tuple(getattr(torch, self.op)(one, other).shape)
-        return tuple(np.broadcast_shapes(*self.sizes))
-
-    @property
-    def xor(self) -> bool:
-        """Whether the value is shared by exclusive or instead of addition."""
-        return self.kind == "binary"
-
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-
-def decode_request(message: bytes, max_words: int) -> Request:
-    """Raises: ProtocolError if it is no request of a known kind within the program's size."""
-    try:
-        fields: dict[str, Any] = json.loads(message)
-        request = Request(
-            int(fields["number"]),
-            fields["kind"],
-            tuple(tuple(map(int, size)) for size in fields["sizes"]),
-            fields["op"],
-        )
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise ProtocolError("a party's request for correlated randomness is malformed") from exc
-    expected = 2 if request.kind in ("triple", "binary") else 1
-    known = request.kind in KINDS and request.op in (OPERATIONS if request.kind == "triple" else ("",))
-    if not known or len(request.sizes) != expected or not 0 <= request.number < 1 << 63:
-        raise ProtocolError(f"a party asked for correlated randomness of an unknown kind '{request.kind}'")
-    for size in request.sizes:
-        _check_size(size, max_words)
-    try:
-        _check_size(request.value_shape, max_words)
-    except (ValueError, RuntimeError) as exc:
-        raise ProtocolError(
-            f"a party asked for correlated randomness of shapes {request.sizes}, which don't fit"
-        ) from exc
-    return request
-
-
-def _check_size(size: Shape, max_words: int) -> None:
-    if len(size) > MAX_DIMENSIONS or any(n < 0 for n in size) or prod(size) > max_words:
-        raise ProtocolError(f"a party asked for correlated randomness of shape {size}, larger than its program")
 
 
 def expand(request: Request, stream: Stream) -> tuple[list[Words], Words]:

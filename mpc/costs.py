@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mpc import evaluation_layouts
-from mpc.evaluation_derivation import COARSE, DIGITS
+from mpc import evaluation_layouts, requests
+from mpc.evaluation_derivation import COARSE, FINE
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items
@@ -75,10 +75,15 @@ def disclosure(parties: int, rank: int, item: Opening) -> Cost:
 
 def comparison(parties: int, words: int) -> Cost:
     """CrypTen's `x < 0`: shares become bits, which a tree of n - 1 seven-round adders sums; the sign bit returns."""
-    rounds = 7 * (parties - 1).bit_length() + 1
+    asked = requests.comparison(parties, (words,))
+    rounds = len(asked)
     payload = WORD * words * (26 * (parties - 1) + 1)
-    answers = WORD * words * (13 * (parties - 1) + 1) + TUPLE_NUMBER * rounds
-    return Cost(rounds, (parties - 1) * (rounds * HEADER_BYTES + payload), answers)
+    return Cost(rounds, (parties - 1) * (rounds * HEADER_BYTES + payload), answers(asked))
+
+
+def answers(asked: Iterable[requests.Request]) -> int:
+    """Bytes of the dealer for these requests."""
+    return sum(TUPLE_NUMBER + WORD * each.words for each in asked)
 
 
 def range_guard(program: Fused, rank: int) -> Cost:
@@ -164,7 +169,7 @@ def joint_moments(program: Fused, rank: int) -> Cost:
 
 def product(parties: int, words: int) -> Cost:
     """Of two shared words each, by a triple of the on-demand lane."""
-    return opening(parties, 2 * WORD * words) + Cost(0, 0, TUPLE_NUMBER + WORD * words)
+    return opening(parties, 2 * WORD * words) + Cost(0, 0, answers([requests.product((words,))]))
 
 
 def masked_held_out(program: Fused, rank: int) -> Cost:
@@ -190,7 +195,7 @@ def evaluation(program: Fused, rank: int) -> Cost:
         cost += opening(n, WORD * len(found.sums) * found.models)
     if "auc" in found.figures:
         cost += opening(n, 2 * WORD * found.bins * found.models) + product(n, found.models)
-        cost += comparison(n, COARSE * found.models) + comparison(n, ((1 << DIGITS) // COARSE - 1) * found.models)
+        cost += comparison(n, COARSE * found.models) + comparison(n, (FINE - 1) * found.models)
     return cost + total(disclosure(n, rank, each) for each in found.disclosures())
 
 

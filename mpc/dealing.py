@@ -2,7 +2,7 @@
 
 Two lanes share a party's link. Phases of a fused program run ahead of the parties on the program's schedule, a few
 tuples at a time; between them, and in a reference program throughout, a party asks for the tuples that it is to
-correct. Which of the two it is follows from the program alone.
+correct. Which of the two it is, and what is asked for, follows from the program alone: anything else is refused.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from mpc import evaluation_layouts
+from mpc.agenda import Agenda, Phases
 from mpc.channel import Link
-from mpc.correlations import correction, decode_request, expand
-from mpc.errors import EngineError, MaskReuse, PrivityError, ProtocolError
-from mpc.evaluation_derivation import COARSE
+from mpc.correlations import correction, expand
+from mpc.errors import EngineError, PrivityError, ProtocolError
 from mpc.evaluation_layouts import HeldOutMasks
 from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
 from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, WINDOW, send_words
@@ -27,7 +27,6 @@ from mpc.layouts import (
     Layout,
     Masks,
     corrected,
-    items,
     layout,
     opening_items,
     place,
@@ -41,6 +40,7 @@ from mpc.partition import Partition
 from mpc.prediction_program import Prediction, Runnable
 from mpc.program import Fused, MiniBatch, Rung
 from mpc.randomness import Streams
+from mpc.requests import Listed, listed
 from mpc.ring import Words
 from mpc.symmetric import packed_size
 from mpc.validation import told_columns, totals
@@ -49,13 +49,15 @@ from mpc.validation import told_columns, totals
 class Dealing:
     """One session's dealer: a thread for each party's link, one lock around what the threads share."""
 
-    def __init__(self, program: Runnable, links: Sequence[Link], digest: bytes, epoch: int) -> None:
+    def __init__(
+        self, program: Runnable, links: Sequence[Link], digest: bytes, epoch: int, requests: Listed | None = None
+    ) -> None:
         self._program, self._links, self._world = program, links, len(links)
+        self._agendas = [Agenda(program, requests or listed(program), rank) for rank in range(self._world)]
         self._streams = agree_as_dealer(links, digest, epoch)
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
         self._held_out = _held_out_masks(program, self._streams) if isinstance(program, Fused) else None
         self._matrices: dict[int, Words] = {}  # masks that tuples build on, by number
-        self._served: set[int] = set()
         self._order: bytes | None = None  # of mini-batches, as the first party told it
         self._rungs: list[int] = []  # announced, by phase
         self._lock = threading.Lock()
@@ -91,19 +93,18 @@ class Dealing:
             link.close()
 
     def _serve(self, rank: int) -> None:
-        phases = _Phases(self._program) if isinstance(self._program, Fused) else None
+        agenda = self._agendas[rank]
+        phases = agenda.phases
         if isinstance(self._program, MiniBatch):
             self._take_order(self._program, self._links[rank].receive())
         if phases is not None:
             self._run_ahead(rank, 0, opening_items(phases.program), phases.rung)
             self._run_ahead(rank, 1, phases.items, phases.rung)
-        evaluated = 0
         while (message := self._links[rank].receive()) != GOODBYE:
             if phases is not None and message == EVALUATION:
-                self._evaluate(rank, phases, evaluated)
-                evaluated += 1
+                self._evaluate(rank, phases, agenda.evaluate())
             elif phases is not None and message[:-1] == ANNOUNCEMENT:
-                phases.advance(self._agreed(phases.number, message[len(ANNOUNCEMENT) :]))
+                agenda.advance(self._agreed(phases.number, message[len(ANNOUNCEMENT) :]))
                 self._run_ahead(rank, phases.number, phases.items, phases.rung)
             else:
                 self._answer(rank, message)
@@ -120,12 +121,10 @@ class Dealing:
             if self._order != message:
                 raise ProtocolError("parties told different orders of the rows")
 
-    def _evaluate(self, rank: int, phases: _Phases, part: int) -> None:
-        """One part of the evaluation, ahead of the party. Raises: ProtocolError if there is no such part left."""
-        kinds = evaluation_layouts.parts(phases.program)
-        if part >= len(kinds):
-            raise ProtocolError(f"party {rank} announced an evaluation that the program does not have")
-        self._run_ahead(rank, evaluation_layouts.phase_of(phases.program, part), kinds[part], phases.rung)
+    def _evaluate(self, rank: int, phases: Phases, part: int) -> None:
+        """One part of the evaluation, ahead of the party."""
+        kinds = evaluation_layouts.parts(phases.program)[part]
+        self._run_ahead(rank, evaluation_layouts.phase_of(phases.program, part), kinds, phases.rung)
 
     def _agreed(self, phase: int, announced: bytes) -> int:
         """The next phase's rung. Raises: ProtocolError if parties announce different ones."""
@@ -201,15 +200,11 @@ class Dealing:
             return self._matrices[number]
 
     def _answer(self, rank: int, message: bytes) -> None:
-        request = decode_request(message, self._max_words)
-        if request.corrected(self._world) != rank:
-            raise ProtocolError(f"party {rank} asked for tuple {request.number}, which is not its to correct")
+        """The next request of a party, if it is the one that its program lists."""
+        number, request = self._agendas[rank].check(message)
         with self._lock:
-            if request.number in self._served:
-                raise MaskReuse(f"party {rank} asked for tuple {request.number} twice", action="the session must end")
-            self._served.add(request.number)
-            shares = [expand(request, streams.tuples.open(request.number)) for streams in self._streams]
-        reply = request.number.to_bytes(8, "little") + correction(request, shares, rank).tobytes()
+            shares = [expand(request, streams.tuples.open(number)) for streams in self._streams]
+        reply = number.to_bytes(8, "little") + correction(request, shares, rank).tobytes()
         self._links[rank].send(reply)
         self._count(len(reply))
 
@@ -217,42 +212,6 @@ class Dealing:
         with self._lock:
             self.tuples += 1
             self.bytes_sent += sent
-
-    @property
-    def _max_words(self) -> int:
-        """No operation of the program works on more than the table for each model, widened for bitwise stacks."""
-        rows = self._program.rows
-        if isinstance(self._program, Fused) and self._program.evaluation is not None:
-            rows = max(rows, self._program.evaluation.rows, COARSE)
-        return 64 * rows * (self._program.columns + 1) * self._program.results
-
-
-class _Phases:
-    """Where a program stands between its phases, as one party tells it."""
-
-    def __init__(self, program: Fused) -> None:
-        self.program, self.number = program, 1
-        self._segment, self._rung = 0, 0
-
-    @property
-    def items(self) -> tuple[Kind, ...]:
-        return items(self.program, self.program.segments[self._segment])
-
-    @property
-    def rung(self) -> Rung:
-        return self.program.ladder[self._rung]
-
-    def advance(self, rung: int) -> None:
-        """The same rung goes on to the next segment, the next rung repeats this one. Raises: ProtocolError."""
-        if rung == self._rung:
-            self._segment += 1
-        elif rung == self._rung + 1:
-            self._rung = rung
-        else:
-            raise ProtocolError("a party announced a rung of the range ladder out of order")
-        if self._segment >= len(self.program.segments) or rung >= len(self.program.ladder):
-            raise ProtocolError("a party announced a phase that the program does not have")
-        self.number += 1
 
 
 def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
@@ -284,11 +243,16 @@ def block_masks(partition: Partition, width: int, streams: Sequence[Streams], cl
     return table, labels
 
 
-def serve(program: Runnable, links: Sequence[Link], digest: bytes, epoch: int) -> Dealing:
-    """Serve one session to its end; the counts are in what is returned."""
+def serve(
+    program: Runnable, links: Sequence[Link], digest: bytes, epoch: int, requests: Listed | None = None
+) -> Dealing:
+    """Serve one session to its end; the counts are in what is returned.
+
+    `requests`: what parties ask for on demand, if it is not what the program lists.
+    """
     from mpc.prediction_dealing import PredictionDealing  # builds on this module
 
-    facts = links, digest, epoch
+    facts = links, digest, epoch, requests
     dealing = PredictionDealing(program, *facts) if isinstance(program, Prediction) else Dealing(program, *facts)
     dealing.run()
     return dealing

@@ -20,7 +20,7 @@ from mpc import evaluation_layouts
 from mpc.bins import FIGURE_BITS, coefficients, histogram, offsets, ranks
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError
-from mpc.evaluation_derivation import COARSE, DIGITS
+from mpc.evaluation_derivation import COARSE, DIGITS, FINE
 from mpc.evaluation_layouts import evaluation_of, phase_of
 from mpc.guard import negative
 from mpc.held_out import HeldOutTable
@@ -34,8 +34,6 @@ from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 
 Figures = dict[Figure, float | None]
-
-FINE = (1 << DIGITS) // COARSE  # a quotient's second digit
 
 
 @dataclass(frozen=True)

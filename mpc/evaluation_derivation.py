@@ -12,7 +12,8 @@ BINS = (4096, 2048, 1024)  # two scores of one bin are a tie for the AUC; the fi
 TABLE_WORDS = 1 << 20  # of all rows' bins, if so many will do; else the bins are the fewest
 CHUNK_WORDS = 1 << 19  # of the rows' bins that are dealt at once, twice
 DIGITS = 13  # fractional bits of a disclosed figure
-COARSE = 1 << 7  # a quotient's first digit; the second makes it 2**DIGITS
+COARSE = 1 << 7  # a quotient's first digit
+FINE = (1 << DIGITS) // COARSE  # its second
 LEAST_ROWS = 20  # figures of fewer rows would tell too much of one of them
 MOST_ROWS = 1 << 24  # pairs of a positive and a negative, counted in units of 2**-DIGITS, then fit the ring
 

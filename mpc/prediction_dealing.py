@@ -7,31 +7,32 @@ from collections.abc import Sequence
 from mpc import prediction_layouts
 from mpc.channel import Link
 from mpc.dealing import Dealing, block_masks
-from mpc.errors import ProtocolError
 from mpc.lanes import EVALUATION, GOODBYE
 from mpc.layouts import Kind, place
 from mpc.prediction_program import Prediction
 from mpc.program import Rung
+from mpc.requests import Listed
 from mpc.ring import Words
 
 
 class PredictionDealing(Dealing):
     """One prediction's dealer."""
 
-    def __init__(self, program: Prediction, links: Sequence[Link], digest: bytes, epoch: int) -> None:
-        super().__init__(program, links, digest, epoch)
+    def __init__(
+        self, program: Prediction, links: Sequence[Link], digest: bytes, epoch: int, requests: Listed | None = None
+    ) -> None:
+        super().__init__(program, links, digest, epoch, requests)
         self._prediction = program
         self._table, _ = block_masks(program, program.width, [each.table for each in self._streams], 0)
 
     def _serve(self, rank: int) -> None:
-        parts = list(enumerate(prediction_layouts.parts(self._prediction)))
+        parts, agenda = prediction_layouts.parts(self._prediction), self._agendas[rank]
         while (message := self._links[rank].receive()) != GOODBYE:
-            if message != EVALUATION:
-                self._answer(rank, message)
-            elif parts:
-                self._run_ahead(rank, *parts.pop(0), self._prediction.rung)
+            if message == EVALUATION:
+                part = agenda.evaluate()
+                self._run_ahead(rank, part, parts[part], self._prediction.rung)
             else:
-                raise ProtocolError(f"party {rank} announced a part that a prediction does not have")
+                self._answer(rank, message)
 
     def _correct(self, rank: int, number: int, kinds: Sequence[Kind], rung: Rung) -> Words:
         program, kind = self._prediction, kinds[place(number)]

@@ -7,27 +7,29 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from mpc.agenda import Agenda
 from mpc.channel import Link
-from mpc.correlations import OPERATIONS, Request, expand
+from mpc.correlations import OPERATIONS, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
 from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, receive_words
 from mpc.layouts import Arrays, Layout, corrected
 from mpc.randomness import Stream, Words
+from mpc.requests import Request
 from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
 
 NAME = "DEALER"
 
 
 class DealerProvider(TupleProvider):
-    """One a party; tuples are numbered in the order in which the program asks for them, the same at every party."""
+    """One a party; tuples are numbered in the order in which the program lists them, the same at every party."""
 
     NAME: ClassVar[str] = NAME
 
-    def __init__(self, rank: int, world: int, dealer: Link, keys: SessionKeys) -> None:
+    def __init__(self, rank: int, world: int, dealer: Link, keys: SessionKeys, agenda: Agenda) -> None:
         super().__init__()
         self._rank, self._world, self._dealer, self._keys = rank, world, dealer, keys
-        self._number = 0
+        self._agenda = agenda
 
     @property
     def rank(self) -> int:
@@ -84,7 +86,11 @@ class DealerProvider(TupleProvider):
         return layout.split(row)
 
     def announce(self, rung: int) -> None:
-        """Tell the dealer that another phase begins, and on which rung of the ladder."""
+        """Tell the dealer that another phase begins, and on which rung of the ladder.
+
+        Raises: ProtocolError if the program has none here.
+        """
+        self._agenda.advance(rung)
         self._dealer.send(ANNOUNCEMENT + rung.to_bytes(1, "little"))
 
     def tell_order(self, seed: bytes) -> None:
@@ -92,32 +98,36 @@ class DealerProvider(TupleProvider):
         self._dealer.send(ORDER + seed)
 
     def announce_evaluation(self) -> None:
-        """Tell the dealer that the next part of the evaluation begins."""
+        """Tell the dealer that the next part of the evaluation begins. Raises: ProtocolError if there is none."""
+        self._agenda.evaluate()
         self._dealer.send(EVALUATION)
 
     def goodbye(self) -> None:
         """Tell the dealer that this party asks no more."""
         self._dealer.send(GOODBYE)
 
-    def _draw(self, kind: Any, sizes: tuple[Any, ...], op: str = "") -> tuple[list[Words], Words]:
-        request = Request(self._number, kind, tuple(tuple(map(int, size)) for size in sizes), op)
-        self._number += 1
-        parts, value = expand(request, self._keys.dealt.tuples.open(request.number))
-        if request.corrected(self._world) == self._rank:
-            value = self._ask(request)
+    def _draw(self, kind: Any, sizes: tuple[Any, ...], op: Any = "") -> tuple[list[Words], Words]:
+        request = Request(kind, tuple(tuple(map(int, size)) for size in sizes), op)
+        number, due = self._agenda.take()
+        if request != due:
+            raise ProtocolError(
+                f"this party's engine asked for {request} where {due} is request {number}",
+                action="nothing was sent; all parties and the dealer must run the same version",
+            )
+        parts, value = expand(request, self._keys.dealt.tuples.open(number))
+        if corrected(number, self._world) == self._rank:
+            value = self._ask(number, request)
         return parts, value
 
-    def _ask(self, request: Request) -> Words:
-        self._dealer.send(request.encode())
+    def _ask(self, number: int, request: Request) -> Words:
+        self._dealer.send(request.encode(number))
         reply = self._dealer.receive()
-        shape = request.value_shape
-        expected = 8 * (1 + int(np.prod(shape)))
-        if len(reply) != expected or int.from_bytes(reply[:8], "little") != request.number:
+        if len(reply) != 8 * (1 + request.words) or int.from_bytes(reply[:8], "little") != number:
             raise ProtocolError(
-                f"the dealer's answer to request {request.number} is not the one asked for",
+                f"the dealer's answer to request {number} is not the one asked for",
                 action="ask the dealer's operator; the session must be proposed again",
             )
-        return np.frombuffer(bytearray(reply[8:]), dtype="<i8").reshape(shape)
+        return np.frombuffer(bytearray(reply[8:]), dtype="<i8").reshape(request.value_shape)
 
 
 def _arithmetic(words: Words) -> Any:

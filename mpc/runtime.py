@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import torch
 
+from mpc.agenda import Agenda
 from mpc.channel import Channel, Link
 from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Discloser, Ledger
@@ -22,6 +23,7 @@ from mpc.prediction_program import Runnable
 from mpc.program import FRACTION_BITS
 from mpc.provider import NAME, DealerProvider
 from mpc.randomness import KEY_BYTES, Secret, Stream, Words
+from mpc.requests import EXP_SQUARINGS, RECIPROCAL_STEPS, Listed, listed
 from mpc.shim import beaver, cfg, crypten
 from mpc.transcript import Transcript
 
@@ -55,11 +57,14 @@ class Runtime:
         program: Runnable,
         digest: bytes,
         on_progress: Callable[[Progress], None] = lambda _: None,
+        requests: Listed | None = None,
     ) -> None:
+        """`requests`: what is asked for on demand, if it is not what the program lists."""
         self.channel, self.program, self.on_progress, self.keys = channel, program, on_progress, keys
         self.transcript = Transcript(keys.parties_key("transcript"), digest)
         self.discloser = Discloser(channel, keys, ledger, self.transcript)
-        self.provider = DealerProvider(channel.rank, channel.world, dealer, keys)
+        agenda = Agenda(program, requests or listed(program))
+        self.provider = DealerProvider(channel.rank, channel.world, dealer, keys, agenda)
         self._before, self._after = keys.zero_streams("crypten")
         self._own = Stream(Secret(secrets.token_bytes(KEY_BYTES)))
 
@@ -172,8 +177,8 @@ def _pin_settings() -> None:
     cfg.mpc.provider = NAME
     cfg.mpc.active_security = False
     cfg.functions.exp_method = "limit"
-    cfg.functions.exp_iterations = 9
+    cfg.functions.exp_iterations = EXP_SQUARINGS
     cfg.functions.reciprocal_method = "NR"
-    cfg.functions.reciprocal_nr_iters = 3
+    cfg.functions.reciprocal_nr_iters = RECIPROCAL_STEPS
     cfg.functions.reciprocal_all_pos = True
     cfg.functions.reciprocal_initial = 0.75

@@ -13,6 +13,7 @@ from mpc.disclosure import Ledger, ProgramLedger
 from mpc.errors import PeerLost, PrivityError
 from mpc.keys import agree
 from mpc.prediction_program import Runnable
+from mpc.requests import Listed
 from mpc.runtime import Progress, Runtime
 
 Result = TypeVar("Result")
@@ -30,10 +31,19 @@ class Wire:
 
 
 class Simulation:
-    """One run of a program by its parties; the channels' counters remain for inspection."""
+    """One run of a program by its parties; the channels' counters remain for inspection.
 
-    def __init__(self, program: Runnable, ledgers: list[Ledger] | None = None, wire: Wire | None = None) -> None:
-        self.program, self.wire = program, wire or Wire()
+    `requests` are of parties that run a part of a program, or none: a kernel by itself.
+    """
+
+    def __init__(
+        self,
+        program: Runnable,
+        ledgers: list[Ledger] | None = None,
+        wire: Wire | None = None,
+        requests: Listed | None = None,
+    ) -> None:
+        self.program, self.wire, self.requests = program, wire or Wire(), requests
         self.world = program.world
         self.channels = MemoryChannel.mesh(self.world, session=DIGEST, tap=self.wire.between_parties)
         self.ledgers = ledgers or [ProgramLedger(program) for _ in range(self.world)]
@@ -64,7 +74,7 @@ class Simulation:
 
     def _deal(self) -> None:
         try:
-            self.dealing = serve(self.program, [dealer for _, dealer in self._pairs], DIGEST, 1)
+            self.dealing = serve(self.program, [dealer for _, dealer in self._pairs], DIGEST, 1, self.requests)
         except PrivityError as exc:
             self._errors.append(exc)
 
@@ -73,7 +83,8 @@ class Simulation:
         try:
             keys = agree(channel, link, DIGEST, 1)
             report = self.progress.append if rank == 0 else (lambda _: None)
-            with Runtime(channel, link, keys, self.ledgers[rank], self.program, DIGEST, report) as runtime:
+            facts = self.ledgers[rank], self.program, DIGEST, report, self.requests
+            with Runtime(channel, link, keys, *facts) as runtime:
                 results[rank] = party(runtime)
         except BaseException as exc:  # noqa: BLE001 - a thread's end: reported by run()
             self._errors.append(exc)

@@ -421,7 +421,8 @@ def _rows(contract: Contract) -> str:
     if contract.partition == "columns":
         return f"{contract.program.rows} for training, the same records everywhere"
     counts = ", ".join(f"{party.name} {contract.training_rows(party.name)}" for party in contract.parties)
-    return f"{contract.program.rows} for training, of each party its own: {counts}"
+    which = "of each party its own" if contract.partition == "rows" else "each at one of those with the same columns"
+    return f"{contract.program.rows} for training, {which}: {counts}"
 
 
 def approve(session: SessionId, home: Home) -> None:

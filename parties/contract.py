@@ -11,14 +11,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import rfc8785
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from mpc import partition as mpc_partition
 from mpc.prediction_program import Runnable
-from mpc.program import MAX_CELLS, Convergence, Fused, Program, Recipients, Spec, derive
+from mpc.program import MAX_CELLS, Convergence, Fused, Opening, Program, Recipients, Spec, derive
+from parties.division import Division
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
@@ -41,6 +41,10 @@ from parties.plan import (
 )
 from parties.quote import Quote, quote
 from parties.tls import one_certificate
+
+Matching: TypeAlias = Literal["equal-ids", "equal-classes", "joined-ids"]
+MATCHINGS: dict[Partition, Matching] = {"columns": "equal-ids", "rows": "equal-classes", "blocks": "joined-ids"}
+_DIVIDED = {"columns": "divided by columns", "rows": "divided by rows", "blocks": "in blocks"}
 
 APPROVAL_TYPE = "application/vnd.privity.approval.v1+json"
 
@@ -146,6 +150,11 @@ class Terms(Frozen, ABC):
         """Whether anything of this name may be opened."""
         return any(item.name == name for item in self.disclosures)
 
+    @property
+    def told_before(self) -> tuple[Opening, ...]:
+        """What is disclosed beside the program."""
+        return ()
+
     @abstractmethod
     def check_derived(self) -> None:
         """Derive again what follows from the contract, instead of believing whoever wrote it.
@@ -162,7 +171,7 @@ class Terms(Frozen, ABC):
                 "the contract's quote is not what its program costs",
                 action="refuse, and ask the gateway's operator who changed it",
             )
-        if self.disclosures != disclosures_for(program, [party.name for party in self.parties]):
+        if self.disclosures != disclosures_for(program, [party.name for party in self.parties], self.told_before):
             raise ContractError(
                 "the contract's list of disclosures is not the one that its program makes",
                 action="refuse, and ask the gateway's operator who changed it",
@@ -176,8 +185,9 @@ class Contract(Terms):
     partition: Partition = "columns"
     label: LabelPlan
     # equal-ids reveals to the parties whether their id lists are equal, and the counts; equal-classes, of a table that
-    # is divided by rows, whether the label's two classes are the same everywhere.
-    matching: Literal["equal-ids", "equal-classes"] = "equal-ids"
+    # is divided by rows, whether the label's two classes are the same everywhere; joined-ids, of one in blocks, whether
+    # row-wise partners together have the others' ids; what else it tells is the disclosure "membership".
+    matching: Matching = "equal-ids"
     preparation: PreparationPlan
     model: ModelPlan
     split: SplitPlan  # in the order of HMAC-SHA256(contract digest, id), which no two contracts share
@@ -188,18 +198,25 @@ class Contract(Terms):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        by_rows = self.partition == "rows"
-        if by_rows != (self.matching == "equal-classes"):
-            raise ValueError("matching: a table divided by columns needs equal-ids, one divided by rows equal-classes")
-        if not by_rows:
-            check_same_rows(self.parties)
+        if self.matching != (needed := MATCHINGS[self.partition]):
+            raise ValueError(f"matching: a table {_DIVIDED[self.partition]} needs {needed}")
         check_label_holder(self.partition, self.label, [party.name for party in self.parties])
         check_columns(self.parties, self.label, self.partition)
-        if by_rows and self.retention.model_days:
-            raise ValueError("retention: by rows every party is told the whole model; no shares of it are kept")
+        self.division.check_rows(self.parties)
+        if self.partition != "columns" and self.retention.model_days:
+            raise ValueError("retention: shares of a model are kept of a table that is divided by columns alone")
         if self.retention.model_days and not self.model.tells_one:
             raise ValueError("retention: of several values of C no shares are kept; a cross-validation picks one")
         return self
+
+    @property
+    def division(self) -> Division:
+        """Who has which columns of which part of the rows."""
+        return Division.of(self.partition, self.parties)
+
+    @property
+    def told_before(self) -> tuple[Opening, ...]:
+        return membership(self.partition, self.parties)
 
     @property
     def split_key(self) -> bytes:
@@ -212,8 +229,10 @@ class Contract(Terms):
         return self.program.convergence if isinstance(self.program, Fused) else None
 
     def training_rows(self, name: str) -> int:
-        """How many of a party's records are trained on."""
-        return training_rows(self.party(name).rows, self.split.held_out)
+        """How many of a party's records are trained on: of each part as many everywhere."""
+        division = self.division
+        counts = division.counts(self.parties)
+        return sum(training_rows(counts[part], self.split.held_out) for part in division.parts_of(self.rank(name)))
 
     def check_derived(self) -> None:
         facts = (self.parties, self.label, self.model, self.preparation, self.split, self.evaluation)
@@ -221,13 +240,6 @@ class Contract(Terms):
         self._check_follows(self.program, program)
         if program.loss_every != self.loss_every:
             raise _another_program()
-
-
-def check_same_rows(parties: Sequence[Party]) -> None:
-    """Raises: ValueError if one brings more rows than another."""
-    if len({party.rows for party in parties}) != 1:
-        counts = ", ".join(f"{party.name} {party.rows}" for party in parties)
-        raise ValueError(f"the parties' data sets differ in rows: {counts}; all must hold the same records")
 
 
 def _another_program() -> ContractError:
@@ -255,41 +267,41 @@ def spec_for(
     partition: Partition = "columns",
 ) -> Spec:
     """What the engine must know of the contract."""
-    counts = [training_rows(party.rows, split.held_out) for party in parties]
-    others = [party.rows - count for party, count in zip(parties, counts, strict=True)]
-    holder = None if partition == "rows" else [party.name for party in parties].index(label.holder)
-    widths = [len(party.columns) for party in parties]
-    training = _divided(counts, widths, holder)
+    division, names = Division.of(partition, parties), [party.name for party in parties]
+    rows = division.counts(parties)
+    counts = [training_rows(each, split.held_out) for each in rows]
+    others = [each - count for each, count in zip(rows, counts, strict=True)]
+    facts = [len(party.columns) for party in parties], [names.index(name) for name in label.holders or names]
+    training = division.partition(counts, *facts)
     return Spec(
-        **training,
+        **training.model_dump(),
         C=model.C,
         classes=len(label.told_apart),
         folds=model.folds,
         fit_intercept=model.fit_intercept,
         solver=None if model.solver == "auto" else model.solver,
-        max_iter=model.iterations(training["rows"]),
+        max_iter=model.iterations(training.rows),
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
         tol=model.tol,
         batch_rows=model.batch_size or None,
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
-        held_out=mpc_partition.Partition(**_divided(others, widths, holder)) if evaluation.figures else None,
+        held_out=division.partition(others, *facts) if evaluation.figures else None,
         figures=evaluation.figures,
     )
 
 
-def _divided(counts: list[int], widths: list[int], holder: int | None) -> dict[str, Any]:
-    """Rows, blocks and labels of a table: by columns with one holder of labels, or by rows with none."""
-    if holder is None:
-        blocks = mpc_partition.horizontal(counts, widths[0])
-        return {"rows": sum(counts), "blocks": blocks, "labels": mpc_partition.labels_with(blocks)}
-    rows = counts[0]
-    labels = mpc_partition.labels_of(rows, holder)
-    return {"rows": rows, "blocks": mpc_partition.vertical(rows, widths), "labels": labels}
+def membership(partition: Partition, parties: Sequence[Party]) -> tuple[Opening, ...]:
+    """Of a table in blocks, what parties of all records are told: which of those with the same columns has which."""
+    if partition != "blocks":
+        return ()
+    division = Division.of(partition, parties)
+    records = sum(division.counts(parties))
+    return (Opening(name="membership", recipients=division.whole, count=1, values=records),)
 
 
-def disclosures_for(program: Runnable, names: list[str]) -> tuple[Disclosure, ...]:
-    """Every opening that the program makes, with the parties' names."""
+def disclosures_for(program: Runnable, names: list[str], told_before: Sequence[Opening] = ()) -> tuple[Disclosure, ...]:
+    """Every opening that the program makes, and what is told beside it, with the parties' names."""
     return tuple(
         Disclosure(
             clause=f"disclosures.{number}",
@@ -298,7 +310,7 @@ def disclosures_for(program: Runnable, names: list[str]) -> tuple[Disclosure, ..
             count=item.count,
             values=item.values,
         )
-        for number, item in enumerate(program.disclosures())
+        for number, item in enumerate((*program.disclosures(), *told_before))
     )
 
 

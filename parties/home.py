@@ -210,10 +210,10 @@ impact_assessment = false
 # Solvers that may be used.
 solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,
-# "probabilities" what a prediction tells its recipient.
+# "membership" which of these parties has which record, "probabilities" what a prediction tells its recipient.
 disclosures = [
-    "coefficients", "intercept", "loss", "guard", "moments", "converged", "cross-validation", "auc", "log-loss",
-    "brier", "probabilities",
+    "coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation", "auc",
+    "log-loss", "brier", "probabilities",
 ]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50

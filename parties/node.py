@@ -85,7 +85,7 @@ class Node(Daemon):
                 features(table, party.columns, varied=False)
             return
         if party.columns:
-            features(table, party.columns, varied=contract.partition == "columns")
+            features(table, party.columns, varied=not contract.division.is_divided(contract.rank(self.name)))
         if contract.label.held_by(self.name):
             labels(table, contract.label.column, contract.label.told_apart)
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from mpc.program import FIGURES, MOST_CLASSES, MOST_FOLDS, MOST_STRENGTHS, Figure
+from parties.division import KINDS, HasFeatures, Kind, check_blocks
 from parties.errors import PlanError
 from parties.schema import ColumnName
 
@@ -79,7 +80,7 @@ def _in_order(figures: tuple[Figure, ...]) -> tuple[Figure, ...]:
 
 
 Column = ColumnName
-Partition = Literal["columns", "rows"]  # what each party holds of the joint table: some columns, or some rows
+Partition: TypeAlias = Kind
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 _Line = StringConstraints(strip_whitespace=True, max_length=MAX_TEXT)
 Title = Annotated[str, _Line, AfterValidator(_printable)]
@@ -108,20 +109,11 @@ class PartyPlan(Frozen):
     columns: tuple[Column, ...] = ()  # features; empty only for a party that brings the label alone
 
 
-class HasFeatures(Protocol):
-    """A party of a plan or of a contract."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-
-
 class LabelPlan(Frozen):
     """Who holds what is to be predicted."""
 
-    party: Name | None = None  # none where the table is divided by rows: every party has its records' labels
+    # Several, in blocks: row-wise partners, each of its own records. None by rows: every party of its own.
+    party: Name | Annotated[tuple[Name, ...], Field(min_length=2, max_length=16)] | None = None
     column: Column
     positive: Text | None = None  # of two classes the one that counts as 1; the other is 0
     classes: tuple[Text, ...] = ()  # of more than two all; each has a model that tells it from the rest
@@ -147,12 +139,19 @@ class LabelPlan(Frozen):
 
     def held_by(self, name: str) -> bool:
         """Whether this party has labels."""
-        return self.party in {None, name}
+        return self.party is None or name in self.holders
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """Who has labels, by name; empty where it is every party."""
+        if self.party is None:
+            return ()
+        return (self.party,) if isinstance(self.party, str) else self.party
 
     @property
     def holder(self) -> str:
         """Who has it, in words."""
-        return self.party or "every party"
+        return ", ".join(self.holders) or "every party"
 
 
 class ModelPlan(Frozen):
@@ -236,8 +235,8 @@ class DisclosurePlan(Frozen):
 class RetentionPlan(Frozen):
     """What stays at the parties after the session, beside their results and logs."""
 
-    # A share of the model at each party, for predictions; 0: none. By rows, where every party is told the whole model,
-    # and of several values of C without a cross-validation, none is kept either.
+    # A share of the model at each party, for predictions; 0: none. By rows or in blocks, and of several values of C
+    # without a cross-validation, none is kept either.
     model_days: Annotated[int, Field(ge=0, le=3650)] = 30
 
 
@@ -251,7 +250,9 @@ class Plan(Frozen):
     impact_assessment: Title = ""  # title of the data-protection impact assessment, if one was made
     dealer: Name = "dealer"
     expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
-    partition: Partition = "columns"  # rows: each party has the same columns and the label, of its own records
+    # rows: each party has the same columns and the label, of its own records. blocks: those with the same columns have
+    # records of their own, the others have all of these records.
+    partition: Partition = "columns"
     parties: Annotated[tuple[PartyPlan, ...], Field(min_length=2, max_length=16)]
     label: LabelPlan
     model: ModelPlan = ModelPlan()
@@ -276,10 +277,10 @@ class Plan(Frozen):
 
 def partition_of(text: str) -> Partition:
     """Raises: PlanError if it is none."""
-    known: dict[str, Partition] = {"columns": "columns", "rows": "rows"}
-    if text not in known:
-        raise PlanError(f"the partition '{text[:32]}' is not known", action="write columns or rows")
-    return known[text]
+    for kind in KINDS:
+        if text == kind:
+            return kind
+    raise PlanError(f"the partition '{text[:32]}' is not known", action=f"write {', '.join(KINDS[:-1])} or {KINDS[-1]}")
 
 
 def check_names(parties: Sequence[str], dealer: str) -> None:
@@ -291,12 +292,19 @@ def check_names(parties: Sequence[str], dealer: str) -> None:
 
 
 def check_label_holder(partition: Partition, label: LabelPlan, names: Sequence[str]) -> None:
-    """Raises: ValueError unless one party holds the label, or, of a table that is divided by rows, all do."""
+    """Raises: ValueError unless one party holds the label, or, of a table that is divided by rows, all do.
+
+    In blocks it depends on the columns who may.
+    """
+    if partition == "blocks":
+        return
     if partition == "rows":
         if label.party is not None:
             raise ValueError("label.party: leave it out; of a table that is divided by rows every party has labels")
     elif label.party is None:
         raise ValueError("label.party: is missing")
+    elif not isinstance(label.party, str):
+        raise ValueError("label.party: name one party; several have a label in blocks alone")
     elif label.party not in names:
         raise ValueError(f"label.party: '{label.party}' is not one of the parties {', '.join(names)}")
 
@@ -304,8 +312,11 @@ def check_label_holder(partition: Partition, label: LabelPlan, names: Sequence[s
 def check_columns(parties: Sequence[HasFeatures], label: LabelPlan, partition: Partition) -> None:
     """Raises: ValueError for a column that stands twice, the label among the features, or a party with neither.
 
-    Where the table is divided by rows, also for other columns than the first party's.
+    Where the table is divided by rows, also for other columns than the first party's; where it is in blocks, for what
+    are none.
     """
+    if partition == "blocks":
+        check_blocks(parties, label.holders)
     for party in parties:
         if len(set(party.columns)) != len(party.columns):
             raise ValueError(f"parties: a column of '{party.name}' stands twice")

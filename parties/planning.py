@@ -38,26 +38,49 @@ def propose_plan(
 ) -> str:
     """The text of a plan that trains on all columns that can be trained on.
 
-    `label` is "party:column", or "column" where the table is divided by rows; `positive` the class of two that counts
-    as 1, if it is not obvious. Of more than two each has its model.
+    `label` is "party:column", or "column" where the table is divided by rows; in blocks the party may be any of those
+    whose files have the same columns. `positive` is the class of two that counts as 1, if it is not obvious; of more
+    than two each has its model.
     Raises: DataError for a file that can't be used; PlanError for a label that names no party's column, whose
-    positive class is not obvious, for a party that would bring nothing, or, by rows, for files that differ.
+    positive class is not obvious, for a party that would bring nothing, for files that differ by rows or make no
+    blocks.
     """
     owner, column = (None, label) if partition == "rows" else _split_label(label, files)
     tables = {party: replace(read_csv(path, id_column), name=party) for party, path in files.items()}
     told_apart = _told_apart(tables[owner or next(iter(tables))], column, positive)
-    if owner is None:
-        _check_alike(tables, column, told_apart)
-        common = _common(tables, column)
-        brought = [_party(table, *common) for table in tables.values()]
-    else:
-        brought = [
-            _party(table, *_usable(table, column if party == owner else None), is_owner=party == owner)
-            for party, table in tables.items()
-        ]
-    text = "\n".join([_heading(owner, column, partition), *brought, _label(owner, column, told_apart), _settings()])
+    brought: dict[str, str] = {}
+    holders: list[str] = []
+    for side in _sides(tables, partition):
+        labelled = owner in {None, *side}
+        holders += side if labelled and owner else []
+        found = _brought({party: tables[party] for party in side}, column if labelled else None, told_apart)
+        brought |= {party: _party(tables[party], *found, is_owner=party in holders) for party in side}
+    parts = [brought[party] for party in files]
+    text = "\n".join([_heading(owner, column, partition), *parts, _label(holders, column, told_apart), _settings()])
     parse_plan(tomllib.loads(text))
     return text
+
+
+def _sides(tables: Mapping[str, Table], partition: Partition) -> list[list[str]]:
+    """Parties whose files are of the same columns."""
+    if partition == "rows":
+        return [list(tables)]
+    found: dict[object, list[str]] = {}
+    for party, table in tables.items():
+        same = frozenset(column.name for column in table.columns) if partition == "blocks" else party
+        found.setdefault(same, []).append(party)
+    return list(found.values())
+
+
+def _brought(
+    tables: Mapping[str, Table], label: str | None, told_apart: tuple[str, ...]
+) -> tuple[list[str], list[str]]:
+    """What can be trained on of files of the same columns, and why the rest can't."""
+    first, *others = tables.values()
+    if not others:
+        return _usable(first, label)
+    _check_alike(tables, label, told_apart)
+    return _common(tables, label)
 
 
 def _split_label(label: str, files: Mapping[str, Path]) -> tuple[str, str]:
@@ -90,10 +113,10 @@ def _positive(table: Table, column: str, found: tuple[str, ...]) -> str:
     return found[OBVIOUS_POSITIVES[folded]]
 
 
-def _check_alike(tables: Mapping[str, Table], column: str, told_apart: tuple[str, ...]) -> None:
+def _check_alike(tables: Mapping[str, Table], label: str | None, told_apart: tuple[str, ...]) -> None:
     """Raises: PlanError unless all files have the same columns and classes; DataError for a label that is none."""
     (first, one), *others = tables.items()
-    wanted, found = {column.name for column in one.columns}, classes(one, column)
+    wanted = {column.name for column in one.columns}
     for party, table in others:
         names = {column.name for column in table.columns}
         if lacking := sorted(wanted - names):
@@ -104,15 +127,17 @@ def _check_alike(tables: Mapping[str, Table], column: str, told_apart: tuple[str
             raise PlanError(
                 f"'{first}' lacks column '{lacking[0]}' of '{party}'", action="give all files the same columns"
             )
-        labels(table, column, told_apart)
-        if classes(table, column) != found:
+        if label is None:
+            continue
+        labels(table, label, told_apart)
+        if classes(table, label) != classes(one, label):
             raise PlanError(
-                f"the label '{column}' has other classes at '{party}' than at '{first}'",
+                f"the label '{label}' has other classes at '{party}' than at '{first}'",
                 action="write the same values in both files",
             )
 
 
-def _common(tables: Mapping[str, Table], label: str) -> tuple[list[str], list[str]]:
+def _common(tables: Mapping[str, Table], label: str | None) -> tuple[list[str], list[str]]:
     """Columns that can be trained on at every party, in the first one's order, and why the others can't."""
     each = [_usable(table, label, varied=False) for table in tables.values()]
     usable = [name for name in each[0][0] if all(name in found for found, _ in each)]
@@ -181,7 +206,8 @@ dealer = {_quoted(dealer)}
 expires_in_hours = {hours}
 
 # "columns": each party has some columns, of the same records. "rows": each has all of them, of its own records, and
-# their labels; records that two parties hold are not noticed, and means and deviations are told. Default: "columns".
+# their labels; records that two parties hold are not noticed, and means and deviations are told. "blocks": parties that
+# list the same columns have records of their own, the others have all of these. Default: "columns".
 partition = {_quoted(partition)}
 """
 
@@ -206,10 +232,10 @@ columns = [
 {left_out}"""
 
 
-def _label(owner: str | None, column: str, told_apart: tuple[str, ...]) -> str:
+def _label(holders: list[str], column: str, told_apart: tuple[str, ...]) -> str:
     return f"""\
 [label]
-{_holder(owner)}# The column. No default.
+{_holders(holders)}# The column. No default.
 column = {_quoted(column)}
 {_classes(told_apart)}"""
 
@@ -226,12 +252,14 @@ classes = {_quoted_list(told_apart)}
 """
 
 
-def _holder(owner: str | None) -> str:
-    if owner is None:
+def _holders(names: list[str]) -> str:
+    if not names:
         return ""
+    party = _quoted(names[0]) if len(names) == 1 else f"[{', '.join(map(_quoted, names))}]"
     return f"""\
-# The party that has what is to be predicted; left out by rows, where every party has it. No default.
-party = {_quoted(owner)}
+# The party that has what is to be predicted; in blocks perhaps a list, of all that have it beside the same columns.
+# Left out by rows, where every party has it. No default.
+party = {party}
 """
 
 
@@ -282,7 +310,7 @@ figures = {figures}
 loss_reports = {disclosures.loss_reports}
 
 [retention]
-# Days for which each party keeps its share of the model, for predictions; 0: not at all, and so by rows, where every
-# party is told the whole model. Default: {retention.model_days}.
+# Days for which each party keeps its share of the model, for predictions; 0: not at all, and so by rows or in blocks,
+# where no shares of it are kept. Default: {retention.model_days}.
 model_days = {retention.model_days}
 """

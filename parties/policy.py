@@ -49,7 +49,7 @@ class Rules(Frozen):
     impact_assessment: bool = False
     solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
     disclosures: tuple[str, ...] = (
-        *("coefficients", "intercept", "loss", "guard", "moments", "converged", "cross-validation"),
+        *("coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation"),
         *FIGURES,
         "probabilities",
     )

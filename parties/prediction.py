@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from mpc.prediction_program import Prediction, PredictionSpec, derive_prediction
-from parties.contract import Contract, Hex32, Party, Terms, check_same_rows
+from parties.contract import Contract, Hex32, Party, Terms
+from parties.division import Division
 from parties.errors import ContractError, PlanError
 from parties.plan import Frozen, Name, PreparationPlan, Text, Title, check_names, explain
 
@@ -59,7 +60,7 @@ class PredictionContract(Terms):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        check_same_rows(self.parties)
+        Division.of("columns", self.parties).check_rows(self.parties)
         check_recipient(self.recipient, [party.name for party in self.parties])
         return self
 

@@ -27,23 +27,38 @@ BYTES_A_SECOND = 12.5e6
 Count = Annotated[int, Field(ge=0)]
 
 
+class Requests(Frozen):
+    """How many tuples parties ask the dealer for one by one, by kind; in which shapes and order, the program says."""
+
+    triple: Count  # products
+    binary: Count  # steps of comparisons
+    b2a: Count  # their signs
+
+    @property
+    def total(self) -> int:
+        return self.triple + self.binary + self.b2a
+
+
 class Quote(Frozen):
     """Of a run that stays on the ladder's first rung; the most of one that climbs it to the end."""
 
     rounds: Count
     bytes_sent: tuple[Count, ...]  # by each party to its peers
     dealer_bytes: Count
+    requests: Requests
     memory_bytes: Count  # of the largest process, beside some 350 MB for its libraries
     seconds: Count  # on links of 20 ms and 100 Mbit/s
     most_rounds: Count
     most_bytes_sent: tuple[Count, ...]
+    most_requests: Requests
 
     @property
     def words(self) -> str:
         """On one line, for people."""
         return (
             f"{self.rounds} rounds, {max(self.bytes_sent) / 1e6:.1f} MB from a party, "
-            f"{self.dealer_bytes / 1e6:.1f} MB from the dealer, {self.memory_bytes / 1e6:.0f} MB of memory, "
+            f"{self.dealer_bytes / 1e6:.1f} MB from the dealer in answer to {self.requests.total} requests "
+            f"and ahead of them, {self.memory_bytes / 1e6:.0f} MB of memory, "
             f"about {self.seconds} s on links of 20 ms and 100 Mbit/s"
         )
 
@@ -53,21 +68,31 @@ def quote(program: Runnable) -> Quote:
     from mpc import costs, prediction_costs  # which load numpy: a client that only reads contracts needs none
 
     if isinstance(program, Prediction):
-        usual = prediction_costs.quote(program)
+        usual, phases, most_phases = prediction_costs.quote(program), 0, 0
         most = [usual]  # scores are clamped: there is no ladder
     elif isinstance(program, Fused):
         usual, most = costs.quote(program), [costs.quote(program, rungs) for rungs in _climbs(program)]
+        phases, most_phases = len(program.segments), program.phases
     else:
         raise ContractError("there is no quote of the reference engine", action="refuse; it is for tests alone")
     return Quote(
         rounds=usual.rounds,
         bytes_sent=usual.bytes_sent,
         dealer_bytes=usual.dealer_bytes,
+        requests=_requests(program, phases),
         memory_bytes=usual.memory_bytes,
         seconds=math.ceil(seconds(program, usual)),
         most_rounds=max(each.rounds for each in most),
         most_bytes_sent=tuple(max(sent) for sent in zip(*(each.bytes_sent for each in most), strict=True)),
+        most_requests=_requests(program, most_phases),
     )
+
+
+def _requests(program: Fused | Prediction, phases: int) -> Requests:
+    from mpc.requests import counts
+
+    found = counts(program, phases)
+    return Requests(triple=found["triple"], binary=found["binary"], b2a=found["b2a"])
 
 
 def seconds(

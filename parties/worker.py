@@ -7,9 +7,9 @@ the dealer, and asks the node before each disclosure.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,11 @@ from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, ModelPart, Outcome, OwnModel, PartyJob
 from parties.kinds import AnyContract, parse_contract
 from parties.links import TlsChannel
-from parties.matching import compare_classes, compare_ids
+from parties.matching import compare_classes, compare_ids, join_ids
 from parties.meeting import connect_dealer, connect_peers
 from parties.messages import Figures, ToldModel, Validated
 from parties.prediction import PredictionContract
-from parties.preparation import Standardiser, split
+from parties.preparation import Rows, Standardiser, split
 from parties.sealing import DataKey
 from parties.tables import Table, classes, features, labels
 from parties.tls import TlsKey
@@ -75,30 +75,55 @@ def load(job: PartyJob, contract: AnyContract) -> Table:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What this party trains on, and what the model is then evaluated on; hidden in print."""
+    """This party's rows as numbers; hidden in print."""
 
     ids: tuple[str, ...] = field(repr=False)
     values: NDArray[np.float64] = field(repr=False)  # (own rows, own columns)
     labels: NDArray[np.int64] | None = field(repr=False)  # of own rows, where the party holds them
+    classes: tuple[str, ...] | None = field(repr=False)  # of the label, where the party holds it
+    chosen: Chosen | None = field(repr=False)  # None until the others tell which part of the table each row is of
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What this party trains on, and what the model is then evaluated on, part after part; hidden in print."""
+
     training: NDArray[np.int64] = field(repr=False)  # which own rows are trained on
     held_out: NDArray[np.int64] = field(repr=False)  # and which are not
-    classes: tuple[str, ...] | None = field(repr=False)  # of the label, where the party holds it
     standardiser: Standardiser | None = field(repr=False)  # none where it takes the others' rows as well
 
 
 def prepare(job: PartyJob, contract: Contract) -> Prepared:
     """Raises: VaultError, DataError; ContractError if the rows are not as many as the contract says."""
-    table, party = load(job, contract), contract.party(job.name)
-    by_columns = contract.partition == "columns"
-    rows, others = split(table.ids, contract.split_key, contract.split.held_out)
-    if len(rows) != (expected := contract.training_rows(job.name)):
-        raise ContractError(f"{len(rows)} training rows are here, {expected} in the contract")
-    values = features(table, party.columns, varied=by_columns) if party.columns else np.zeros((table.rows, 0))
-    standardiser = Standardiser.fit(values[rows], party.columns, _clip(contract)) if by_columns else None
+    table, party, rank = load(job, contract), contract.party(job.name), contract.rank(job.name)
+    if table.rows != party.rows:
+        raise ContractError(f"{table.rows} rows are here, {party.rows} in the contract")
+    division = contract.division
+    varied = not division.is_divided(rank)
+    values = features(table, party.columns, varied=varied) if party.columns else np.zeros((table.rows, 0))
     label, y, names = contract.label, None, None
     if label.held_by(job.name):
         y, names = labels(table, label.column, label.told_apart), classes(table, label.column)
-    return Prepared(tuple(table.ids), values, y, np.asarray(rows), np.asarray(others), names, standardiser)
+    prepared = Prepared(tuple(table.ids), values, y, names, None)
+    if len(division.parts_of(rank)) > 1:
+        return prepared
+    return replace(prepared, chosen=choose(contract, job.name, prepared, (np.arange(table.rows),)))
+
+
+def choose(contract: Contract, name: str, prepared: Prepared, parts: Sequence[Rows]) -> Chosen:
+    """Hold out rows of each part, by the same rule wherever its records are.
+
+    Shapes: each part, which of the party's rows are of it. Raises: DataError for a column that does not vary.
+    """
+    key, held_out = contract.split_key, contract.split.held_out
+    sides = [split([prepared.ids[row] for row in part], key, held_out) for part in parts]
+    training, others = (
+        np.concatenate([part[side[which]] for part, side in zip(parts, sides, strict=True)]) for which in (0, 1)
+    )
+    if contract.division.is_divided(contract.rank(name)):
+        return Chosen(training, others, None)
+    columns = contract.party(name).columns
+    return Chosen(training, others, Standardiser.fit(prepared.values[training], columns, _clip(contract)))
 
 
 def _clip(contract: Contract) -> float:
@@ -165,35 +190,58 @@ def _train(
 ) -> tuple[Fit, Standardiser, Transcript]:
     digest = bytes.fromhex(contract.digest)
     keys = agree(channel, link, digest, epoch)
-    _match(contract, channel, keys, prepared, voice)
+    parts = _match(contract, channel, keys, prepared, voice)
+    name = contract.parties[channel.rank].name
+    chosen = prepared.chosen or choose(contract, name, prepared, parts)
     ledger = NodeLedger(contract, voice)
     with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice)) as runtime:
-        standardiser = prepared.standardiser or _joint_standardiser(contract, prepared, runtime)
+        standardiser = _standardiser(contract, prepared, chosen, runtime)
         X, program = standardiser.apply(prepared.values), contract.program
-        training = _placed(program, program, runtime.rank, X, prepared.labels, prepared.training)
+        training = _placed(program, program, runtime.rank, X, prepared.labels, chosen.training)
         held_out = None
         if isinstance(program, Fused) and program.evaluation is not None:
             partition = program.evaluation.partition
-            held_out = _placed(program, partition, runtime.rank, X, prepared.labels, prepared.held_out)
+            held_out = _placed(program, partition, runtime.rank, X, prepared.labels, chosen.held_out)
         fit = train(program, training.block, training.labels, runtime, held_out)
         return fit, standardiser, runtime.transcript
 
 
-def _match(contract: Contract, channel: Channel, keys: SessionKeys, prepared: Prepared, voice: Voice) -> None:
-    """Raises: DataError if the parties' records, or the classes of their labels, are not the same."""
-    if contract.matching == "equal-classes" and prepared.classes is not None:
+def _match(
+    contract: Contract, channel: Channel, keys: SessionKeys, prepared: Prepared, voice: Voice
+) -> tuple[Rows, ...]:
+    """Which of this party's rows are of which part of the table.
+
+    Raises: DataError if the parties' records, or the classes of their labels, are not the same.
+    """
+    parts: tuple[Rows, ...] = (np.arange(len(prepared.ids)),)
+    if prepared.classes is not None:
         compare_classes(channel, keys, prepared.classes, contract)
-        return
-    compare_ids(channel, keys, prepared.ids, contract)
-    voice.say(Matched(rows=len(prepared.ids), training_rows=contract.program.rows))
+    if contract.matching == "equal-ids":
+        compare_ids(channel, keys, prepared.ids, contract)
+    elif contract.matching == "joined-ids":
+        parts = join_ids(channel, keys, prepared.ids, contract, lambda: _record_membership(contract, voice))
+    if contract.matching != "equal-classes":
+        voice.say(Matched(rows=len(prepared.ids), training_rows=contract.program.rows))
+    return parts
 
 
-def _joint_standardiser(contract: Contract, prepared: Prepared, runtime: Runtime) -> Standardiser:
-    """Of the training rows of all parties. Reveals: their moments, as the contract says."""
+def _record_membership(contract: Contract, voice: Voice) -> None:
+    """Raises: DisclosureRefused unless the node records that who has all records is told whose each is."""
+    names = [party.name for party in contract.parties]
+    for item in contract.told_before:
+        voice.ask(Intent(name=item.name, recipient=recipient(item.recipients, names), values=item.values))
+
+
+def _standardiser(contract: Contract, prepared: Prepared, chosen: Chosen, runtime: Runtime) -> Standardiser:
+    """Of the training rows of all who have the columns. Reveals: their moments, as the contract says."""
+    own, program = chosen.standardiser, contract.program
+    if own is not None and not contract.division.divided:
+        return own
+    placed = _placed(program, program, runtime.rank, prepared.values, None, chosen.training)
+    moments = joint_moments(program, placed.block, runtime)  # all take part, its owners are told
+    if own is not None:
+        return own
     columns = contract.parties[runtime.rank].columns
-    program = contract.program
-    placed = _placed(program, program, runtime.rank, prepared.values, None, prepared.training)
-    moments = joint_moments(program, placed.block, runtime)
     return Standardiser.joint(columns, moments.means, moments.deviations, _clip(contract))
 
 

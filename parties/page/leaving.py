@@ -14,7 +14,8 @@ _WHAT = {
     "loss": "The mean loss over all training records",
     "cross-validation": "The mean loss of training records by models that had not seen them, for each C",
     "guard": "One bit: whether any record’s score left the range that is computed rightly",
-    "moments": "Exact sums of each column, and of its squares, over all parties’ training records",
+    "moments": "Exact sums of each column, and of its squares, over the training records of all who have it",
+    "membership": "Which of the parties with the same columns has each record",
     "converged": "One bit: whether training ended where the model hardly moves any more",
     "auc": "AUC on the held-out records: how well the model puts them in order",
     "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
@@ -54,6 +55,8 @@ def _what(item: Disclosure) -> str:
     what = _WHAT.get(item.name, f"“{item.name}”, as the contract defines it")
     if item.name == "coefficients" and item.recipient.startswith("party:"):
         return f"{what} of {item.recipient.removeprefix('party:')}’s own columns"
+    if item.name == "coefficients":
+        return f"{what} of the columns of {item.recipient.removeprefix('parties:').replace(',', ' and ')}"
     return what
 
 
@@ -93,7 +96,9 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
         ),
         "The gateway sees how far the run is, how long it takes and how many bytes are sent.",
     ]
-    if isinstance(contract, PredictionContract) or contract.partition == "columns":
+    if isinstance(contract, Contract) and contract.partition == "blocks":
+        told += _in_blocks(contract, own)
+    elif isinstance(contract, PredictionContract) or contract.partition == "columns":
         told.append(
             "The other parties learn whether our record ids are the same as theirs. If they are not, whoever guesses"
             " our whole list can tell that the guess is right."
@@ -117,8 +122,21 @@ def _told(contract: PredictionContract, own: str) -> str:
     return "us" if contract.recipient == own else contract.recipient
 
 
+def _in_blocks(contract: Contract, own: str) -> list[str]:
+    division, rank = contract.division, contract.rank(own)
+    fits = "Every party learns whether the record ids of those with the same columns together are those of the others."
+    if not division.is_divided(rank):
+        return [f"{fits} If they are not, whoever guesses our whole list can tell that the guess is right."]
+    partners = [contract.parties[each].name for each in division.side(rank) if each != rank]
+    guessed = f"{', '.join(partners)}, if guessing our whole list of ids, can tell that the guess is right."
+    return [fits, guessed, _subtracting(partners[0] if len(partners) == 1 else f"{', '.join(partners)} together")]
+
+
+def _subtracting(others: str) -> str:
+    return f"{others} can subtract from the joint sums, and so know the mean and deviation of our columns."
+
+
 def _by_rows(contract: Contract) -> list[str]:
     shared = "Every party gets the whole model, and can compare it with one of its own records alone."
     others = "The other party" if len(contract.parties) == 2 else "All other parties together"
-    sums = f"{others} can subtract from the joint sums, and so know the mean and deviation of our columns."
-    return [shared, sums]
+    return [shared, _subtracting(others)]

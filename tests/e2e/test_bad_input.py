@@ -186,6 +186,27 @@ def test_classes_that_differ_end_a_session_by_rows(spoilt):
     assert "less" not in view.fault.line().lower()
 
 
+def test_a_record_at_two_partners_ends_a_session_in_blocks(spoilt):
+    """Of as many records as there must be, one is held twice and one by nobody: all hear it, and no id."""
+    first = len(X) // 3
+    spoilt.add("org-0", "part", {ID: IDS[:first], "good": column(X[:first, 0])})
+    spoilt.add("org-1", "part", {ID: IDS[first - 1 : -1], "good": column(X[first - 1 : -1, 0])})
+    spoilt.add("org-2", "all", {ID: IDS, "other": column(X[:, 8]), LABEL: Y})
+    parties = tuple(PartyPlan(name=name, data="part", columns=("good",)) for name in ("org-0", "org-1"))
+    parties = (*parties, PartyPlan(name="org-2", data="all", columns=("other",)))
+    changes = {
+        "partition": "blocks",
+        "parties": parties,
+        "label": LabelPlan(party="org-2", column=LABEL, positive="high"),
+    }
+    view = spoilt.ended(spoilt.begin(spoilt.plan.model_copy(update=changes)))
+    assert view.state is State.FAILED
+    assert view.fault is not None
+    assert "org-0 (147 rows) and org-1 (295 rows)" in view.fault.what
+    assert "two that have the same columns have the same record" in view.fault.what
+    assert not any(record in view.fault.line() for record in IDS)
+
+
 def test_operator_refuses(world):
     """An operator's no ends the session for everybody, with the name of who said it."""
     session = world.client.propose(world.plan).id

@@ -3,7 +3,16 @@
 import pytest
 
 from gateway.sandbox import run
-from tests.e2e.world import ID, plan_by_rows, plan_for, privity, split_columns, split_rows
+from tests.e2e.world import (
+    ID,
+    plan_by_rows,
+    plan_for,
+    plan_in_blocks,
+    privity,
+    split_blocks,
+    split_columns,
+    split_rows,
+)
 
 COEFFICIENT_TOLERANCE = 5e-3  # in standardised units, after the default number of iterations
 
@@ -36,6 +45,28 @@ def test_a_table_divided_by_rows_equals_the_pooled_one(tmp_path, table, positive
     assert {recipient for _, recipient in told} == {everybody, "session"}
     results = {path.read_bytes() for path in (tmp_path / "run").glob("org-*/results/*.json")}
     assert len(results) == 1  # the same model everywhere, bit by bit
+
+
+@pytest.mark.parametrize("label_at_hospitals", [False, True], ids=["label at the insurer", "label at the hospitals"])
+def test_a_table_in_blocks_equals_the_pooled_one(tmp_path, label_at_hospitals):
+    """Two hospitals with the same columns of different records and an insurer of all get the model of the whole table,
+    each the coefficients of its own columns.
+    """
+    files = split_blocks(tmp_path, "breast cancer", label_at_hospitals=label_at_hospitals)
+    label = "hospital-a:outcome" if label_at_hospitals else "insurer:outcome"
+    plan = plan_in_blocks(files, label, "malignant")
+    report = run(plan, files, ID, tmp_path / "run", lambda _: None, lambda _: None)
+    assert not report.failures
+    assert report.comparison.coefficient_difference < COEFFICIENT_TOLERANCE
+    hospitals = "parties:hospital-a,hospital-b"
+    told = {(item.name, item.recipient): item.count for item in report.disclosures if item.recipient != "session"}
+    assert told == {
+        ("moments", hospitals): 1,
+        ("coefficients", hospitals): 1,
+        ("coefficients", "party:insurer"): 1,
+        ("membership", "party:insurer"): 1,
+        ("intercept", hospitals if label_at_hospitals else "party:insurer"): 1,
+    }
 
 
 def test_plan_new_and_sandbox_by_rows(tmp_path):

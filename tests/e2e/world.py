@@ -101,6 +101,29 @@ def split_rows(directory: Path, name: str, parties: int) -> dict[str, Path]:
     return files
 
 
+def split_blocks(directory: Path, name: str, *, label_at_hospitals: bool = False) -> dict[str, Path]:
+    """A real table dealt out to two hospitals, with the same columns of different records, and an insurer of all."""
+    X, y = tables(name)
+    order, half = np.random.default_rng(7).permutation(len(X)), X.shape[1] // 2
+    held = {"hospital-a": (order[::3], range(half)), "insurer": (np.flip(order), range(half, X.shape[1]))}
+    held["hospital-b"] = (np.setdiff1d(order, order[::3]), range(half))
+    files = {}
+    for party, (rows, columns) in held.items():
+        content = {ID: [f"R{row:05d}" for row in rows]}
+        content |= {f"x{column}": [repr(float(X[row, column])) for row in rows] for column in columns}
+        if label_at_hospitals == (party != "insurer"):
+            content[LABEL] = [y[row] for row in rows]
+        files[party] = write_csv(directory / f"{party}.csv", content)
+    return files
+
+
+def plan_in_blocks(files: Mapping[str, Path], label: str, positive: str) -> Plan:
+    """What `plan new --partition blocks` writes for these files."""
+    path = next(iter(files.values())).parent / "plan.toml"
+    path.write_text(propose_plan(dict(files), ID, label, positive, "blocks"), encoding="utf-8")
+    return load_plan(path)
+
+
 def plan_by_rows(files: Mapping[str, Path], positive: str) -> Plan:
     """What `plan new --partition rows` writes for these files."""
     path = next(iter(files.values())).parent / "plan.toml"

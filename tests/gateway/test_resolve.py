@@ -95,7 +95,7 @@ BAD_PLANS = {
     "id as column": (clinics(columns=["patient"]), DataError, "cohort has no column 'patient'"),
     "text column": (clinics(columns=["outcome"]), DataError, "column 'outcome' of cohort holds text"),
     "missing values": (clinics(columns=["lab"]), DataError, "'clinic-b': column 'lab' of cohort has missing values"),
-    "rows differ": (clinics(data="small"), DataError, "differ in rows: clinic-a/cohort 100, clinic-b/small 99"),
+    "rows differ": (clinics(data="small"), DataError, "differ in rows: clinic-a 100, but clinic-b 99"),
     "unknown label": (
         {"label": {"party": "clinic-a", "column": "death", "positive": "1"}},
         DataError,

@@ -13,6 +13,7 @@ from mpc.convergence_derivation import TOL, least_tol
 from mpc.errors import ProgramError
 from mpc.partition import labels_of, vertical
 from mpc.program import Convergence, Opening, Spec
+from mpc.requests import Listed, any_beyond
 from mpc.shares import shared
 from mpc.simulation import Simulation
 from tests.mpc.engine import few, fit, program, seeds, split, table, taken, worlds
@@ -40,7 +41,8 @@ def judged(world, gradient, bound, seed=1):
         assert (counters.rounds - before[0], counters.bytes_sent - before[1]) == (cost.rounds, cost.bytes_sent)
         return bit
 
-    return Simulation(dealt, ledgers=[Anything()] * world).run(party)
+    requests = Listed(phase=any_beyond(world, len(gradient)))
+    return Simulation(dealt, ledgers=[Anything()] * world, requests=requests).run(party)
 
 
 class Anything:

@@ -14,6 +14,7 @@ from mpc.lanes import ANNOUNCEMENT
 from mpc.layouts import items, layout, opening_items
 from mpc.program import Opening
 from mpc.reference import _wrap
+from mpc.requests import Listed, comparison
 from mpc.shares import shared
 from mpc.simulation import Simulation, Wire
 from mpc.training import train
@@ -76,7 +77,7 @@ def test_a_quote_follows_the_rungs(columns):
 def test_a_comparison_costs_what_is_declared(world, words):
     """CrypTen's comparison, at every number of parties, with what the dealer answers for it."""
     agreed = program([1] * world)
-    simulation = Simulation(agreed)
+    simulation = Simulation(agreed, requests=Listed(phase=comparison(world, (words,))))
 
     def party(runtime):
         taken(agreed, runtime)

@@ -1,18 +1,19 @@
 """The dealer: it serves a program's schedule and nothing else, and every doubt ends the epoch for all."""
 
 import json
+import re
 import threading
 
 import numpy as np
 import pytest
 
 from mpc.channel import MemoryChannel, MemoryLink
-from mpc.correlations import Request
 from mpc.dealing import serve
 from mpc.errors import MaskReuse, PeerLost, PrivityError, ProtocolError
 from mpc.keys import agree
 from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, MESSAGE_BYTES, WINDOW, receive_words, send_words
 from mpc.layouts import corrected, items, layout, opening_items, tuple_number
+from mpc.requests import listed
 from tests.contracts.channel_suite import everyone
 from tests.mpc.engine import program, uniform
 from tests.mpc.test_keys import DIGEST
@@ -22,7 +23,7 @@ class Dealt:
     """A dealer for parties that a test plays by hand, message by message."""
 
     def __init__(self, agreed):
-        self.agreed, self.error, self.dealing = agreed, None, None
+        self.agreed, self.error, self.dealing, self.asked = agreed, None, None, 0
         self._pairs = [MemoryLink.pair() for _ in range(agreed.world)]
         self.links = [party for party, _ in self._pairs]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -56,14 +57,27 @@ class Dealt:
         for rank in range(self.agreed.world):
             self.take(rank, **phase)
 
+    def ask(self, requests):
+        """Make these requests, each as the party that it is of, and take the answers."""
+        for request in requests:
+            link = self.links[corrected(self.asked, self.agreed.world)]
+            link.send(request.encode(self.asked))
+            assert len(link.receive()) == 8 * (1 + request.words)
+            self.asked += 1
+
     def say(self, message):
         for link in self.links:
             link.send(message)
 
+    def announce(self, rung):
+        """The guard of the phase before, and that another phase begins."""
+        self.ask(listed(self.agreed).phase)
+        self.say(announcement(rung))
+
 
 @pytest.fixture(params=[2, 3])
 def dealt(request):
-    """A dealer that has sent the first phase of a program of two segments."""
+    """A dealer that has sent the first phase of a program of two segments, and is to answer for its guard."""
     found = Dealt(program([1] * request.param, max_iter=40, loss_every=20))
     found.take_all()
     return found
@@ -86,7 +100,7 @@ def test_phases_follow_what_parties_announce(dealt, rungs):
     segment, last = 0, 0
     for phase, rung in enumerate(rungs, start=2):
         segment, last = segment + (rung == last), rung
-        dealt.say(announcement(rung))
+        dealt.announce(rung)
         dealt.take_all(phase=phase, segment=segment, rung=rung)
     dealt.say(GOODBYE)
     assert dealt.ended() is None
@@ -100,10 +114,10 @@ def test_a_rung_out_of_order_ends_the_epoch(dealt, rungs):
         segment, last = segment + (rung == last), rung
         if segment >= len(dealt.agreed.segments):
             break
-        dealt.say(announcement(rung))
+        dealt.announce(rung)
         dealt.take_all(phase=phase, segment=segment, rung=rung)
     try:
-        dealt.say(announcement(rungs[-1]))
+        dealt.announce(rungs[-1])
     except PeerLost:
         assert rungs  # the dealer was faster: it closed the links at the first party's word
     assert isinstance(dealt.ended(), ProtocolError)
@@ -119,6 +133,7 @@ def receive_until_closed(link):
 
 def test_parties_that_announce_different_rungs_end_the_epoch(dealt):
     """The dealer does not serve one phase to one party and another to its peer: their masks would not match."""
+    dealt.ask(listed(dealt.agreed).phase)
     dealt.links[0].send(announcement(0))
     dealt.take(0, phase=2, segment=1)
     dealt.links[1].send(announcement(1))
@@ -141,61 +156,85 @@ def test_noise_ends_the_epoch(dealt, message):
             link.receive()
 
 
-REQUEST = {"number": 0, "kind": "square", "sizes": [[2]], "op": ""}
-
-
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "says"),
     [
-        {"kind": "table"},
-        {"kind": "triple", "sizes": [[2], [2]], "op": "conv2d"},
-        {"kind": "triple", "sizes": [[2], [2]], "op": "__class__"},
-        {"op": "mul"},
-        {"sizes": [[2], [2]]},
-        {"sizes": [[-1]]},
-        {"sizes": [[1 << 40]]},
-        {"sizes": [[1, 1, 1, 1, 1]]},
-        {"number": -2},
-        {"number": 1 << 64},
-        {"kind": "triple", "sizes": [[600, 1], [1, 600]], "op": "mul"},
-        {"kind": "triple", "sizes": [[600, 1], [1, 600]], "op": "matmul"},
-        {"number": "x"},
-        {"number": 1},
-        {"sizes": None},
-        {"sizes": 7},
-        {"sizes": [["a"]]},
-        {"kind": "triple", "sizes": [[2], [3]], "op": "mul"},
-        {"kind": "triple", "sizes": [[2, 3], [2, 3]], "op": "matmul"},
-        {"kind": "binary", "sizes": [[2], [3]]},
-        {"kind": []},
+        ({"kind": "square", "sizes": [[1, 24]]}, "another kind, other shapes"),
+        ({"kind": "table"}, "another kind where binary"),
+        ({"kind": []}, "another kind where binary"),
+        ({"op": "mul"}, "another operation where"),
+        ({"op": "__class__"}, "another operation where"),
+        ({"sizes": [[1, 24], [1, 25]]}, "other shapes where binary of \\(1, 24\\) and \\(1, 24\\)"),
+        ({"sizes": [[1, 24]]}, "other shapes where"),
+        ({"sizes": [[-1], [-1]]}, "other shapes where"),
+        ({"sizes": [[1 << 40], [1 << 40]]}, "other shapes where"),
+        ({"sizes": None}, "other shapes where"),
+        ({"number": 1}, "another number where"),
+        ({"number": -2}, "another number where"),
+        ({"number": 1 << 64}, "another number where"),
+        ({"number": "x"}, "another number where"),
+        ({"more": 1}, "something that is no request"),
+        ({"kind": "x" * 2000}, "something that is no request"),
     ],
     ids=str,
 )
-def test_a_bad_request_ends_the_epoch(dealt, changes):
-    """Unknown kinds and operations, other numbers of shapes, shapes that do not fit or are larger than the program, and
-    tuples that are another party's to correct: each is refused by the dealer, with an error and not with its death.
+def test_another_request_ends_the_epoch(dealt, changes, says):
+    """Another kind, operation, shape or number than the program lists next is refused, with an error that says in what
+    it differs, and not with the dealer's death.
     """
-    dealt.links[0].send(json.dumps({**REQUEST, **changes}).encode())
-    assert isinstance(dealt.ended(), ProtocolError)
+    due = json.loads(listed(dealt.agreed).phase[0].encode(0))
+    dealt.links[0].send(json.dumps({**due, **changes}).encode())
+    error = dealt.ended()
+    assert isinstance(error, ProtocolError)
+    assert re.search(f"party 0 asked for .*{says}", str(error)), error
+    for link in dealt.links:
+        with pytest.raises(PeerLost):
+            link.receive()
+
+
+def test_the_same_in_other_words_is_refused(dealt):
+    """A request has one form: nothing can be hidden in blanks or in the order of its keys."""
+    due = json.loads(listed(dealt.agreed).phase[0].encode(0))
+    dealt.links[0].send(json.dumps(due, indent=1).encode())
+    assert "other words where" in str(dealt.ended())
+
+
+def test_a_request_out_of_order_ends_the_epoch(dealt):
+    """A party that leaves one of its requests out, or takes its peer's, is refused."""
+    guard, world = listed(dealt.agreed).phase, dealt.agreed.world
+    later = next(number for number in range(1, len(guard)) if corrected(number, world) == 0)
+    dealt.links[0].send(guard[later].encode(later))
+    error = dealt.ended()
+    assert isinstance(error, ProtocolError)
+    assert "party 0 asked for another number" in str(error)
+
+
+def test_one_more_request_ends_the_epoch(dealt):
+    """After its last request of a guard a party gets nothing more."""
+    guard, world = listed(dealt.agreed).phase, dealt.agreed.world
+    dealt.ask(guard)
+    dealt.links[0].send(guard[-1].encode(len(guard) + (corrected(len(guard), world) != 0)))
+    error = dealt.ended()
+    assert isinstance(error, ProtocolError)
+    assert "party 0 asked for more correlated randomness than the program lists" in str(error)
+
+
+def test_a_request_left_out_ends_the_epoch(dealt):
+    """A party that goes on to the next phase without its guard is refused."""
+    dealt.links[0].send(announcement(0))
+    error = dealt.ended()
+    assert isinstance(error, ProtocolError)
+    assert "party 0 went on where binary of (1, 24) and (1, 24) is request 0" in str(error)
 
 
 def test_a_tuple_is_dealt_once(dealt):
-    """A request that comes again with the number of one that was answered is refused: no mask serves twice."""
-    request = Request(0, "square", ((2,),)).encode()
-    dealt.links[0].send(request)
-    assert len(dealt.links[0].receive()) == 8 + 16
-    dealt.links[0].send(request)
+    """A request that comes again, or another under its number, is refused: no mask serves twice."""
+    guard = listed(dealt.agreed).phase
+    dealt.ask(guard[:1])
+    dealt.links[0].send(guard[0].encode(0))
     error = dealt.ended()
     assert isinstance(error, MaskReuse)
-    assert "asked for tuple 0 twice" in str(error)
-
-
-def test_a_number_is_dealt_once_whatever_it_is_for(dealt):
-    """Another kind or shape under a number that was served is refused as well."""
-    dealt.links[0].send(Request(0, "square", ((2,),)).encode())
-    dealt.links[0].receive()
-    dealt.links[0].send(Request(0, "triple", ((3,), (3,)), "mul").encode())
-    assert isinstance(dealt.ended(), MaskReuse)
+    assert "asked for request 0 twice" in str(error)
 
 
 def test_one_broken_link_ends_the_epoch_for_all(dealt):

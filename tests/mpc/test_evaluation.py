@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from mpc import bins, costs, evaluation
 from mpc.disclosure import ProgramLedger
-from mpc.errors import EngineError, ProgramError, ProtocolError
+from mpc.errors import MaskReuse, ProgramError, ProtocolError
 from mpc.evaluation_derivation import BINS, DIGITS, LEAST_ROWS, MOST_ROWS
 from mpc.evaluation_layouts import phase_of
 from mpc.held_out import OwnRows, mask_held_out
@@ -19,6 +19,7 @@ from mpc.lanes import EVALUATION
 from mpc.layouts import tuple_number
 from mpc.partition import Partition, horizontal, labels_of, labels_with, vertical
 from mpc.program import FIGURES, SCORE_BITS, Fused, Opening
+from mpc.requests import Listed, area, clamping
 from mpc.shares import shared, words
 from mpc.simulation import Simulation
 from mpc.training import train
@@ -167,7 +168,8 @@ def test_clamping_is_exact(world, z, seed):
         taken(agreed, runtime)
         return words(evaluation.clamped(agreed.evaluation.bound, runtime.rank, shared(shares[runtime.rank])))
 
-    assert joined(Simulation(agreed).run(party)).tolist() == z.clip(-limit, limit).tolist()
+    simulation = Simulation(agreed, requests=Listed(phase=clamping(world, z.size)))
+    assert joined(simulation.run(party)).tolist() == z.clip(-limit, limit).tolist()
 
 
 def counted(agreed, z, held_out, seed=1):
@@ -185,7 +187,8 @@ def counted(agreed, z, held_out, seed=1):
         part.take("figures")
         return found.rows[0], found.positives[0]
 
-    rows, positives = zip(*Simulation(agreed).run(party), strict=True)
+    simulation = Simulation(agreed, requests=Listed(parts=((), ())))
+    rows, positives = zip(*simulation.run(party), strict=True)
     return joined(rows), joined(positives)
 
 
@@ -239,7 +242,7 @@ def quotient(world, ordered, pairs, seed):
         found = evaluation.area(runtime.rank, *(shared(each[runtime.rank]) for each in shares))
         return words(found), (counters.rounds - before[0], counters.bytes_sent - before[1])
 
-    found, spent = zip(*Simulation(agreed).run(party), strict=True)
+    found, spent = zip(*Simulation(agreed, requests=Listed(phase=area(world, 1))).run(party), strict=True)
     return int(joined(found)[0]), spent
 
 
@@ -462,19 +465,26 @@ def test_rows_without_an_evaluation_are_refused():
 
 
 @pytest.mark.parametrize(("agreed", "times"), [(program([1, 1]), 1), (evaluated([1, 1]), 3)], ids=["none", "a third"])
-def test_the_dealer_refuses_another_part(agreed, times):
-    """An evaluation, or a part of one, that the program does not have ends the session."""
+@pytest.mark.parametrize("modified", [False, True])
+def test_another_part_is_refused(agreed, times, modified):
+    """An evaluation, or a part of one, that the program does not have is not announced, and would end the session."""
+    parts = ((),) * (times - 1)
 
     def party(runtime):
         taken(agreed, runtime)
         for part in range(times):
-            runtime.provider.announce_evaluation()
+            if modified and part == times - 1:
+                runtime.provider._dealer.send(EVALUATION)
+            else:
+                runtime.provider.announce_evaluation()
             if part < times - 1:
                 _take_all(agreed, runtime, part)
         runtime.channel.exchange("never", {}, {1 - runtime.rank: ("i8", (1,))})
 
-    with pytest.raises(ProtocolError, match="evaluation"):
-        Simulation(agreed).run(party)
+    with pytest.raises(
+        ProtocolError, match=r"party \d announced an eval" if modified else "this party announced an ev"
+    ):
+        Simulation(agreed, requests=Listed(parts=parts)).run(party)
 
 
 def _take_all(agreed, runtime, part):
@@ -495,8 +505,8 @@ def test_a_part_s_tuples_are_taken_once():
         again = evaluation.Part(agreed, runtime, 0)
         again.take("held-out")
 
-    with pytest.raises(EngineError):
-        Simulation(agreed).run(party)
+    with pytest.raises(MaskReuse):
+        Simulation(agreed, requests=Listed(parts=((), ()))).run(party)
 
 
 def test_nothing_of_the_rows_is_printed():

@@ -293,7 +293,7 @@ def test_a_third_part_is_refused():
 
     def party(runtime):
         for _ in range(3):
-            runtime.provider.announce_evaluation()
+            runtime.provider._dealer.send(EVALUATION)
             runtime.provider._dealer.receive()
 
     with pytest.raises(ProtocolError):

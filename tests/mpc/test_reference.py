@@ -10,6 +10,7 @@ from mpc.disclosure import Disclosure, ProgramLedger
 from mpc.errors import DisclosureRefused, EngineError, ProgramError
 from mpc.partition import labels_of, vertical
 from mpc.program import Program, Spec, derive
+from mpc.requests import Listed, Request, comparison
 from mpc.shim import ArithmeticSharedTensor, crypten
 from mpc.simulation import Simulation
 from mpc.training import train
@@ -51,7 +52,9 @@ def test_a_product_is_the_product(world):
     def party(runtime):
         return opened(shared(X, 0, runtime).matmul(shared(w, world - 1, runtime)))
 
-    for result in Simulation(program(world)).run(party):
+    product = Request("triple", (X.shape, w.shape), "matmul")
+    requests = Listed(start=(product, *[Request("wraps", ((20, 3),))] * (world > 2)))
+    for result in Simulation(program(world), requests=requests).run(party):
         assert np.abs(result - X @ w).max() < 8 * 7 / (1 << BITS)
 
 
@@ -65,7 +68,8 @@ def test_comparisons_are_exact(world):
     def party(runtime):
         return opened(_wrap(shared(values, 0, runtime))._ltz()._tensor)
 
-    for result in Simulation(program(world)).run(party):
+    requests = Listed(start=comparison(world, values.shape))
+    for result in Simulation(program(world), requests=requests).run(party):
         assert (result == (values < 0)).all()
 
 

@@ -21,7 +21,7 @@ from parties.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
 from parties.policy import Circumstances, Policy, check, judge
 from parties.preparation import Standardiser
 from parties.quote import quote
-from parties.worker import Prepared, _joint_standardiser, _placed
+from parties.worker import Chosen, Prepared, _placed, _standardiser
 from tests.contracts.played import quiet_program
 
 ROWS = (200, 100, 61)
@@ -106,7 +106,7 @@ BAD_PLANS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "label as a feature": ({"label": {"column": "dose", "positive": "yes"}}, "can't be a feature"),
     "no label's party by columns": ({"partition": "columns"}, "label.party: is missing"),
-    "another partition": ({"partition": "both"}, "partition: Input should be 'columns' or 'rows'"),
+    "another partition": ({"partition": "both"}, "partition: Input should be 'columns', 'rows' or 'blocks'"),
     "no columns": (
         {"parties": [{"name": name, "data": "cohort"} for name in NAMES]},
         "parties: 'clinic-a' names no columns",
@@ -123,10 +123,10 @@ def test_a_bad_plan_by_rows_is_one_line(case):
     assert str(caught.value).isprintable()
 
 
-def test_a_partition_is_columns_or_rows():
+def test_a_partition_has_a_name():
     """What the command line takes."""
-    assert (partition_of("rows"), partition_of("columns")) == ("rows", "columns")
-    with pytest.raises(PlanError, match="write columns or rows"):
+    assert [partition_of(kind) for kind in ("rows", "columns", "blocks")] == ["rows", "columns", "blocks"]
+    with pytest.raises(PlanError, match="write columns, rows or blocks"):
         partition_of("both")
 
 
@@ -153,8 +153,8 @@ def test_each_party_holds_out_some_of_its_own_rows(by_rows):
 
 
 BAD_CONTRACTS: dict[str, tuple[dict[str, Any], str]] = {
-    "by columns": ({"partition": "columns", "matching": "equal-ids"}, "differ in rows"),
-    "ids compared": ({"matching": "equal-ids"}, "one divided by rows equal-classes"),
+    "by columns": ({"partition": "columns", "matching": "equal-ids"}, "label.party: is missing"),
+    "ids compared": ({"matching": "equal-ids"}, "a table divided by rows needs equal-classes"),
     "classes of a table by columns": ({"partition": "columns"}, "needs equal-ids"),
     "label's party": (
         {"label": {"party": "clinic-a", "column": "outcome", "positive": "yes"}},
@@ -226,8 +226,8 @@ def test_a_policy_asks_for_own_rows(by_rows):
 def prepared(by_rows: Contract, rank: int, values: np.ndarray) -> Prepared:
     part = by_rows.program.blocks[rank].place[0]
     labels = (np.arange(by_rows.program.rows) % 2)[part].astype(np.int64)
-    everything, nothing = np.arange(len(labels)), np.arange(0)
-    return Prepared((), values[part], labels, everything, nothing, ("no", "yes"), None)
+    chosen = Chosen(np.arange(len(labels)), np.arange(0), None)
+    return Prepared((), values[part], labels, ("no", "yes"), chosen)
 
 
 def played(by_rows: Contract, values: np.ndarray) -> list[Standardiser]:
@@ -245,7 +245,8 @@ def played(by_rows: Contract, values: np.ndarray) -> list[Standardiser]:
     contract = by_rows.model_copy(update={"program": quiet})
 
     def party(runtime: Any) -> Standardiser:
-        return _joint_standardiser(contract, prepared(by_rows, runtime.rank, values), runtime)
+        own = prepared(by_rows, runtime.rank, values)
+        return _standardiser(contract, own, own.chosen, runtime)
 
     return Simulation(quiet).run(party)
 
@@ -286,11 +287,12 @@ def test_own_rows_stand_at_their_places(by_rows):
     parts = [prepared(by_rows, rank, values) for rank in range(3)]
     program = by_rows.program
     placed = [
-        _placed(program, program, rank, part.values, part.labels, part.training) for rank, part in enumerate(parts)
+        _placed(program, program, rank, part.values, part.labels, part.chosen.training)
+        for rank, part in enumerate(parts)
     ]
     assert (sum(each.block for each in placed) == values).all()
     assert (np.sum([each.labels for each in placed], axis=0) == np.arange(program.rows) % 2).all()
-    assert _placed(program, program, 0, parts[0].values, None, parts[0].training).labels is None
+    assert _placed(program, program, 0, parts[0].values, None, parts[0].chosen.training).labels is None
     assert "0." not in repr(parts[0])
 
 

@@ -31,7 +31,7 @@ from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "9d1ce4e06fec0665dd4f6824a1b3ef9df283c2fb69d0537e655061155d1d7608"
+VECTOR_SHA256 = "faf264ddcc32be0a284fcd83e5a0987a76bf4958af89d7c34b144d8ac136ec39"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -155,6 +155,14 @@ def test_a_quote_follows_from_the_program(altered, figure):
         parse_contract(altered(lambda content: content["quote"].update({figure: 1}))).check_derived()
 
 
+@pytest.mark.parametrize("requests", ["requests", "most_requests"])
+@pytest.mark.parametrize("kind", ["triple", "binary", "b2a"])
+def test_a_count_of_requests_follows_from_the_program(altered, requests, kind):
+    """What the dealer will be asked for is not more and not less than the program lists, of each kind."""
+    with pytest.raises(ContractError, match="quote is not what its program costs"):
+        parse_contract(altered(lambda content: content["quote"][requests].update({kind: 1}))).check_derived()
+
+
 def test_a_disclosure_can_not_be_added_or_left_out(altered):
     """The list that operators read is complete: one more or one less is refused."""
     for edit in (
@@ -175,7 +183,7 @@ BAD = {
     "expired when made": (lambda c: c.update(expires="2026-10-31T12:00:00Z"), "expires before it was created"),
     "short key": (lambda c: c["dealer"].update(public_key="11"), "dealer.public_key: String should match"),
     "one party": (lambda c: c["parties"].pop(), "parties: .*at least 2 items"),
-    "rows differ": (lambda c: c["parties"][1].update(rows=399), "differ in rows: clinic-a 400, clinic-b 399"),
+    "rows differ": (lambda c: c["parties"][1].update(rows=399), "differ in rows: clinic-a 400, but clinic-b 399"),
     "a name twice": (lambda c: c["parties"][1].update(name="clinic-a"), "a name or a key stands twice"),
     "dealer is a party": (lambda c: c["dealer"].update(name="clinic-b"), "a name or a key stands twice"),
     "dealer has a party's key": (

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from mpc.channel import MemoryChannel
 from mpc.disclosure import ProgramLedger
-from mpc.errors import PeerLost
+from mpc.errors import PeerLost, PrivityError
 from mpc.held_out import OwnRows
 from mpc.keys import agree
 from mpc.runtime import Runtime
@@ -111,6 +111,50 @@ def test_it_serves_a_session_to_its_end(serving, consortium):
     assert status == 0
     assert done["type"] == "done"
     assert done["bytes_sent"] > 1000
+
+
+class Modified:
+    """A party's link to the dealer that asks for another kind of tuple than its engine."""
+
+    def __init__(self, inner: DealerLink) -> None:
+        self._inner = inner
+        self.receive, self.close = inner.receive, inner.close
+
+    def send(self, message: bytes) -> None:
+        self._inner.send(message.replace(b'"kind": "binary"', b'"kind": "square"'))
+
+
+def test_it_refuses_what_the_program_does_not_list(serving, consortium):
+    """A modified worker asks a real process for another kind: it says which party, and that this is not the program's;
+    nobody gets a model.
+    """
+    child, links = serving
+    links = [links[0], Modified(links[1])]
+    program, digest = consortium.contract.program, bytes.fromhex(consortium.contract.digest)
+    values = np.random.default_rng(1).normal(size=(program.rows + program.evaluation.rows, 3)).clip(-4, 4)
+    y = (values[:, 0] > 0).astype(np.int64)
+
+    def party(channel: MemoryChannel) -> PrivityError:
+        rank, link = channel.rank, links[channel.rank]
+        X, labels = values[:, program.held(rank)], y if rank in program.label_owners else None
+        try:
+            keys = agree(channel, link, digest, 1)
+            with Runtime(channel, link, keys, ProgramLedger(program), program, digest) as runtime:
+                first = slice(program.rows)
+                others = OwnRows(X[program.rows :], None if labels is None else labels[program.rows :])
+                train(program, X[first], None if labels is None else labels[first], runtime, others)
+        except PrivityError as error:
+            channel.close()
+            return error
+        pytest.fail("the run went on")
+
+    errors = at_once(*(lambda c=c: party(c) for c in MemoryChannel.mesh(2)))
+    assert all(isinstance(error, PeerLost) for error in errors)
+    assert any("dealer" in error.who for error in errors)
+    status, broken = last_word(child)
+    assert status == 1
+    assert (broken["type"], broken["code"]) == ("broken", "engine.protocol")
+    assert "party 1 asked for another kind where binary of" in broken["what"]
 
 
 def test_it_names_a_party_that_vanishes(serving, consortium):

@@ -182,6 +182,47 @@ def test_files_that_are_no_one_table_are_refused(tmp_path, two, error, says):
         by_rows(tmp_path, two)
 
 
+PART_A = "patient,age,dose,note\np1,50,1,u\np2,60,1,v\n"
+PART_B = "patient,dose,age,note\nq1,1,40,x\nq2,1,41,y\n"
+WHOLE = "patient,claims,diagnosis\np1,5,M\np2,6,B\nq1,7,M\nq2,8,B\n"
+
+
+def in_blocks(directory: Path, label: str = "whole:diagnosis", positive: str = "M", **changed: str) -> str:
+    contents = {"part_a": PART_A, "whole": WHOLE, "part_b": PART_B} | changed
+    return propose_plan(files(directory, **contents), "patient", label, positive, "blocks")
+
+
+def test_files_of_the_same_columns_are_partners_in_blocks(tmp_path):
+    """They list the same columns in the first one's order, in the order of the files; the others list their own."""
+    text = in_blocks(tmp_path)
+    plan = parse_plan(tomllib.loads(text))
+    assert plan.partition == "blocks"
+    assert [party.columns for party in plan.parties] == [("age",), ("claims",), ("age",)]
+    assert plan.label == LabelPlan(party="whole", column="diagnosis", positive="M")
+    assert "# Left out: column 'dose' has the same value in every row of every party." in text
+
+
+def test_the_label_in_blocks_may_be_of_all_partners(tmp_path):
+    """Whichever of them is named, all that have the same columns have it, and the plan lists them."""
+    part_a = "patient,age,diagnosis\np1,50,M\np2,60,B\n"
+    part_b = "patient,age,diagnosis\nq1,40,B\nq2,41,M\n"
+    whole = "patient,claims\np1,5\np2,6\nq1,7\nq2,8\n"
+    contents = {"part_a": part_a, "part_b": part_b, "whole": whole}
+    plan = parse_plan(tomllib.loads(in_blocks(tmp_path, "part-b:diagnosis", **contents)))
+    assert plan.label == LabelPlan(party=("part-a", "part-b"), column="diagnosis", positive="M")
+    assert [party.columns for party in plan.parties] == [("age",), ("claims",), ("age",)]
+    with pytest.raises(PlanError, match="'diagnosis' has other classes at 'part-b' than at 'part-a'"):
+        in_blocks(tmp_path, "part-b:diagnosis", **(contents | {"part_b": part_b.replace("B", "C")}))
+
+
+def test_files_that_make_no_blocks_are_refused(tmp_path):
+    """Files that share some columns and not all, or none at all."""
+    with pytest.raises(PlanError, match="'part-a' and 'part-b' share column 'age' and not all"):
+        in_blocks(tmp_path, part_b=PART_B.replace("dose", "weight").replace("q1,1", "q1,3"))
+    with pytest.raises(PlanError, match="no two have the same columns"):
+        in_blocks(tmp_path, part_b="patient,weight\nq1,3\nq2,4\n")
+
+
 def test_a_party_without_a_usable_column_is_refused(tmp_path):
     """A party that could contribute nothing is named, with the reasons."""
     with pytest.raises(PlanError, match="no column of 'clinic-a' can be trained on: column 'x' of clinic-a holds text"):

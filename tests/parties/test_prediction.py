@@ -133,7 +133,7 @@ def test_rows_that_differ_are_refused(prediction):
     """All parties hold the same records: counts must be equal."""
     parties = json.loads(prediction.canonical())["parties"]
     parties[1]["rows"] = ROWS - 1
-    with pytest.raises(ContractError, match=f"clinic-a {ROWS}, clinic-b {ROWS - 1}"):
+    with pytest.raises(ContractError, match=f"clinic-a {ROWS}, but clinic-b {ROWS - 1}"):
         parse_contract(altered(prediction, parties=parties))
 
 

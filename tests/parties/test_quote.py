@@ -10,6 +10,7 @@ import pytest
 from mpc import costs, prediction_costs
 from mpc.prediction_program import PredictionSpec, derive_prediction
 from mpc.program import Reference
+from mpc.requests import listed
 from parties.errors import ContractError
 from parties.quote import ROUND_TRIP_S, quote, seconds
 from tests.mpc.engine import program
@@ -38,6 +39,8 @@ def test_a_quote_is_what_the_engine_declares(solver):
     made = program((2, 3), 60, solver=solver, max_iter=40, C="0.1")
     found, usual = quote(made), costs.quote(made)
     assert (found.rounds, found.bytes_sent, found.dealer_bytes) == (usual.rounds, usual.bytes_sent, usual.dealer_bytes)
+    assert found.requests.total == len(listed(made).phase) * len(made.segments)
+    assert found.most_requests.total == len(listed(made).phase) * made.phases
     last = len(made.ladder) - 1
     for segment in range(len(made.segments)):
         climbed = costs.quote(
@@ -56,6 +59,8 @@ def test_a_prediction_s_quote_is_what_the_engine_declares(rows):
     found, usual = quote(made), prediction_costs.quote(made)
     assert (found.rounds, found.bytes_sent, found.dealer_bytes) == (usual.rounds, usual.bytes_sent, usual.dealer_bytes)
     assert (found.most_rounds, found.most_bytes_sent) == (found.rounds, found.bytes_sent)
+    assert found.requests == found.most_requests
+    assert found.requests.total == len(listed(made).parts[0])
     assert found.memory_bytes == usual.memory_bytes
     assert found.seconds >= seconds(made, usual) > usual.rounds * ROUND_TRIP_S
 
