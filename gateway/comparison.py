@@ -19,7 +19,7 @@ from parties.contract import Contract
 from parties.job import Outcome
 from parties.messages import Figures
 from parties.preparation import split
-from parties.sources import read_csv
+from parties.sources import read_table
 from parties.tables import Table, features, labels
 
 Values = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Comparison:
 
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
     """Score the held-out rows by the secure model, the pooled one, and each party's part alone, with labels."""
-    tables = {party.name: read_csv(files[party.name], party.id_column) for party in contract.parties}
+    tables = {party.name: read_table(files[party.name], party.id_column) for party in contract.parties}
     if contract.partition == "rows":
         return _compare_by_rows(contract, tables, outcomes)
     owner = contract.label.holder

@@ -23,7 +23,7 @@ from parties.plan import (
     SplitPlan,
     parse_plan,
 )
-from parties.sources import read_csv
+from parties.sources import read_table
 from parties.tables import Table, classes, features, labels
 
 OBVIOUS_POSITIVES = {("0", "1"): 1, ("no", "yes"): 1, ("false", "true"): 1}  # of two sorted classes, which
@@ -43,7 +43,7 @@ def propose_plan(
     positive class is not obvious, for a party that would bring nothing, or, by rows, for files that differ.
     """
     owner, column = (None, label) if partition == "rows" else _split_label(label, files)
-    tables = {party: replace(read_csv(path, id_column), name=party) for party, path in files.items()}
+    tables = {party: replace(read_table(path, id_column), name=party) for party, path in files.items()}
     positive = _positive(tables[owner or next(iter(tables))], column, positive)
     if owner is None:
         _check_alike(tables, column, positive)

@@ -23,7 +23,7 @@ def seal(path, content, key, name="clinic-a", piece=300_000) -> Digests:
 
 def opened(path, key, digests, name="clinic-a") -> bytes:
     with path.open("rb") as file:
-        return bytes(unseal(file, name, key, digests))
+        return b"".join(unseal(file, name, key, digests))
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 2_500_000])

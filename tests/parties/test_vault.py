@@ -16,9 +16,11 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from parties.data_set import Manifest, read
 from parties.errors import SettingsError, VaultError
 from parties.tables import Table, features
-from parties.vault import Manifest, MasterKey, Vault, create_master_key, load_master_key, read
+from parties.vault import KEY_CHECK, Vault
+from parties.vault_key import MasterKey, create_master_key, load_master_key
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 VALUES = np.array([3141.5926, 2718.2818, 1618.0339, 1414.2135])
@@ -45,7 +47,7 @@ def vault(tmp_path, key) -> Vault:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != KEY_CHECK}
 
 
 @pytest.mark.parametrize("rows", [4, 400_000])
@@ -87,7 +89,7 @@ def test_plaintext_is_in_no_file(tmp_path, vault):
     batch = held.combine_chunks().to_batches()[0].serialize().to_pybytes()
     assert sum(needle in batch for needle in needles) == 9  # the search would find them
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 2
+    assert len(files) == 3
     for path in files:
         content = path.read_bytes()
         assert not [needle for needle in needles if needle in content]
@@ -103,7 +105,7 @@ def test_files_are_readable_by_their_owner_alone(tmp_path, vault):
 def test_a_flipped_bit_anywhere_is_an_error_that_names_the_data_set(tmp_path, vault):
     """Whichever byte of whichever file is altered, the data set is refused by name."""
     vault.add("clinic-a", table(), created=CREATED)
-    for path in (tmp_path / "vault").iterdir():
+    for path in (tmp_path / "vault").glob("clinic-a.*"):
         content = path.read_bytes()
         for position in range(len(content)):
             altered = bytearray(content)
@@ -271,7 +273,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pyarrow as pa
 from parties.tables import Table
-from parties.vault import Vault, load_master_key
+from parties.vault import Vault
+from parties.vault_key import load_master_key
 home, dies = Path(sys.argv[1]), sys.argv[2] == "killed"
 if dies:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -349,7 +352,7 @@ def test_unfit_key_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"file": "../a.0123456789abcdef.data"}, {"format": "privity-vault-2"}, {"version": "x"}, {"extra": 1}]
+    "change", [{"file": "../a.0123456789abcdef.data"}, {"format": "privity-vault-3"}, {"version": "x"}, {"extra": 1}]
 )
 def test_a_manifest_from_elsewhere_is_checked(vault, change):
     """A manifest that points outside the vault or has unknown fields is refused before anything is opened."""
