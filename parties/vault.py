@@ -106,7 +106,7 @@ class Vault:
         with durable.new_file(fresh) as file:
             file.write(self._check)
             durable.sync(file)
-        fresh.rename(path)
+            fresh.rename(path)
         durable.sync_directory(self._directory)
 
     def _is_first_key(self) -> bool:

@@ -29,13 +29,15 @@ class CsvFile(Source):
         self._max_line_bytes = max_line_bytes
         self._file: Any = None
         self._bytes = 0
+        self._names: list[str] = []
         self._state: tuple[int, int, int] | None = None  # of the file when it was checked
 
     def columns(self) -> list[str]:
-        self._check_text()
-        with self._open() as file:
-            reader = self._reader(file, _Ragged())
-            return list(reader.schema.names)
+        if not self._names:
+            self._check_text()
+            with self._open() as file:
+                self._names = list(self._reader(file, _Ragged()).schema.names)
+        return self._names
 
     def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:
         ragged = _Ragged()

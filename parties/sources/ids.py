@@ -26,22 +26,22 @@ class Repeats:
     only_in_form: bool  # of that row
 
 
-def find_repeats(batches: list[pa.Array]) -> Repeats | None:
-    """Compare all ids, which have no nulls, in one Unicode form."""
+def find_repeats(batches: list[pa.Array], slice_rows: int = SLICE_ROWS) -> Repeats | None:
+    """Compare all ids, which have no nulls, in one Unicode form; of the sorted ones `slice_rows` at a time."""
     ids = pa.chunked_array(batches, pa.string())
     plain = all(bool(pc.all(pc.string_is_ascii(chunk)).as_py()) for chunk in ids.chunks if len(chunk))
     forms = ids if plain else pc.utf8_normalize(ids, form=FORM)
     order = pc.sort_indices(forms).to_numpy()
-    rows = np.concatenate([_repeated(forms, order, start) for start in range(0, len(order), SLICE_ROWS)])
+    parts = [_repeated(forms, order[start : start + slice_rows + 1]) for start in range(0, len(order), slice_rows)]
+    rows = np.concatenate([np.empty(0, np.int64), *parts])
     if not len(rows):
         return None
     first = int(rows.min())
     return Repeats(len(rows), first, not plain and not _occurs_before(ids, first))
 
 
-def _repeated(forms: pa.ChunkedArray, order: NDArray[np.uint64], start: int) -> NDArray[np.int64]:
+def _repeated(forms: pa.ChunkedArray, part: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Of one slice of the sorted ids, the rows that are not the first of their id; equal ids stand in row order."""
-    part = order[start : start + SLICE_ROWS + 1]
     found = pc.take(forms, pa.array(part)).combine_chunks()
     equal = np.asarray(pc.equal(found[1:], found[:-1]))
     rows: NDArray[np.int64] = np.maximum(part[1:][equal], part[:-1][equal]).astype(np.int64)

@@ -17,10 +17,13 @@ from parties.home import Home, init
 from parties.identity import Identity, write_private
 from parties.intake import take_in
 from parties.job import Outcome
+from parties.lifecycle import Step
 from parties.partners import Partners
 from parties.preparation import OriginalUnits
 from parties.sources import file_source
+from parties.store import SessionStore
 from parties.tls import Invitation, utc_now
+from tests.parties.conftest import draft
 
 CSV = "patient,age\np1,30\np2,41\np3,52\n"
 OUTCOME = Outcome(
@@ -134,3 +137,34 @@ def test_a_damaged_result_is_said_so(home):
     with pytest.raises(DataError, match="is damaged; restore it") as caught:
         result_of(home, "ab")
     assert "0.777" not in str(caught.value)
+
+
+def test_a_data_set_in_use_is_not_deleted(home, desk, tmp_path):
+    """While a session that was agreed to uses it, a data set stays; before and after it can go."""
+    version = add(desk, csv(tmp_path)).version
+    contract = draft(home.identity.public.hex(), "22" * 32, "33" * 32)
+    own = contract.parties[0].model_copy(update={"data": "cohort", "data_version": version})
+    contract = contract.model_copy(update={"parties": (own, *contract.parties[1:])})
+    store = SessionStore(home.path("state.sqlite"))
+    store.receive(contract.digest, contract.canonical().decode())
+    for step in (Step.APPROVE, Step.START):
+        store.step(contract.digest, step)
+        with pytest.raises(VaultError, match=f"data set cohort is used by session {contract.digest[:12]}"):
+            desk.data_delete("cohort")
+    assert vault_of(home).list() == ("cohort",)
+    store.step(contract.digest, Step.COMPLETE)
+    desk.data_delete("cohort")
+    assert vault_of(home).list() == ()
+    assert recorded(home) == [events.DataAdded.type, events.DataRemoved.type]
+
+
+def test_sharing_is_recorded(home, desk, tmp_path):
+    """What may be published from here on, and what no longer, stands in the log."""
+    add(desk, csv(tmp_path))
+    desk.data_share("cohort", shareable=True)
+    assert vault_of(home).manifest("cohort").shareable
+    desk.data_share("cohort", shareable=False)
+    assert not vault_of(home).manifest("cohort").shareable
+    with pytest.raises(VaultError, match="there is no data set other"):
+        desk.data_share("other", shareable=True)
+    assert recorded(home) == [events.DataAdded.type, events.DataShared.type, events.DataShared.type]

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parties.errors import DataError
 from parties.sources import read_table
-from parties.sources.delimited import MAX_LINE_BYTES
+from parties.sources.delimited import MAX_LINE_BYTES, CsvFile
+from parties.sources.ids import Repeats, find_repeats
 from parties.tables import features
 
 
@@ -201,3 +203,38 @@ def test_numbers_are_read_as_float64(tmp_path):
     matrix = features(table, ["x"])
     assert matrix.dtype == np.float64
     assert matrix[:, 0].tolist() == [1, -2.5, 300, 0.5, 7]
+
+
+def test_a_line_without_end_is_read_in_bounded_memory(tmp_path):
+    """The limit of a line holds however long it is: what is beyond it is never read."""
+    path = tmp_path / "clinic-a.csv"
+    with path.open("wb") as file:
+        file.write(b"id,x\na,")
+        file.truncate(2 << 30)  # a hole of zeros that takes no disk
+    with pytest.raises(DataError, match=r"NUL byte \(line 2\)"):
+        read_table(path, "id")
+    path.write_bytes(b"id,x\na,1\nb," + b"9" * 2000)
+    with pytest.raises(DataError, match=r"a line longer than 1000 bytes \(line 3\)"):
+        CsvFile(path, max_line_bytes=1000).columns()
+
+
+@pytest.mark.parametrize(("one", "other"), [("\u00e4", "a\u0308"), ("\u212b", "\u00c5"), ("\ufb01", "fi")])
+def test_ids_that_differ_in_unicode_form_only_are_refused(tmp_path, one, other):
+    """Two spellings that people can't tell apart, and that matching takes for one, are one id twice."""
+    with pytest.raises(DataError, match=r"column 'id', has ids that differ only in their Unicode form \(line 4\)"):
+        read_table(write(tmp_path, f"id,x\n{one},1\nz,2\n{other},3\n"), "id")
+    with pytest.raises(DataError, match=r"column 'id', has ids that occurred before \(line 4\)"):
+        read_table(write(tmp_path, f"id,x\n{other},1\nz,2\n{other},3\n"), "id")
+
+
+def test_ids_are_compared_across_slices():
+    """Repeats are found wherever the two rows lie, also where the sorted ids are compared in slices."""
+    names = [f"p{i:03d}" for i in range(95)]
+    for first in range(95):
+        for slice_rows in (1, 2, 10, 95, 96, 1000):
+            assert find_repeats([pa.array(names), pa.array([names[first]])], slice_rows) == Repeats(
+                1, 95, only_in_form=False
+            )
+    assert find_repeats([pa.array(names), pa.array(["q"])], 10) is None
+    assert find_repeats([pa.array([], pa.string())], 10) is None
+    assert find_repeats([pa.array(["a", "a", "a"])], 1) == Repeats(2, 1, only_in_form=False)
