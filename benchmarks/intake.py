@@ -1,18 +1,21 @@
-"""How much memory and time `privity data add` takes: python -m benchmarks.intake [--rows N] [--columns N] [--dir DIR]
+"""How much memory and time `privity data add` takes.
 
 Writes tables of random numbers as CSV, Parquet and SQLite, and has the real command take in each, then verify and read
-one. Peak memory is the resident set's of the command's process alone (`wait4`).
+one. Peak memory is the resident set's of the command's process alone.
+
+    python -m benchmarks.intake [--rows N] [--columns N] [--kinds "csv parquet sqlite"] [--dir DIR]
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +27,16 @@ from parties.home import init
 from parties.tls import Invitation, utc_now
 
 BATCH = 20_000
+COMMAND = """
+import atexit, json
+from benchmarks.measuring import usage
+from gateway.cli import main
+atexit.register(lambda: print(json.dumps(usage())))
+main()
+"""
 
 
-def batches(rows: int, columns: int):
+def batches(rows: int, columns: int) -> Iterator[pa.Table]:
     rng = np.random.default_rng(1)
     for start in range(0, rows, BATCH):
         count = min(BATCH, rows - start)
@@ -61,12 +71,8 @@ def write(directory: Path, rows: int, columns: int, kinds: list[str]) -> dict[st
 def measure(*words: str) -> tuple[float, float]:
     """Seconds and peak MB of a command that must succeed."""
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "gateway.cli", *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{words[:3]} ended with {process.returncode}")
-    return time.monotonic() - started, usage.ru_maxrss / 1024
+    found = subprocess.run([sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, text=True, check=True)
+    return time.monotonic() - started, json.loads(found.stdout.splitlines()[-1])["peak_rss_mb"]
 
 
 def main() -> None:
