@@ -16,7 +16,7 @@ from parties.tables import CLASSES, MAX_CATEGORIES
 
 MAX_MAGNITUDE: Final = 1e30  # no unit needs more; squares of such values still sum without overflow
 MAX_DISTINCT: Final = 1000  # different values that are counted, beyond that they are only said to be more
-MAX_DISTINCT_BYTES: Final = 1 << 20
+MAX_DISTINCT_BYTES: Final = 1 << 18
 
 NUMBER: Final = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$|^[+-]?(?i:nan|inf|infinity)$"
 LINE_BREAK: Final = r"[\r\n]"
