@@ -218,10 +218,14 @@ def share(
 
 
 @app.command("verify")
-def verify(name: Name, home: Home) -> None:
-    """Decrypt a data set in memory and check every byte of it."""
-    _vault(home).verify(name)
-    typer.echo(f"{name} is intact")
+def verify(
+    home: Home, name: Annotated[str, typer.Argument(help="One data set; without it all are verified.")] = ""
+) -> None:
+    """Decrypt data sets in memory and check every byte of them."""
+    vault = _vault(home)
+    for wanted in [name] if name else vault.list():
+        vault.verify(wanted)
+        typer.echo(f"{wanted} is intact")
 
 
 @app.command("delete")

@@ -88,8 +88,14 @@ def test_from_a_database_named_in_a_file_or_the_environment(home, tmp_path, data
     )
     assert found.stderr == ""
     done("data", "add", "three", *query, "--url", f"sqlite:///{database}")
-    for name in ("one", "two", "three"):
-        assert done("data", "verify", name, "--home", home) == f"{name} is intact\n"
+    assert done("data", "verify", "--home", home) == "one is intact\nthree is intact\ntwo is intact\n"
+    (file,) = (home / "vault").glob("two.*.data")
+    content = file.read_bytes()
+    file.write_bytes(content[:99] + bytes([content[99] ^ 4]) + content[100:])
+    assert done("data", "verify", "one", "--home", home) == "one is intact\n"
+    damaged = privity("data", "verify", "--home", home)
+    assert damaged.returncode == 1
+    assert "data set two was altered" in damaged.stderr
     refused = privity("data", "add", "four", *query, "--url", "postgresql+psycopg://u:sekrit@h/d")
     assert refused.returncode == 1
     assert "does not belong on the command line" in refused.stderr

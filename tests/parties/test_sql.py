@@ -12,10 +12,14 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from parties.errors import DataError, SettingsError
+from parties.intake import take_in
 from parties.sources import Notes, sql
 from parties.sources.sql import SqlQuery
 from parties.sources.survey import read_whole, survey
 from parties.tables import Table
+from parties.tls import utc_now
+from parties.vault import Vault
+from parties.vault_key import MasterKey
 from tests.parties.databases import Server, postgresql
 
 # psycopg warns of a cursor that it could not close because its transaction had failed, or its server was gone.
@@ -174,14 +178,17 @@ def test_a_server_that_goes_away_leaves_one_line(tmp_path):
                     dying.stop()
                 return super()._cell(value, number, offset)
 
-        source = Doomed(make_url(dying.url), asked, tmp_path)
+        vault = Vault(tmp_path / "vault", MasterKey.generate())
+        vault.check_key()
+        before, recorded = list((tmp_path / "vault").iterdir()), []
+        source = Doomed(make_url(dying.url), asked, tmp_path / "vault")
         with pytest.raises(
             DataError, match=r"was not answered to its end after row \d+ \(\w+(, SQLSTATE \w{5})?\)"
         ) as caught:
-            survey(source, "id", Notes())
+            take_in(vault, "a", source, "id", created=utc_now(), record=lambda **entry: recorded.append(entry))
         assert str(dying.directory) not in str(caught.value)
-        source.close()
-        assert list(tmp_path.iterdir()) == []
+        assert list((tmp_path / "vault").iterdir()) == before
+        assert recorded == []
 
 
 def test_a_server_that_is_not_there(tmp_path):
