@@ -146,13 +146,10 @@ class SqlQuery(Source):
         cells = self._cells[number]
         if isinstance(value, NUMBERS):
             cells.numbers += 1
-            return repr(value) if isinstance(value, float) else str(int(value) if isinstance(value, bool) else value)
+            return _digits(value)
         if not isinstance(value, TEXTS):
-            what, action = (
-                "has values that are not numbers, text or dates",
-                "convert them in the query, or leave it out",
-            )
-            self._refuse_cell(what, action, number, offset)
+            what = "has values that are not numbers, text or dates"
+            self._refuse_cell(what, "convert them in the query, or leave it out", number, offset)
         cells.first_text = cells.first_text if cells.texts else self._rows + offset
         cells.texts += 1
         text = value.isoformat() if isinstance(value, dt.date | dt.time) else str(value)
@@ -177,6 +174,13 @@ class _Cells:
     numbers: int = 0
     texts: int = 0
     first_text: int = 0
+
+
+def _digits(value: float | decimal.Decimal) -> str:
+    """A number so that reading it back gives every bit."""
+    if isinstance(value, float):
+        return float.__repr__(value)  # a subclass may write itself otherwise
+    return str(value) if isinstance(value, decimal.Decimal) else str(int(value))
 
 
 def _is_unicode(text: str) -> bool:
