@@ -61,9 +61,13 @@ class Desk:
         """Another key for the vault. Raises: SettingsError, VaultError as `rotation.rotate`."""
         from parties.rotation import rotate
 
-        rotated = rotate(self._home, to)
-        self._journal.append(events.VaultKeyRotated(to=rotated.to, data_sets=rotated.data_sets, models=rotated.models))
-        return rotated
+        return rotate(
+            self._home,
+            to,
+            lambda found: self._journal.append(
+                events.VaultKeyRotated(to=found.to, data_sets=found.data_sets, models=found.models)
+            ),
+        )
 
     def model_delete(self, session: str) -> str:
         """The id of the model that was deleted. Raises: VaultError if there is none, or several begin so."""

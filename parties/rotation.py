@@ -5,11 +5,12 @@ The node is stopped meanwhile. The same command finishes an interrupted rotation
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from parties import durable
-from parties.errors import SettingsError
+from parties.errors import SettingsError, VaultError
 from parties.home import Home
 from parties.models import Models
 from parties.vault import Vault
@@ -35,17 +36,20 @@ class Rotated:
     moved: bool  # to another source, which settings.toml does not name yet
 
 
-def rotate(home: Home, to: KeySource | None = None) -> Rotated:
+def rotate(home: Home, to: KeySource | None = None, record: Callable[[Rotated], object] = lambda _: None) -> Rotated:
     """Re-wrap everything under a fresh key in the home's file, or under the key that `to` gives.
+
+    `record` is called once it is sure that all can be done, before anything is.
 
     Raises: SettingsError if a key can't be had, or both are the same; VaultError, before anything is changed, if a
     data set or a model opens under neither.
     """
     source = home.settings.vault_key
     target = source if to is None else to
-    old = master_key(home.directory, source)
+    old, is_fresh = master_key(home.directory, source), False
     if target == FILE:
-        new = _next_file(home)
+        is_fresh = not home.path(NEXT_FILE).exists()
+        new = create_master_key(home.path(NEXT_FILE)) if is_fresh else load_master_key(home.path(NEXT_FILE))
     elif to is None or target == source:
         raise SettingsError(
             "only a key in the home's file is made anew here",
@@ -53,36 +57,55 @@ def rotate(home: Home, to: KeySource | None = None) -> Rotated:
         )
     else:
         new = master_key(home.directory, target)
-    rotated = _rewrap(home, old, new)
+    try:
+        rotated = _rewrap(home, old, new, Rotated(0, 0, _kind(target), target != source), record)
+    except NothingChanged as exc:
+        if is_fresh:
+            home.path(NEXT_FILE).unlink()  # it opens nothing
+        raise exc.why from exc
     if target == FILE:
         _put_in_place(home)
-    kind: Literal["file", "env", "command"] = (
-        "command" if not isinstance(target, str) else "file" if target == FILE else "env"
-    )
-    return Rotated(*rotated, to=kind, moved=target != source)
+    return rotated
 
 
-def _next_file(home: Home) -> MasterKey:
-    """The key that an interrupted rotation began with, or a fresh one."""
-    path = home.path(NEXT_FILE)
-    return load_master_key(path) if path.exists() else create_master_key(path)
+class NothingChanged(Exception):
+    """A rotation could not begin."""
+
+    def __init__(self, why: VaultError) -> None:
+        super().__init__()
+        self.why = why
 
 
-def _rewrap(home: Home, old: MasterKey, new: MasterKey) -> tuple[int, int]:
+def _kind(target: KeySource) -> Literal["file", "env", "command"]:
+    if not isinstance(target, str):
+        return "command"
+    return "file" if target == FILE else "env"
+
+
+def _rewrap(
+    home: Home, old: MasterKey, new: MasterKey, rotated: Rotated, record: Callable[[Rotated], object]
+) -> Rotated:
+    """Raises: NothingChanged if a data set or a model opens under neither key."""
     before, after = Vault(home.path("vault"), old), Vault(home.path("vault"), new)
     models_before, models_after = Models(home.path("models"), old), Models(home.path("models"), new)
     with durable.locked(home.path("vault")):
         names, sessions = before.list(), models_before.list()
-        for name in names:
-            before.check_opens(name, after)
-        for session in sessions:
-            models_before.check_opens(session, models_after)
+        try:
+            for name in names:
+                before.check_opens(name, after)
+            for session in sessions:
+                models_before.check_opens(session, models_after)
+        except VaultError as exc:
+            raise NothingChanged(exc) from exc
+        rotated = replace(rotated, data_sets=len(names), models=len(sessions))
+        record(rotated)
+        before.mark_rotating()  # what is being added under the old key is refused from here on
         for name in names:
             before.rewrap(name, after)
         for session in sessions:
             models_before.reseal(session, models_after)
-        after.mark_key()  # a data set that is being added under the old key is refused from here on
-    return len(names), len(sessions)
+        after.mark_key()
+    return rotated
 
 
 def _put_in_place(home: Home) -> None:

@@ -39,6 +39,7 @@ from parties.vault_key import MasterKey
 LEFTOVER_PATTERN: Final = FILE_PATTERN.replace("data", "(?:data|tmp|removed)")
 REMOVED: Final = ".removed"
 KEY_CHECK: Final = "key-check"  # tells which master key a vault belongs to
+ROTATING: Final = b"rotating"
 DIGEST_PATTERN: Final = r"^[0-9a-f]{64}$"
 WRAPPED_KEY_PATTERN: Final = r"^[0-9a-f]{120}$"  # nonce, sealed data key, tag
 
@@ -88,7 +89,13 @@ class Vault:
         """Raises: VaultError if the vault belongs to another master key; a vault without data sets takes this one."""
         path = self._directory / KEY_CHECK
         try:
-            own = hmac.compare_digest(path.read_bytes(), self._check)
+            mark = path.read_bytes()
+            own = hmac.compare_digest(mark, self._check)
+            if mark == ROTATING:
+                raise VaultError(
+                    "the vault's key is being rotated, or that was interrupted",
+                    action="run `privity data rotate` again, as before",
+                )
         except FileNotFoundError:
             own = self._is_first_key()
             if own:
@@ -101,10 +108,17 @@ class Vault:
 
     def mark_key(self) -> None:
         """Write down that the vault belongs to this master key."""
+        self._mark(self._check)
+
+    def mark_rotating(self) -> None:
+        """Write down that some data keys may be wrapped under another master key."""
+        self._mark(ROTATING)
+
+    def _mark(self, content: bytes) -> None:
         path = self._directory / KEY_CHECK
         fresh = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
         with durable.new_file(fresh) as file:
-            file.write(self._check)
+            file.write(content)
             durable.sync(file)
             fresh.rename(path)
         durable.sync_directory(self._directory)

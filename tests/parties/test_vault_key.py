@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from parties import durable
-from parties.errors import SettingsError, VaultError
+from parties.errors import AuditError, SettingsError, VaultError
 from parties.home import Home, init
 from parties.job import ModelPart
 from parties.models import KeptModel, Models
@@ -26,7 +26,6 @@ from parties.vault_key import (
     KEY_FILE,
     NEXT_FILE,
     create_master_key,
-    load_master_key,
     master_key,
     parse_key_source,
 )
@@ -183,19 +182,20 @@ def test_a_damaged_data_set_stops_a_rotation_before_it_changes_anything(home):
     with pytest.raises(VaultError, match="data set b was altered"):
         rotate(home)
     assert (home.path("vault") / "a.manifest").read_bytes() == before
-    with pytest.raises(SettingsError, match="run `privity data rotate` again"):
-        home.master_key()
-    Vault(home.path("vault"), load_master_key(home.path(KEY_FILE))).remove("b")
+    assert not home.path(NEXT_FILE).exists()
+    vault_of(home).check_key()
+    vault_of(home).remove("b")
     assert rotate(home).data_sets == 1
     assert vault_of(home).open("a").arrow.equals(TABLE.arrow)
 
 
-@pytest.mark.parametrize("done", range(5))
+@pytest.mark.parametrize("done", range(6))
 def test_an_interrupted_rotation_is_finished_by_the_same_command(home, done):
     """After any of its steps: the node does not start, and the next rotation goes on with the same next key."""
     old, new = home.master_key(), create_master_key(home.path(NEXT_FILE))
     before, after = Vault(home.path("vault"), old), Vault(home.path("vault"), new)
     steps = [
+        before.mark_rotating,
         lambda: before.rewrap("a", after),
         lambda: before.rewrap("b", after),
         after.mark_key,
@@ -208,6 +208,22 @@ def test_an_interrupted_rotation_is_finished_by_the_same_command(home, done):
             home.master_key()
         assert rotate(home).data_sets == 2
     assert home.master_key().reveal() == new.reveal()
+    assert opens(home)
+
+
+@pytest.mark.parametrize("done", range(1, 4))
+def test_an_interrupted_move_is_finished_by_the_same_command(home, monkeypatch, done):
+    """Also where no file stands for the next key, a vault of two keys is none that a node starts with."""
+    monkeypatch.setenv("CLINIC_KEY", secrets.token_hex(32))
+    before = vault_of(home)
+    after = Vault(home.path("vault"), master_key(home.directory, "env:CLINIC_KEY"))
+    for step in (before.mark_rotating, lambda: before.rewrap("a", after), lambda: before.rewrap("b", after))[:done]:
+        step()
+    for vault in (before, after):
+        with pytest.raises(VaultError, match="run `privity data rotate` again"):
+            vault.check_key()
+    rotate(home, "env:CLINIC_KEY")
+    settings(home, '"env:CLINIC_KEY"')
     assert opens(home)
 
 
@@ -225,4 +241,18 @@ def test_what_was_being_added_meanwhile_is_refused(home):
     with pytest.raises(VaultError, match="the vault belongs to another vault key"):
         vault.add("c", Slow(), created=utc_now())
     assert vault_of(home).list() == ("a", "b")
+    assert opens(home)
+
+
+def test_no_record_no_rotation(home):
+    """A rotation that can't be recorded changes nothing."""
+
+    def fail(_: object) -> None:
+        raise AuditError("the disk is full")
+
+    key = home.path(KEY_FILE).read_bytes()
+    with pytest.raises(AuditError):
+        rotate(home, record=fail)
+    assert home.path(KEY_FILE).read_bytes() == key
+    assert rotate(home).data_sets == 2
     assert opens(home)
