@@ -21,7 +21,7 @@ from parties.contract import Contract
 from parties.job import Outcome, OwnModel
 from parties.messages import Figures
 from parties.preparation import split
-from parties.sources import read_csv
+from parties.sources import read_table
 from parties.tables import Table, features, labels
 
 Values = NDArray[np.float64]
@@ -110,7 +110,7 @@ class _Pooled:
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:
     """Score the held-out rows by the secure models, pooled ones, and each party's part alone, with labels."""
     division, names = contract.division, [party.name for party in contract.parties]
-    data = _Pooled.of(contract, [read_csv(files[party.name], party.id_column) for party in contract.parties])
+    data = _Pooled.of(contract, [read_table(files[party.name], party.id_column) for party in contract.parties])
     told = [outcomes[names[side[0]]] for side in division.sides]  # partners are told the same
     models: list[ComparedModel] = []
     alone: dict[str, list[float]] = {}

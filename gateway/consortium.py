@@ -30,8 +30,10 @@ from parties.errors import GatewayError, PartyError
 from parties.home import Home, Role
 from parties.home import init as init_home
 from parties.identity import Identity
+from parties.intake import take_in
 from parties.partners import Partners
 from parties.plan import Plan
+from parties.sources import file_source
 from parties.tls import utc_now
 
 READY_S = 60.0
@@ -144,7 +146,15 @@ class Consortium:
             if file is not None:
                 data = next(party.data for party in self.plan.parties if party.name == name)
                 say(f"{name} puts {file.name} into its vault")
-                desk.data_add(data, str(file), id_column)
+                take_in(
+                    desk.open_vault(),
+                    data,
+                    file_source(file),
+                    id_column,
+                    created=utc_now(),
+                    record=desk.data_added,
+                    shareable=True,
+                )
 
     def _all_online(self) -> bool:
         if self.client is None:

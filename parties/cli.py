@@ -31,7 +31,6 @@ SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's
 node_app = typer.Typer(help="An organisation's node.", no_args_is_help=True)
 dealer_app = typer.Typer(help="The dealer of correlated randomness.", no_args_is_help=True)
 partner_app = typer.Typer(help="Partners whose fingerprint was confirmed over the phone.", no_args_is_help=True)
-data_app = typer.Typer(help="Data sets in the node's vault.", no_args_is_help=True)
 model_app = typer.Typer(help="Shares of trained models that this node keeps.", no_args_is_help=True)
 key_app = typer.Typer(help="This participant's identity key.", no_args_is_help=True)
 policy_app = typer.Typer(help="What this node signs.", no_args_is_help=True)
@@ -43,7 +42,7 @@ def echo_json(value: object) -> None:
 
 
 @contextmanager
-def _desk(home: Path) -> Iterator[Any]:
+def desk_of(home: Path) -> Iterator[Any]:
     """The operator's desk when no daemon runs; the log is opened for the command and closed after it."""
     from parties.audit.log import AuditLog
     from parties.daemon import origin_of
@@ -63,7 +62,7 @@ def ask(home: Path, do: str, **fields: Any) -> Any:
     try:
         return local.call(home, do, **fields)
     except ConnectionRefusedError:
-        with _desk(home) as desk:
+        with desk_of(home) as desk:
             return getattr(desk, do.replace("-", "_"))(**fields)
 
 
@@ -202,68 +201,6 @@ def partner_list(home: Home, as_json: AsJson = False) -> None:
         return
     for name, fingerprint in partners.items():
         typer.echo(f"{name}  {fingerprint}")
-
-
-@data_app.command("add")
-def data_add(
-    name: Annotated[str, typer.Argument(help="The data set's name in the vault, and in plans.")],
-    file: Annotated[Path, typer.Argument(help="A CSV file with a header line.")],
-    id_column: Annotated[str, typer.Option("--id", metavar="COLUMN", help="The column that identifies a record.")],
-    home: Home,
-    as_json: AsJson = False,
-) -> None:
-    """Check a table and put it into the vault, encrypted."""
-    added = ask(home, "data-add", name=name, path=str(file.absolute()), id_column=id_column)
-    if as_json:
-        echo_json(added)
-        return
-    numbers = sum(1 for column in added["columns"] if column["kind"] == "number")
-    typer.echo(f"{name}: {added['rows']} rows, {numbers} numeric columns, {len(added['columns']) - numbers} others")
-
-
-@data_app.command("list")
-def data_list(home: Home, as_json: AsJson = False) -> None:
-    """The vault's data sets."""
-    manifests = [_vault(home).manifest(name) for name in _vault(home).list()]
-    if as_json:
-        echo_json([json.loads(manifest.table.model_dump_json()) for manifest in manifests])
-        return
-    for manifest in manifests:
-        typer.echo(f"{manifest.name}  {manifest.table.rows} rows, {len(manifest.table.columns)} columns")
-
-
-@data_app.command("show")
-def data_show(name: str, home: Home, as_json: AsJson = False) -> None:
-    """A data set's columns; all that the node publishes of it."""
-    schema = _vault(home).schema(name)
-    if as_json:
-        echo_json(json.loads(schema.model_dump_json()))
-        return
-    for column in schema.columns:
-        typer.echo(f"{column.name}  {column.kind}{'' if column.complete else ', has missing values'}")
-
-
-@data_app.command("verify")
-def data_verify(name: str, home: Home) -> None:
-    """Decrypt a data set in memory and check every byte of it."""
-    _vault(home).verify(name)
-    typer.echo(f"{name} is intact")
-
-
-@data_app.command("remove")
-def data_remove(name: str, home: Home) -> None:
-    """Delete a data set; its key goes first, so that nothing left behind can be read."""
-    ask(home, "data-remove", name=name)
-    typer.echo(f"{name} is removed")
-
-
-def _vault(home: Path) -> Any:
-    from parties.home import Home as HomeDirectory
-    from parties.vault import Vault, load_master_key
-
-    place = HomeDirectory(home)
-    _ = place.settings  # a wrong --home is told before a missing key
-    return Vault(place.path("vault"), load_master_key(place.path("vault.key")))
 
 
 @model_app.command("list")
@@ -511,6 +448,7 @@ def result_export(
 def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     """Put this organisation's commands under the program's."""
     from parties.audit.cli import app as audit_app
+    from parties.data_cli import app as data_app
 
     for name, sub in (
         ("node", node_app),

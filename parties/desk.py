@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -14,11 +11,16 @@ from parties.audit.log import AuditLog
 from parties.errors import DataError, LifecycleError, VaultError
 from parties.home import Home
 from parties.job import Outcome
+from parties.kinds import parse_contract
+from parties.lifecycle import State
 from parties.partners import Partners
+from parties.store import SessionStore
 
 if TYPE_CHECKING:
     from parties.models import Models
+    from parties.rotation import Rotated
     from parties.vault import Vault
+    from parties.vault_key import KeySource
 
 
 class Desk:
@@ -28,29 +30,44 @@ class Desk:
         self._home, self._journal, self._partners = home, journal, partners
         self._vault = vault
 
-    def data_add(self, name: str, path: str, id_column: str) -> Any:
-        """Raises: DataError, VaultError."""
-        from parties.sources import read_csv
+    def data_added(self, name: str, version: str, rows: int, columns: int) -> None:
+        """Record a data set that is about to be there. Raises: AuditError; then it must not be there."""
+        self._journal.append(events.DataAdded(name=name, version=version, rows=rows, columns=columns))
 
-        vault = self._open_vault()
-        table = read_csv(Path(path), id_column)
-        manifest = vault.add(name, table, created=datetime.now(UTC))
-        self._journal.append(
-            events.DataAdded(name=name, version=manifest.version, rows=table.rows, columns=len(manifest.table.columns))
-        )
-        return json.loads(manifest.table.model_dump_json())
+    def data_share(self, name: str, *, shareable: bool) -> None:
+        """Let a data set's schema be published, or no longer. Raises: VaultError if there is none of that name."""
+        vault = self.open_vault()
+        version = vault.manifest(name).version
+        self._journal.append(events.DataShared(name=name, version=version, shareable=shareable))
+        vault.share(name, shareable=shareable)
 
-    def data_remove(self, name: str) -> None:
-        """Raises: VaultError if there is none of that name; a damaged one is removed too."""
-        vault = self._open_vault()
+    def data_delete(self, name: str) -> None:
+        """Destroy a data set's key; a damaged one's too.
+
+        Raises: VaultError if there is none of that name, or a session that was agreed to uses it.
+        """
+        vault = self.open_vault()
         version: str | None = None
         try:
             version = vault.manifest(name).version
         except VaultError:
             if name not in vault.list():
                 raise
+        self._check_unused(name)
         self._journal.append(events.DataRemoved(name=name, version=version))
         vault.remove(name)
+
+    def data_rotate(self, to: KeySource | None) -> Rotated:
+        """Another key for the vault. Raises: SettingsError, VaultError as `rotation.rotate`."""
+        from parties.rotation import rotate
+
+        return rotate(
+            self._home,
+            to,
+            lambda found: self._journal.append(
+                events.VaultKeyRotated(to=found.to, data_sets=found.data_sets, models=found.models)
+            ),
+        )
 
     def model_delete(self, session: str) -> str:
         """The id of the model that was deleted. Raises: VaultError if there is none, or several begin so."""
@@ -72,20 +89,36 @@ class Desk:
         if found is not None:
             self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
 
-    def _open_vault(self) -> Vault:
-        from parties.vault import Vault, load_master_key  # a dealer, which has none, loads no table library
-
+    def open_vault(self) -> Vault:
+        """Raises: SettingsError, VaultError if there is no key for it."""
         if self._vault is None:
-            self._vault = Vault(self._home.path("vault"), load_master_key(self._home.path("vault.key")))
+            self._vault = vault_of(self._home)
         return self._vault
+
+    def _check_unused(self, name: str) -> None:
+        """Raises: VaultError if a session that this node agreed to, and that has not ended, uses the data set."""
+        own = self._home.settings.name
+        for session in SessionStore(self._home.path("state.sqlite")).all():
+            agreed = session.state in {State.APPROVED, State.RUNNING}
+            if agreed and parse_contract(session.contract.encode()).party(own).data == name:
+                raise VaultError(
+                    f"data set {name} is used by session {session.digest[:12]}",
+                    action="wait for its end, or cancel it; sessions of a node that is stopped end when it starts",
+                )
+
+
+def vault_of(home: Home) -> Vault:
+    """A node's vault. Raises: SettingsError, VaultError if there is no key for it."""
+    from parties.vault import Vault  # a dealer, which has none, loads no table library
+
+    return Vault(home.path("vault"), home.master_key())
 
 
 def models_of(home: Home) -> Models:
     """The shares of models that a home keeps."""
     from parties.models import Models
-    from parties.vault import load_master_key
 
-    return Models(home.path("models"), load_master_key(home.path("vault.key")))
+    return Models(home.path("models"), home.master_key())
 
 
 def result_of(home: Home, digest: str) -> Outcome:

@@ -23,6 +23,7 @@ from parties.errors import PartnerError, SettingsError
 from parties.identity import Identity, write_private
 from parties.plan import Frozen, Name, explain
 from parties.tls import Invitation, TlsKey, certificate_sha256, fetch_certificate
+from parties.vault_key import FILE, NEXT_FILE, KeySource, MasterKey, create_master_key, master_key
 from parties.web.addresses import parse_address
 
 Role = Literal["party", "dealer"]
@@ -42,6 +43,7 @@ class Settings(Frozen):
     listen: Address
     advertise: Address | Literal[""] = ""
     page: Annotated[str, AfterValidator(_loopback)] = ""
+    vault_key: KeySource = FILE
     gateway: Address
     gateway_certificate_sha256: Hex32
 
@@ -63,6 +65,9 @@ listen = "{listen}"
 advertise = ""
 # HOST:PORT, loopback only, of the page where {readers}; port 0 takes a free one at each start; empty: none.
 page = "{page}"
+# Where the key of the vault comes from: "file" (vault.key here), "env:NAME" (a variable of the environment), or a list
+# of words, run without a shell, that prints it: a KMS. `privity data rotate --to` moves it. A dealer has no vault.
+vault_key = "file"
 # HOST:PORT of the gateway's control stream, which this daemon dials.
 gateway = "{gateway}"
 # SHA-256 of the certificate that the gateway must show, from the invitation.
@@ -98,6 +103,16 @@ class Home:
             raise SettingsError(f"{path} is not TOML: {exc}") from exc
         except ValidationError as exc:
             raise SettingsError(f"{path}: {explain(exc)}") from exc
+
+    def master_key(self) -> MasterKey:
+        """The vault's key. Raises: SettingsError if it can't be had, or if it was only half replaced."""
+        source = self.settings.vault_key  # first: a wrong home is told before a missing key
+        if self.path(NEXT_FILE).exists():
+            raise SettingsError(
+                "the vault's key is being rotated, or that was interrupted",
+                action="run `privity data rotate` again, as before",
+            )
+        return master_key(self.directory, source)
 
     @property
     def tls(self) -> TlsKey:
@@ -185,8 +200,6 @@ def _make(home: Home, invitation: Invitation, role: Role, settings: str, now: da
     write_private(home.path("tls.pem"), tls.key_pem + tls.certificate.encode())
     undo.callback(home.path("tls.pem").unlink)
     if role == "party":
-        from parties.vault import create_master_key  # a dealer loads no table library
-
         create_master_key(home.path("vault.key"))
         undo.callback(home.path("vault.key").unlink)
         home.path("results").mkdir(mode=0o700)

@@ -59,6 +59,14 @@ def training(contract: AnyContract) -> Contract:
     return contract
 
 
+def columns_of(contract: AnyContract, party: str) -> tuple[str, ...]:
+    """What a party's data set must have for it: its features, and the label where it holds one."""
+    columns = contract.party(party).columns
+    if isinstance(contract, Contract) and contract.label.held_by(party):
+        return (*columns, contract.label.column)
+    return columns
+
+
 def _model(content: bytes) -> type[AnyContract]:
     try:
         return PredictionContract if _kind(json.loads(content)) == PREDICTION else Contract

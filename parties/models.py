@@ -10,10 +10,10 @@ has any one other party delete its share: without all of them the weights are un
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import AwareDatetime, Field, ValidationError
 
 from parties.contract import Contract
+from parties.durable import overwrite, replace, sync_directory
 from parties.errors import VaultError
 from parties.identity import write_private
 from parties.job import ModelPart
 from parties.kinds import parse_contract, training
 from parties.plan import Frozen
 from parties.sealing import NONCE_BYTES
-from parties.vault import MasterKey, sync_directory
+from parties.vault_key import MasterKey
 
 SUFFIX: Final = ".model"
 FILE_PATTERN: Final = r"^[0-9a-f]{64}\.model$"
@@ -65,17 +66,38 @@ class Models:
         path = self._path(session)
         if path.exists():
             raise VaultError(f"a share of model {session[:12]} is kept already")
-        nonce, plain = secrets.token_bytes(NONCE_BYTES), model.model_dump_json().encode()
-        fresh = path.with_suffix(".tmp")
         try:
-            fresh.unlink(missing_ok=True)
-            write_private(fresh, nonce + self._cipher.encrypt(nonce, plain, _context(session)))
-            fresh.rename(path)
+            self._seal(session, model).rename(path)
             sync_directory(self._directory)
         except OSError as exc:
             raise VaultError(
                 f"the share of model {session[:12]} can't be written: {exc.strerror}", action="make room"
             ) from exc
+
+    def _seal(self, session: str, model: KeptModel) -> Path:
+        """A file beside the model's own, durable when this returns."""
+        nonce, plain = secrets.token_bytes(NONCE_BYTES), model.model_dump_json().encode()
+        fresh = self._path(session).with_suffix(".tmp")
+        fresh.unlink(missing_ok=True)
+        write_private(fresh, nonce + self._cipher.encrypt(nonce, plain, _context(session)))
+        return fresh
+
+    def check_opens(self, session: str, other: Models) -> None:
+        """Raises: VaultError if a share opens under neither master key."""
+        with suppress(VaultError):
+            other.load(session)
+            return
+        self.load(session)
+
+    def reseal(self, session: str, other: Models) -> None:
+        """Seal a share under the master key of another `Models` of this directory; doing it again changes nothing.
+
+        Raises: VaultError as `check_opens`.
+        """
+        with suppress(VaultError):
+            other.load(session)
+            return
+        replace(other._seal(session, self.load(session)), self._path(session))
 
     def load(self, session: str) -> KeptModel:
         """Raises: VaultError if none is kept, or a byte of it is not what was written."""
@@ -122,9 +144,7 @@ class Models:
         path = self._path(session)
         try:
             with path.open("r+b") as file:
-                file.write(bytes(os.fstat(file.fileno()).st_size))
-                file.flush()
-                os.fsync(file.fileno())
+                overwrite(file)
             path.unlink()
             sync_directory(self._directory)
         except FileNotFoundError as exc:

@@ -15,12 +15,13 @@ from mpc.errors import PrivityError
 from parties.audit import events
 from parties.contract import Terms
 from parties.daemon import Daemon, Live
+from parties.data_set import Manifest
 from parties.desk import Desk
-from parties.errors import ContractError, OperatorRefusal, SettingsError
+from parties.errors import ContractError, OperatorRefusal, SettingsError, VaultError
 from parties.home import Home
 from parties.identity import write_private
 from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
-from parties.kinds import AnyContract
+from parties.kinds import AnyContract, columns_of
 from parties.lifecycle import State
 from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData
 from parties.models import KeptModel, Models
@@ -30,7 +31,7 @@ from parties.predictions import Predictions
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
-from parties.vault import Manifest, Vault, load_master_key
+from parties.vault import Vault
 
 EXPIRY_S = 3600.0  # from one look for models whose time is over to the next
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ class Node(Daemon):
 
     def __init__(self, home: Home) -> None:
         super().__init__(home)
-        master_key = load_master_key(home.path("vault.key"))
+        master_key = home.master_key()
         self.vault = Vault(home.path("vault"), master_key)
+        self.vault.check_key()
         self.models = Models(home.path("models"), master_key)
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
@@ -57,7 +59,7 @@ class Node(Daemon):
         """The policy, then what this node publishes of its data, and what it keeps of a model."""
         party = contract.party(self.name)
         check(self.findings(contract))
-        manifest = self.vault.manifest(party.data)
+        manifest = self._shared(party.data)
         if manifest.version != party.data_version or manifest.table.rows != party.rows:
             raise ContractError(
                 f"data set '{party.data}' is not in the version that the contract names",
@@ -70,6 +72,14 @@ class Node(Daemon):
         elif contract.label.held_by(self.name):
             check_label(manifest.table, contract.label.column)
 
+    def _shared(self, name: str) -> Manifest:
+        """Raises: VaultError, in the same words whether it is not there or not shared."""
+        if name in self.vault.list() and (manifest := self.vault.manifest(name)).shareable:
+            return manifest
+        raise VaultError(
+            f"there is no data set {name} that {self.name} shares", action="its operator runs `privity data share`"
+        )
+
     def _model(self, contract: PredictionContract) -> KeptModel:
         """Raises: VaultError if this node keeps no share of it, or no longer."""
         self.delete_expired()
@@ -78,7 +88,8 @@ class Node(Daemon):
     def inspect(self, contract: AnyContract) -> None:
         """Columns that vary and a label of two values: what is wrong must show before anybody signs."""
         party = contract.party(self.name)
-        manifest, table = self.vault.manifest(party.data), self.vault.open(party.data)
+        manifest = self.vault.manifest(party.data)
+        table = self.vault.open(party.data, columns_of(contract, self.name))
         self._record_reading(contract, manifest)
         if isinstance(contract, PredictionContract):
             if party.columns:
@@ -113,7 +124,8 @@ class Node(Daemon):
 
     def _published(self) -> Publish:
         manifests = [self.vault.manifest(name) for name in self.vault.list()]
-        return Publish(data=tuple(PublishedData(table=m.table, version=m.version) for m in manifests))
+        shared = (manifest for manifest in manifests if manifest.shareable)
+        return Publish(data=tuple(PublishedData(table=m.table, version=m.version) for m in shared))
 
     # a session's worker
 
@@ -266,13 +278,18 @@ class Node(Daemon):
     def local_handlers(self) -> dict[str, Any]:
         desk = Desk(self.home, self.journal, self.vault, self.partners)
 
-        async def data_add(request: dict[str, Any]) -> Any:
-            added = await asyncio.to_thread(desk.data_add, **request)
-            self.stream.send(self._published())
-            return added
+        async def data_added(request: dict[str, Any]) -> Any:
+            desk.data_added(**request)
 
-        async def data_remove(request: dict[str, Any]) -> Any:
-            await asyncio.to_thread(desk.data_remove, **request)
+        async def data_share(request: dict[str, Any]) -> Any:
+            await asyncio.to_thread(desk.data_share, **request)
+            self.stream.send(self._published())
+
+        async def data_publish(_: dict[str, Any]) -> Any:
+            self.stream.send(self._published())
+
+        async def data_delete(request: dict[str, Any]) -> Any:
+            await asyncio.to_thread(desk.data_delete, **request)
             self.stream.send(self._published())
 
         async def model_delete(request: dict[str, Any]) -> Any:
@@ -295,8 +312,10 @@ class Node(Daemon):
             return self.login(str(request["role"]))
 
         return super().local_handlers() | {
-            "data-add": data_add,
-            "data-remove": data_remove,
+            "data-added": data_added,
+            "data-share": data_share,
+            "data-publish": data_publish,
+            "data-delete": data_delete,
             "model-delete": model_delete,
             "pending": pending,
             "approve": approve,

@@ -23,7 +23,7 @@ from parties.plan import (
     SplitPlan,
     parse_plan,
 )
-from parties.sources import read_csv
+from parties.sources import read_table
 from parties.tables import CLASSES, Table, classes, features, labels
 
 OBVIOUS_POSITIVES = {("0", "1"): 1, ("no", "yes"): 1, ("false", "true"): 1}  # of two sorted classes, which
@@ -46,7 +46,7 @@ def propose_plan(
     blocks.
     """
     owner, column = (None, label) if partition == "rows" else _split_label(label, files)
-    tables = {party: replace(read_csv(path, id_column), name=party) for party, path in files.items()}
+    tables = {party: replace(read_table(path, id_column), name=party) for party, path in files.items()}
     told_apart = _told_apart(tables[owner or next(iter(tables))], column, positive)
     brought: dict[str, str] = {}
     holders: list[str] = []

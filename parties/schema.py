@@ -14,6 +14,7 @@ from parties.errors import DataError
 
 MAX_COLUMNS = 10_000
 MAX_NAME_CHARACTERS = 128
+MAX_WORDS_CHARACTERS = 200
 DATA_SET_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 Kind = Literal["number", "category", "text"]
@@ -31,6 +32,15 @@ def _column_name(name: str) -> str:
 
 
 ColumnName = Annotated[str, AfterValidator(_column_name)]
+
+
+def _words(text: str) -> str:
+    if not (text.isprintable() and text == text.strip()):
+        raise ValueError("words are printable and trimmed")
+    return text
+
+
+Words = Annotated[str, Field(max_length=MAX_WORDS_CHARACTERS), AfterValidator(_words)]
 DataSetName = Annotated[str, Field(pattern=DATA_SET_PATTERN)]
 
 
@@ -38,7 +48,7 @@ class Column(BaseModel):
     """One column besides the id.
 
     `kind` is "category" for text with 2 to 20 distinct values, which are not published; `complete` is false
-    if any row lacks the value.
+    if any row lacks the value. `description` and `unit` are its owner's words, from the schema file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +56,8 @@ class Column(BaseModel):
     name: ColumnName
     kind: Kind
     complete: bool
+    description: Words = ""
+    unit: Words = ""
 
 
 class Schema(BaseModel):

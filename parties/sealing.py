@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Generator, Iterator
 from typing import BinaryIO, Final, NamedTuple, NoReturn, Self
 
 from cryptography.exceptions import InvalidTag
@@ -110,13 +111,14 @@ class Sealer:
         self._number += 1
 
 
-def unseal(file: BinaryIO, name: str, data_key: DataKey, expected: Digests) -> bytearray:
-    """The whole plaintext, returned only once all of it is authentic.
+def unseal(file: BinaryIO, name: str, data_key: DataKey, expected: Digests) -> Generator[bytes]:
+    """The plaintext chunk by chunk, each once it is authentic; who takes them to the end knows that none was missing.
 
+    A data key seals one stream only, so what is authentic here can't be another stream's.
     Raises: VaultError, naming the data set, if any byte differs from what was sealed.
     """
     cipher = AESGCM(data_key.derive(b"seal"))
-    ciphertext, plaintext = hashlib.sha256(), bytearray()
+    version, ciphertext = hmac.new(data_key.derive(b"version"), digestmod="sha256"), hashlib.sha256()
     remaining = os.fstat(file.fileno()).st_size
     number = 0
     while remaining > 0:
@@ -124,21 +126,48 @@ def unseal(file: BinaryIO, name: str, data_key: DataKey, expected: Digests) -> b
         remaining -= len(sealed)
         ciphertext.update(sealed)
         try:
-            plaintext += cipher.decrypt(_nonce(number), sealed, _context(name, number, last=remaining <= 0))
+            chunk = cipher.decrypt(_nonce(number), sealed, _context(name, number, last=remaining <= 0))
         except InvalidTag:
             raise altered(name, f"chunk {number} of its file does not verify") from None
+        version.update(chunk)
+        yield chunk
         number += 1
-    version = hmac.digest(data_key.derive(b"version"), plaintext, "sha256").hex()
-    if Digests(version, ciphertext.hexdigest()) != expected:
+    if Digests(version.hexdigest(), ciphertext.hexdigest()) != expected:
         raise altered(name, "its file is not the one of its manifest")
-    return plaintext
+
+
+class Unsealed:
+    """What `unseal` gives as a read-only file object, for parsers that ask for bytes."""
+
+    closed = False  # what Arrow asks of a file
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        parts: list[memoryview] = []
+        while size > 0:
+            if not self._left:
+                self._left = memoryview(next(self._chunks, b""))
+                if not self._left:
+                    break
+            parts.append(self._left[:size])
+            self._left = self._left[size:]
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+    def finish(self) -> None:
+        """Read the rest. Raises: VaultError if the stream is not whole."""
+        for _ in self._chunks:
+            pass
 
 
 def altered(name: str, what: str) -> VaultError:
     """The error for a data set of which some byte, or the key, is not what it was."""
     return VaultError(
         f"data set {name} was altered or belongs to another vault key: {what}",
-        action="restore the vault and its key from one backup, or remove the data set and add it again",
+        action="restore the vault and its key from one backup, or delete the data set and add it again",
         outward=f"data set {name} does not verify",
     )
 

@@ -6,9 +6,10 @@ order. Missing values stay marked as missing until their column is used, which i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from parties.schema import Column, Kind, Schema, check_features, check_label
 
 CLASSES = 2
 MAX_CATEGORIES = 20
+BATCH_ROWS: Final = 1 << 16
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -54,8 +56,34 @@ class Table:
         """What may be published of this table as the data set `name`."""
         return Schema(name=name, rows=self.rows, id_column=self.id_column, columns=self.columns)
 
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        return self.arrow.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        yield from self.arrow.to_batches(max_chunksize=BATCH_ROWS)
+
     def __repr__(self) -> str:
         return f"Table({self.name}: {self.rows} rows, {self.arrow.num_columns} columns)"
+
+
+class Content(Protocol):
+    """What a vault takes in: a table in memory, or a source that was judged. Rows come in any order."""
+
+    @property
+    def arrow_schema(self) -> pa.Schema: ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]: ...
+
+    def schema(self, name: str) -> Schema: ...
+
+
+def sorted_by_id(arrow: pa.Table, id_column: str) -> pa.Table:
+    """Rows in the order of their ids' code points, which is that of UTF-8's bytes."""
+    ids = arrow[id_column]
+    if pc.all(pc.greater(ids[1:].combine_chunks(), ids[:-1].combine_chunks())).as_py() is not False:
+        return arrow
+    return arrow.take(pc.sort_indices(ids))
 
 
 def _kind(values: pa.ChunkedArray) -> Kind:

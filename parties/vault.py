@@ -1,13 +1,13 @@
 """Data at rest: an encrypted file and an authenticated manifest a data set; plaintext never touches the disk.
 
-The data is an Arrow stream sealed under a data key of its own (`sealing`). The data key is wrapped under a
-key derived from the master key and bound to name and version; the manifest is authenticated under another.
-The manifest makes the data set exist: it appears last and whole when one is added and goes first when one
-is removed, and with it the only copy of the data key. Nothing is parsed before all of it is authentic. A
-worker gets a manifest and a data key, never the master key.
+The data is an Arrow stream sealed under a data key of its own (`sealing`), written and read batch by batch; its rows
+stand in the order in which they came. The data key is wrapped under a key derived from the master key and bound to
+name and version; the manifest is authenticated under another. The manifest makes the data set exist: it appears last
+and whole when one is added and goes first when one is removed, and with it the only copy of the data key. No byte is
+parsed before it is authentic. A worker gets a manifest and a data key (`data_set`), never the master key.
 
 BUG: removing overwrites the wrapped key in place; a file system or disk that copies on write may keep it.
-Whoever needs more replaces the master key, without which no wrapped key opens.
+Whoever needs more rotates the master key, without which no wrapped key opens, and destroys the old one.
 """
 
 from __future__ import annotations
@@ -17,77 +17,31 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from parties.errors import SettingsError, VaultError
-from parties.identity import write_private
+from parties import durable
+from parties.data_set import FILE_PATTERN, Manifest, read, scan
+from parties.errors import VaultError
 from parties.schema import DATA_SET_PATTERN, Schema
-from parties.sealing import KEY_BYTES, NONCE_BYTES, DataKey, Digests, Sealer, Secret, altered, unseal
-from parties.tables import Table
+from parties.sealing import NONCE_BYTES, DataKey, Digests, Sealer, altered
+from parties.tables import Content, Table
+from parties.vault_key import MasterKey
 
-BATCH_ROWS: Final = 1 << 16
-MAC_DIGITS: Final = 64
-
-FILE_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}\.[0-9a-f]{16}\.data$"
 LEFTOVER_PATTERN: Final = FILE_PATTERN.replace("data", "(?:data|tmp|removed)")
 REMOVED: Final = ".removed"
+KEY_CHECK: Final = "key-check"  # tells which master key a vault belongs to
+ROTATING: Final = b"rotating"
 DIGEST_PATTERN: Final = r"^[0-9a-f]{64}$"
 WRAPPED_KEY_PATTERN: Final = r"^[0-9a-f]{120}$"  # nonce, sealed data key, tag
-
-
-class MasterKey(Secret):
-    """Opens all of a node's data sets; stays in its daemon and command line."""
-
-
-class Manifest(BaseModel):
-    """What is known of a data set without opening it; holds no values and no usable key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal["privity-vault-1"] = "privity-vault-1"
-    table: Schema  # what may be published
-    created: AwareDatetime
-    file: str = Field(pattern=FILE_PATTERN)  # beside the manifest
-    version: str = Field(pattern=DIGEST_PATTERN)  # keyed: names this content and tells nothing of it
-    ciphertext_sha256: str = Field(pattern=DIGEST_PATTERN)
-    wrapped_key: str = Field(pattern=WRAPPED_KEY_PATTERN)
-
-    @property
-    def name(self) -> str:
-        return self.table.name
-
-
-def create_master_key(path: Path) -> MasterKey:
-    """Write a fresh master key to a new file that only its owner reads; who loses it loses every data set.
-
-    Raises: SettingsError if the file exists.
-    """
-    key = MasterKey.generate()
-    write_private(path, key.reveal())
-    return key
-
-
-def load_master_key(path: Path) -> MasterKey:
-    """Raises: SettingsError if the file is missing or readable by others; VaultError if it is not a key."""
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                raise SettingsError(f"{path} is readable by others", action=f"run: chmod 600 {path}")
-            return MasterKey(file.read(KEY_BYTES + 1))
-    except OSError as exc:
-        raise SettingsError(
-            f"there is no readable vault key at {path}: {exc.strerror}",
-            action="restore it from a backup, or run `privity node init` for a new node",
-        ) from exc
 
 
 class Vault:
@@ -97,24 +51,86 @@ class Vault:
         self._directory = directory
         self._wrapping = AESGCM(master_key.derive(b"wrap"))
         self._manifest_key = master_key.derive(b"manifest")
+        self._check = hmac.digest(master_key.derive(b"check"), b"", "sha256").hex().encode()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def add(self, name: str, table: Table, *, created: datetime) -> Manifest:
-        """Encrypt a table as a new data set, durable when this returns.
+    def add(
+        self,
+        name: str,
+        content: Content,
+        *,
+        created: datetime,
+        shareable: bool = False,
+        record: Callable[[Manifest], object] = lambda _: None,
+    ) -> Manifest:
+        """Encrypt a table as a new data set, durable when this returns; `record` is called just before it exists.
 
-        Raises: VaultError if the name is taken or not a name, or if the disk refuses.
+        Raises: VaultError if the name is taken or not a name, if the disk refuses, or if the vault has another key;
+        whatever the content or `record` raise. Nothing of the data set is left then.
         """
-        _check_name(name)
-        if self._manifest_path(name).exists():
-            raise _taken(name)
+        self.check_free(name)
+        self.check_key()
         try:
-            return self._write(name, table, created)
+            return self._write(name, content, created, shareable, record)
         except OSError as exc:
             raise VaultError(
                 f"data set {name} can't be written: {exc.strerror}", action="make room, or check the rights"
             ) from exc
         finally:
             self._sweep()
+
+    def check_free(self, name: str) -> None:
+        """Raises: VaultError if the name is taken or not a name."""
+        _check_name(name)
+        if self._manifest_path(name).exists():
+            raise _taken(name)
+
+    def check_key(self) -> None:
+        """Raises: VaultError if the vault belongs to another master key; a vault without data sets takes this one."""
+        path = self._directory / KEY_CHECK
+        try:
+            mark = path.read_bytes()
+            own = hmac.compare_digest(mark, self._check)
+            if mark == ROTATING:
+                raise VaultError(
+                    "the vault's key is being rotated, or that was interrupted",
+                    action="run `privity data rotate` again, as before",
+                )
+        except FileNotFoundError:
+            own = self._is_first_key()
+            if own:
+                self.mark_key()
+        if not own:
+            raise VaultError(
+                "the vault belongs to another vault key",
+                action="see vault_key in settings.toml, or restore the vault and its key from one backup",
+            )
+
+    def mark_key(self) -> None:
+        """Write down that the vault belongs to this master key."""
+        self._mark(self._check)
+
+    def mark_rotating(self) -> None:
+        """Write down that some data keys may be wrapped under another master key."""
+        self._mark(ROTATING)
+
+    def _mark(self, content: bytes) -> None:
+        path = self._directory / KEY_CHECK
+        fresh = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
+        with durable.new_file(fresh) as file:
+            file.write(content)
+            durable.sync(file)
+            fresh.rename(path)
+        durable.sync_directory(self._directory)
+
+    def _is_first_key(self) -> bool:
+        """Of a vault that was made before vaults were marked: whether any, or no data set has this key."""
+        names = self.list()
+        for name in names:
+            with suppress(VaultError):
+                self.manifest(name)
+                return True
+        return not names
 
     def list(self) -> tuple[str, ...]:
         """Names of all data sets, sorted; their manifests are not checked."""
@@ -151,14 +167,43 @@ class Vault:
         """Where a data set's ciphertext lies, for a worker's `read`."""
         return self._directory / manifest.file
 
-    def open(self, name: str) -> Table:
+    def open(self, name: str, columns: Collection[str] | None = None) -> Table:
         """Raises: VaultError as `data_key` and `read`."""
         manifest = self.manifest(name)
-        return read(self.path(manifest), self._unwrap(manifest), manifest)
+        return read(self.path(manifest), self._unwrap(manifest), manifest, columns)
 
     def verify(self, name: str) -> None:
-        """Check every byte of a data set. Raises: VaultError as `open`."""
-        self.open(name)
+        """Check every byte of a data set, in the memory of one batch. Raises: VaultError as `open`."""
+        manifest = self.manifest(name)
+        rows = sum(batch.num_rows for batch in scan(self.path(manifest), self._unwrap(manifest), manifest, None))
+        if rows != manifest.table.rows:
+            raise altered(name, "it has other rows than its manifest says")
+
+    def share(self, name: str, *, shareable: bool) -> Manifest:
+        """Say whether a data set may be published and used in sessions. Raises: VaultError as `manifest`."""
+        with durable.locked(self._directory):
+            manifest = self.manifest(name).model_copy(update={"shareable": shareable})
+            self._rewrite(manifest)
+        return manifest
+
+    def check_opens(self, name: str, other: Vault) -> None:
+        """Raises: VaultError if a data key opens under neither master key."""
+        with suppress(VaultError):
+            other.data_key(name)
+            return
+        self.data_key(name)
+
+    def rewrap(self, name: str, other: Vault) -> None:
+        """Wrap a data key under the master key of another `Vault` of this directory; doing it again changes nothing.
+
+        Raises: VaultError as `check_opens`.
+        """
+        with suppress(VaultError):
+            other.data_key(name)
+            return
+        manifest = self.manifest(name)
+        wrapped = other._wrap(self._unwrap(manifest), name, manifest.version)
+        other._rewrite(manifest.model_copy(update={"wrapped_key": wrapped}))
 
     def remove(self, name: str) -> None:
         """Destroy a data set for good, its key first; a damaged one can be removed too.
@@ -167,41 +212,58 @@ class Vault:
         """
         _check_name(name)
         removed = self._directory / f"{name}.{secrets.token_hex(8)}{REMOVED}"
-        try:
-            self._manifest_path(name).rename(removed)  # so that no reader sees it half erased
-        except FileNotFoundError as exc:
-            raise _absent(name) from exc
+        with durable.locked(self._directory):  # or one that is just being shared would come back
+            try:
+                self._manifest_path(name).rename(removed)  # so that no reader sees it half erased
+            except FileNotFoundError as exc:
+                raise _absent(name) from exc
         self._sweep()
-        sync_directory(self._directory)
+        durable.sync_directory(self._directory)
 
-    def _write(self, name: str, table: Table, created: datetime) -> Manifest:
+    def _write(
+        self, name: str, content: Content, created: datetime, shareable: bool, record: Callable[[Manifest], object]
+    ) -> Manifest:
         data_key = DataKey.generate()
         path = self._directory / f"{name}.{secrets.token_hex(8)}.data"
-        with _new_file(path) as file:  # locked until the manifest stands, or a sweep could take it
-            digests = _seal(file, name, data_key, table.arrow)
+        with durable.new_file(path) as file:  # locked until the manifest stands, or a sweep could take it
+            digests = _seal(file, name, data_key, content)
             manifest = Manifest(
-                table=table.schema(name),
+                table=content.schema(name),
+                shareable=shareable,
                 created=created,
                 file=path.name,
                 version=digests.version,
                 ciphertext_sha256=digests.ciphertext,
                 wrapped_key=self._wrap(data_key, name, digests.version),
             )
-            self._publish(manifest)
+            with durable.locked(self._directory):
+                self.check_free(name)
+                self.check_key()  # which a rotation may have replaced meanwhile
+                record(manifest)
+                self._publish(manifest)
         return manifest
 
     def _publish(self, manifest: Manifest) -> None:
-        body = manifest.model_dump_json().encode()
         path = (self._directory / manifest.file).with_suffix(".tmp")
-        with _new_file(path) as file:
-            file.write(self._mac(body) + b"\n" + body)
-            _sync(file)
-            sync_directory(self._directory)  # the data's name must last if the manifest's does
+        with durable.new_file(path) as file:
+            self._write_manifest(file, manifest)
+            durable.sync_directory(self._directory)  # the data's name must last if the manifest's does
             try:
                 os.link(path, self._manifest_path(manifest.name))  # a rename would replace another's
             except FileExistsError:
                 raise _taken(manifest.name) from None
-            sync_directory(self._directory)
+            durable.sync_directory(self._directory)
+
+    def _rewrite(self, manifest: Manifest) -> None:
+        path = self._directory / f"{manifest.name}.{secrets.token_hex(8)}.tmp"
+        with durable.new_file(path) as file:
+            self._write_manifest(file, manifest)
+            durable.replace(path, self._manifest_path(manifest.name))
+
+    def _write_manifest(self, file: BinaryIO, manifest: Manifest) -> None:
+        body = manifest.model_dump_json().encode()
+        file.write(self._mac(body) + b"\n" + body)
+        durable.sync(file)
 
     def _sweep(self) -> None:
         """Erase what a `remove` or a failed `add` left: files that no manifest names and nobody writes."""
@@ -239,31 +301,13 @@ class Vault:
         return self._directory / f"{name}.manifest"
 
 
-def read(path: Path, data_key: DataKey, manifest: Manifest) -> Table:
-    """Decrypt a data set as its manifest describes it; what a worker calls, which has no vault.
-
-    Raises: VaultError, naming the data set, if the file is missing or any byte is not what was written.
-    """
-    expected = Digests(manifest.version, manifest.ciphertext_sha256)
-    try:
-        with path.open("rb") as file:
-            plaintext = unseal(file, manifest.name, data_key, expected)
-    except OSError as exc:
-        raise VaultError(
-            f"the file of data set {manifest.name} can't be read: {exc.strerror}",
-            action="restore the vault from a backup, or remove the data set and add it again",
-            outward=f"data set {manifest.name} can't be read",
-        ) from exc
-    arrow = pa.ipc.open_stream(pa.py_buffer(plaintext)).read_all()
-    return Table(name=manifest.name, id_column=manifest.table.id_column, arrow=arrow)
-
-
-def _seal(file: BinaryIO, name: str, data_key: DataKey, arrow: pa.Table) -> Digests:
+def _seal(file: BinaryIO, name: str, data_key: DataKey, content: Content) -> Digests:
     sealer = Sealer(file, name, data_key)
-    with pa.ipc.new_stream(pa.PythonFile(sealer, mode="w"), arrow.schema) as stream:
-        stream.write_table(arrow, max_chunksize=BATCH_ROWS)
+    with pa.ipc.new_stream(pa.PythonFile(sealer, mode="w"), content.arrow_schema) as stream:
+        for batch in content.batches():
+            stream.write_batch(batch)
     digests = sealer.finish()
-    _sync(file)
+    durable.sync(file)
     return digests
 
 
@@ -289,43 +333,16 @@ def _parse_manifest(name: str, body: bytes) -> Manifest:
         ) from exc
 
 
-@contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file that only its owner reads, locked while it is open."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            break
-        file.close()  # a sweep took it between its creation and its lock
-    with file:
-        yield file
-
-
 def _erase(path: Path, file: BinaryIO) -> None:
     if path.suffix == REMOVED:  # it holds the key; a ".tmp" may share its bytes with a manifest that stands
-        file.write(bytes(os.fstat(file.fileno()).st_size))
-        _sync(file)
+        durable.overwrite(file)
     path.unlink()
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _taken(name: str) -> VaultError:
     return VaultError(
         f"there is a data set {name} in the vault already",
-        action=f"choose another name, or run `privity data remove {name}` first",
+        action=f"choose another name, or run `privity data delete {name}` first",
     )
 
 

@@ -25,11 +25,12 @@ from mpc.program import Fused, Program
 from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, Fitted, train
 from mpc.transcript import Transcript
-from parties import predicting, vault
+from parties import predicting
 from parties.contract import Contract, recipient
+from parties.data_set import Manifest, read
 from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, ModelPart, Outcome, OwnModel, PartyJob
-from parties.kinds import AnyContract, parse_contract
+from parties.kinds import AnyContract, columns_of, parse_contract
 from parties.links import TlsChannel
 from parties.matching import compare_classes, compare_ids, join_ids
 from parties.meeting import connect_dealer, connect_peers
@@ -63,14 +64,14 @@ class NodeLedger:
 
 def load(job: PartyJob, contract: AnyContract) -> Table:
     """The data set that the contract names, decrypted in memory. Raises: VaultError, ContractError."""
-    manifest = vault.Manifest.model_validate_json(job.manifest)
+    manifest = Manifest.model_validate_json(job.manifest)
     if manifest.version != contract.party(job.name).data_version:
         raise ContractError(
             f"data set '{manifest.name}' is not in the version that the contract names",
             action="propose the session again",
         )
     key = DataKey(bytes.fromhex(job.data_key.get_secret_value()))
-    return vault.read(Path(job.data_path), key, manifest)
+    return read(Path(job.data_path), key, manifest, columns_of(contract, job.name))
 
 
 @dataclass(frozen=True)

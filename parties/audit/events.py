@@ -183,6 +183,26 @@ class DataAdded(Event):
     columns: Count
 
 
+class DataShared(Event):
+    """A data set's schema may be published from here on, and sessions may use it; or no longer."""
+
+    type = "vault:data:shared"
+    subject_field = "name"
+    name: DataSet
+    version: DataVersion
+    shareable: Flag
+
+
+class VaultKeyRotated(Event):
+    """Every data set's key was wrapped anew, and every model's share sealed anew, under another vault key."""
+
+    type = "vault:key:rotated"
+    subject_field = "to"
+    data_sets: Count
+    models: Count
+    to: Annotated[Literal["file", "env", "command"], Field(description="`file`, `env` or `command`: where it is")]
+
+
 class DataRead(Event):
     """A data set's key was handed out: to a session's worker, or to the operator."""
 

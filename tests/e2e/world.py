@@ -161,7 +161,7 @@ class World:
     def add(self, party: str, name: str, columns: Mapping[str, list[str]]) -> None:
         """The party's operator puts another data set into the vault of the running node."""
         path = write_csv(self.directory / f"{party}-{name}.csv", columns)
-        done = privity("data", "add", name, path, "--id", ID, "--home", self.directory / party)
+        done = privity("data", "add", name, path, "--id", ID, "--shareable", "--home", self.directory / party)
         assert done.status == 0, done.err
         until(
             "the gateway to list it",

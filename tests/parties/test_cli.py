@@ -100,7 +100,9 @@ def test_the_commands_are_these():
         "data list",
         "data show",
         "data verify",
-        "data remove",
+        "data delete",
+        "data share",
+        "data rotate",
         "key show",
         "policy show",
         "policy explain",
@@ -162,7 +164,7 @@ def test_a_node_from_its_invitation_to_its_data(home, tmp_path):
     done("partner", "remove", "clinic-b", "--home", home)
     assert done("partner", "list", "--home", home) == ""
     assert json.loads(done("policy", "show", "--home", home, "--json"))["approve"] == "operator"
-    assert done("data", "remove", "cohort", "--home", home) == "cohort is removed\n"
+    assert done("data", "delete", "cohort", "--home", home) == "cohort is deleted\n"
     entries = [json.loads(line)["type"] for line in done("audit", "list", "--home", home, "--json").splitlines()]
     assert len(entries) >= 6
     assert json.loads(done("audit", "verify", home, "--key", shown["fingerprint"], "--json"))

@@ -10,15 +10,20 @@ import pytest
 from parties.audit import events
 from parties.audit.log import AuditLog
 from parties.audit.verify import verify
-from parties.desk import Desk, result_of
+from parties.data_set import Manifest
+from parties.desk import Desk, result_of, vault_of
 from parties.errors import DataError, LifecycleError, PartnerError, VaultError
 from parties.home import Home, init
 from parties.identity import Identity, write_private
+from parties.intake import take_in
 from parties.job import Outcome, OwnModel
+from parties.lifecycle import Step
 from parties.partners import Partners
 from parties.preparation import OriginalUnits
+from parties.sources import file_source
+from parties.store import SessionStore
 from parties.tls import Invitation, utc_now
-from parties.vault import Vault, load_master_key
+from tests.parties.conftest import draft
 
 CSV = "patient,age\np1,30\np2,41\np3,52\n"
 OUTCOME = Outcome(
@@ -53,10 +58,6 @@ def desk(home, journal) -> Desk:
     return Desk(home, journal, None, Partners(home.path("partners.json")))
 
 
-def vault_of(home: Home) -> Vault:
-    return Vault(home.path("vault"), load_master_key(home.path("vault.key")))
-
-
 def recorded(home: Home) -> list[str]:
     """Types of what the log holds, after its own beginning; the log verifies."""
     verdict = verify(home.path("audit.sqlite"), None)
@@ -66,6 +67,13 @@ def recorded(home: Home) -> list[str]:
     return [entry.envelope()["type"] for entry in take(locate(home.path("audit.sqlite"))).entries()][1:]
 
 
+def add(desk: Desk, path: str) -> Manifest:
+    """What `privity data add` does with a file."""
+    source = file_source(Path(path))
+    manifest, _ = take_in(desk.open_vault(), "cohort", source, "patient", created=utc_now(), record=desk.data_added)
+    return manifest
+
+
 def csv(directory: Path, text: str = CSV) -> str:
     (directory / "a.csv").write_text(text)
     return str(directory / "a.csv")
@@ -73,10 +81,10 @@ def csv(directory: Path, text: str = CSV) -> str:
 
 def test_data_come_and_go_with_a_record_each(home, desk, tmp_path):
     """A table goes into the vault and out of it; the log has one entry for each."""
-    shown = desk.data_add("cohort", csv(tmp_path), "patient")
-    assert (shown["name"], shown["rows"]) == ("cohort", 3)
+    manifest = add(desk, csv(tmp_path))
+    assert (manifest.name, manifest.table.rows) == ("cohort", 3)
     assert vault_of(home).list() == ("cohort",)
-    desk.data_remove("cohort")
+    desk.data_delete("cohort")
     assert vault_of(home).list() == ()
     assert recorded(home) == [events.DataAdded.type, events.DataRemoved.type]
 
@@ -85,27 +93,27 @@ def test_what_failed_is_not_recorded(home, desk, tmp_path):
     """A bad file, a taken name, a data set that is not there: an error, and no entry that says otherwise."""
     for text in ("", "patient,age\np1,1\np1,2\n"):
         with pytest.raises(DataError):
-            desk.data_add("cohort", csv(tmp_path, text), "patient")
+            add(desk, csv(tmp_path, text))
     for name in ("cohort", "../cohort", "No Name"):
         with pytest.raises(VaultError):
-            desk.data_remove(name)
+            desk.data_delete(name)
     with pytest.raises(PartnerError):
         desk.partner_remove("clinic-b")
     with pytest.raises(PartnerError):
         desk.partner_add("clinic-b", "no fingerprint")
     assert recorded(home) == []
-    desk.data_add("cohort", csv(tmp_path), "patient")
+    add(desk, csv(tmp_path))
     with pytest.raises(VaultError, match="already"):
-        desk.data_add("cohort", csv(tmp_path), "patient")
+        add(desk, csv(tmp_path))
     assert recorded(home) == [events.DataAdded.type]
 
 
 def test_a_damaged_data_set_can_be_removed(home, desk, tmp_path):
     """What can't be read any more can still be destroyed, and the record says so without its version."""
-    desk.data_add("cohort", csv(tmp_path), "patient")
+    add(desk, csv(tmp_path))
     (manifest,) = home.path("vault").glob("*.manifest")
     manifest.write_bytes(b"damaged")
-    desk.data_remove("cohort")
+    desk.data_delete("cohort")
     assert vault_of(home).list() == ()
     assert recorded(home) == [events.DataAdded.type, events.DataRemoved.type]
 
@@ -135,3 +143,34 @@ def test_a_damaged_result_is_said_so(home):
     with pytest.raises(DataError, match="is damaged; restore it") as caught:
         result_of(home, "ab")
     assert "0.777" not in str(caught.value)
+
+
+def test_a_data_set_in_use_is_not_deleted(home, desk, tmp_path):
+    """While a session that was agreed to uses it, a data set stays; before and after it can go."""
+    version = add(desk, csv(tmp_path)).version
+    contract = draft(home.identity.public.hex(), "22" * 32, "33" * 32)
+    own = contract.parties[0].model_copy(update={"data": "cohort", "data_version": version})
+    contract = contract.model_copy(update={"parties": (own, *contract.parties[1:])})
+    store = SessionStore(home.path("state.sqlite"))
+    store.receive(contract.digest, contract.canonical().decode())
+    for step in (Step.APPROVE, Step.START):
+        store.step(contract.digest, step)
+        with pytest.raises(VaultError, match=f"data set cohort is used by session {contract.digest[:12]}"):
+            desk.data_delete("cohort")
+    assert vault_of(home).list() == ("cohort",)
+    store.step(contract.digest, Step.COMPLETE)
+    desk.data_delete("cohort")
+    assert vault_of(home).list() == ()
+    assert recorded(home) == [events.DataAdded.type, events.DataRemoved.type]
+
+
+def test_sharing_is_recorded(home, desk, tmp_path):
+    """What may be published from here on, and what no longer, stands in the log."""
+    add(desk, csv(tmp_path))
+    desk.data_share("cohort", shareable=True)
+    assert vault_of(home).manifest("cohort").shareable
+    desk.data_share("cohort", shareable=False)
+    assert not vault_of(home).manifest("cohort").shareable
+    with pytest.raises(VaultError, match="there is no data set other"):
+        desk.data_share("other", shareable=True)
+    assert recorded(home) == [events.DataAdded.type, events.DataShared.type, events.DataShared.type]

@@ -18,7 +18,7 @@ from parties.home import Home, Settings, init
 from parties.identity import Identity
 from parties.policy import Policy, load_policy
 from parties.tls import Invitation, TlsKey, certificate_sha256, utc_now, worker_context
-from parties.vault import load_master_key
+from parties.vault_key import load_master_key
 
 DEADLINE_S = 30
 

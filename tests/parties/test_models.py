@@ -13,7 +13,7 @@ from parties.job import ModelPart
 from parties.models import KeptModel, Models
 from parties.plan import RetentionPlan
 from parties.preparation import Standardiser
-from parties.vault import MasterKey
+from parties.vault_key import MasterKey
 
 STORED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAYS = 30

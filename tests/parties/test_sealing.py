@@ -8,7 +8,7 @@ import secrets
 import pytest
 
 from parties.errors import VaultError
-from parties.sealing import CHUNK_BYTES, TAG_BYTES, DataKey, Digests, Sealer, unseal
+from parties.sealing import CHUNK_BYTES, TAG_BYTES, DataKey, Digests, Sealer, Unsealed, unseal
 
 SEALED_CHUNK = CHUNK_BYTES + TAG_BYTES
 
@@ -23,7 +23,7 @@ def seal(path, content, key, name="clinic-a", piece=300_000) -> Digests:
 
 def opened(path, key, digests, name="clinic-a") -> bytes:
     with path.open("rb") as file:
-        return bytes(unseal(file, name, key, digests))
+        return b"".join(unseal(file, name, key, digests))
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 2_500_000])
@@ -71,6 +71,33 @@ def test_tampered_stream_does_not_open(tmp_path, tampering):
     path.write_bytes(TAMPERINGS[tampering](path.read_bytes()))
     with pytest.raises(VaultError, match=r"data set clinic-a .*chunk \d of its file does not verify"):
         opened(path, key, digests)
+
+
+@pytest.mark.parametrize("piece", [1 << 16, 999_999, CHUNK_BYTES, CHUNK_BYTES + 1, 5_000_000])
+def test_a_stream_is_read_in_any_pieces(tmp_path, piece):
+    """Whoever asks for bytes gets as many as there are, across chunks, and none after the end."""
+    content, key = secrets.token_bytes(2_500_000), DataKey.generate()
+    digests = seal(tmp_path / "s", content, key)
+    with (tmp_path / "s").open("rb") as file:
+        stream = Unsealed(unseal(file, "clinic-a", key, digests))
+        pieces = list(iter(lambda: stream.read(piece), b""))
+        assert b"".join(pieces) == content
+        assert {len(read) for read in pieces[:-1]} <= {piece}
+        stream.finish()
+
+
+def test_what_was_not_read_is_checked_at_the_end(tmp_path):
+    """A reader that stops early learns of a stream that is not whole, or that ends elsewhere."""
+    content, key = secrets.token_bytes(2_500_000), DataKey.generate()
+    digests = seal(tmp_path / "s", content, key)
+    sealed = (tmp_path / "s").read_bytes()
+    for altered in (sealed[:-1], sealed[: 2 * SEALED_CHUNK], sealed[:-1] + bytes([sealed[-1] ^ 1])):
+        (tmp_path / "s").write_bytes(altered)
+        with (tmp_path / "s").open("rb") as file:
+            stream = Unsealed(unseal(file, "clinic-a", key, digests))
+            assert stream.read(1000) == content[:1000]
+            with pytest.raises(VaultError, match="clinic-a"):
+                stream.finish()
 
 
 def test_emptied_file_does_not_open(tmp_path):

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parties.errors import DataError
-from parties.sources import MAX_LINE_BYTES, read_csv
+from parties.sources import read_table
+from parties.sources.delimited import MAX_LINE_BYTES, CsvFile
+from parties.sources.ids import Repeats, find_repeats
 from parties.tables import features
 
 
@@ -26,14 +29,14 @@ def write(directory: Path, content: bytes | str) -> Path:
 
 def test_rows_come_sorted_by_id_as_text(tmp_path):
     """Ids stay text, keep leading zeros, and order rows by code point whatever the file's order."""
-    table = read_csv(write(tmp_path, "patient,age\nb,1\n10,2\n9,3\n007,4\nä,5\nZ,6\n"), "patient")
+    table = read_table(write(tmp_path, "patient,age\nb,1\n10,2\n9,3\n007,4\nä,5\nZ,6\n"), "patient")
     assert table.ids == ["007", "10", "9", "Z", "b", "ä"]
     assert features(table, ["age"])[:, 0].tolist() == [4, 2, 3, 6, 1, 5]
 
 
 def test_cells_names_and_ids_are_trimmed(tmp_path):
     """Blanks around a cell are never part of an id, a name, a number or a category."""
-    table = read_csv(write(tmp_path, " patient , age,sex \n a , 1 ,f\nb ,2, m \n"), "patient")
+    table = read_table(write(tmp_path, " patient , age,sex \n a , 1 ,f\nb ,2, m \n"), "patient")
     assert table.ids == ["a", "b"]
     assert [(c.name, c.kind, c.complete) for c in table.columns] == [
         ("age", "number", True),
@@ -44,7 +47,7 @@ def test_cells_names_and_ids_are_trimmed(tmp_path):
 def test_missing_values_are_recorded_and_kinds_found(tmp_path):
     """A column's kind comes from its values, and an empty or blank cell makes it incomplete."""
     rows = "".join(f"{i},{i},,t{i},\n" for i in range(30))
-    table = read_csv(write(tmp_path, "id,full,void,text,gap\n" + rows + "x,1, ,t,2.5\n"), "id")
+    table = read_table(write(tmp_path, "id,full,void,text,gap\n" + rows + "x,1, ,t,2.5\n"), "id")
     assert {c.name: (c.kind, c.complete) for c in table.columns} == {
         "full": ("number", True),
         "void": ("text", False),
@@ -57,7 +60,7 @@ def test_missing_values_are_recorded_and_kinds_found(tmp_path):
 def test_line_endings_blank_lines_and_a_byte_order_mark_are_no_data(tmp_path, ending):
     """What editors and spreadsheets add around rows changes nothing."""
     content = "\ufeff" + ending.join(["id,x", "", "b,2", "", '"a",1', "", ""])
-    table = read_csv(write(tmp_path, content), "id")
+    table = read_table(write(tmp_path, content), "id")
     assert table.ids == ["a", "b"]
     assert features(table, ["x"])[:, 0].tolist() == [1, 2]
 
@@ -66,7 +69,7 @@ def test_line_endings_blank_lines_and_a_byte_order_mark_are_no_data(tmp_path, en
 def test_numbers_keep_every_bit(tmp_path_factory, values):
     """A float written in full comes back as the very same float."""
     rows = "".join(f"{i:03d},{value!r}\n" for i, value in enumerate(values))
-    table = read_csv(write(tmp_path_factory.mktemp("csv"), "id,x\n" + rows), "id")
+    table = read_table(write(tmp_path_factory.mktemp("csv"), "id,x\n" + rows), "id")
     assert features(table, ["x"])[:, 0].tolist() == values
 
 
@@ -78,7 +81,7 @@ def test_text_survives_quoting(tmp_path_factory, values):
     """Whatever a CSV writer quotes, commas and quotation marks included, is read back as it was, but for blanks."""
     file = io.StringIO()
     csv.writer(file).writerows([["id", "text"], *([f"{i:02d}", "x" + value] for i, value in enumerate(values))])
-    table = read_csv(write(tmp_path_factory.mktemp("csv"), file.getvalue()), "id")
+    table = read_table(write(tmp_path_factory.mktemp("csv"), file.getvalue()), "id")
     assert table.arrow["text"].to_pylist() == [("x" + value).strip() for value in values]
 
 
@@ -138,7 +141,7 @@ def test_bad_file_is_refused_in_one_line(tmp_path, bad):
     """A doubtful file gives one line that names the file, what is wrong, where, and what to do."""
     path = write(tmp_path, bad.content)
     with pytest.raises(DataError) as caught:
-        read_csv(path, "id")
+        read_table(path, "id")
     message = str(caught.value)
     assert message.startswith("clinic-a.csv")
     assert "\n" not in message
@@ -151,7 +154,7 @@ def test_bad_file_is_refused_in_one_line(tmp_path, bad):
 def test_outward_sentence_tells_no_lines_counts_or_file_names(tmp_path, bad):
     """What other organisations may read says what is wrong without line numbers, counts or the file's name."""
     with pytest.raises(DataError) as caught:
-        read_csv(write(tmp_path, bad.content), "id")
+        read_table(write(tmp_path, bad.content), "id")
     outward = caught.value.outward
     assert "(line" not in outward
     assert "rows, the first" not in outward
@@ -164,7 +167,7 @@ def test_errors_carry_no_cell(tmp_path):
     content = "id,x\na,1\nb,sekrit\nc,2\n"
     for text in (content, content.replace("b,", "b,sekrit,"), content.replace("sekrit", "\xff").encode("latin-1")):
         with pytest.raises(DataError) as caught:
-            read_csv(write(tmp_path, text), "id")
+            read_table(write(tmp_path, text), "id")
         error: BaseException | None = caught.value
         while error is not None:
             assert "sekrit" not in repr(error.args)
@@ -175,7 +178,7 @@ def test_errors_carry_no_cell(tmp_path):
 def test_unreadable_path_is_named(tmp_path, missing):
     """A missing file or a directory gives an error with its path."""
     with pytest.raises(DataError, match="can't be read") as caught:
-        read_csv(tmp_path / missing, "id")
+        read_table(tmp_path / missing, "id")
     assert str(tmp_path) in str(caught.value)
 
 
@@ -185,18 +188,53 @@ def test_line_numbers_hold_beyond_the_parser_block(tmp_path):
     rows[90_000] += "x"
     lines = ["id,x", "", *rows]
     with pytest.raises(DataError, match=r"column 'x', has text among numbers \(line 90003\)"):
-        read_csv(write(tmp_path, "\n".join(lines)), "id")
+        read_table(write(tmp_path, "\n".join(lines)), "id")
 
 
 def test_mostly_text_column_is_text(tmp_path):
     """A column of codes of which some look like numbers is text, not an error."""
-    table = read_csv(write(tmp_path, "id,code\na,V58\nb,401\nc,E11\nd,250\n"), "id")
+    table = read_table(write(tmp_path, "id,code\na,V58\nb,401\nc,E11\nd,250\n"), "id")
     assert table.columns[0].kind == "category"
 
 
 def test_numbers_are_read_as_float64(tmp_path):
     """Integers, signs, exponents and bare points are numbers."""
-    table = read_csv(write(tmp_path, "id,x\na,1\nb,-2.50\nc,+3e2\nd,.5\ne,7.\n"), "id")
+    table = read_table(write(tmp_path, "id,x\na,1\nb,-2.50\nc,+3e2\nd,.5\ne,7.\n"), "id")
     matrix = features(table, ["x"])
     assert matrix.dtype == np.float64
     assert matrix[:, 0].tolist() == [1, -2.5, 300, 0.5, 7]
+
+
+def test_a_line_without_end_is_read_in_bounded_memory(tmp_path):
+    """The limit of a line holds however long it is: what is beyond it is never read."""
+    path = tmp_path / "clinic-a.csv"
+    with path.open("wb") as file:
+        file.write(b"id,x\na,")
+        file.truncate(2 << 30)  # a hole of zeros that takes no disk
+    with pytest.raises(DataError, match=r"NUL byte \(line 2\)"):
+        read_table(path, "id")
+    path.write_bytes(b"id,x\na,1\nb," + b"9" * 2000)
+    with pytest.raises(DataError, match=r"a line longer than 1000 bytes \(line 3\)"):
+        CsvFile(path, max_line_bytes=1000).columns()
+
+
+@pytest.mark.parametrize(("one", "other"), [("\u00e4", "a\u0308"), ("\u212b", "\u00c5"), ("\ufb01", "fi")])
+def test_ids_that_differ_in_unicode_form_only_are_refused(tmp_path, one, other):
+    """Two spellings that people can't tell apart, and that matching takes for one, are one id twice."""
+    with pytest.raises(DataError, match=r"column 'id', has ids that differ only in their Unicode form \(line 4\)"):
+        read_table(write(tmp_path, f"id,x\n{one},1\nz,2\n{other},3\n"), "id")
+    with pytest.raises(DataError, match=r"column 'id', has ids that occurred before \(line 4\)"):
+        read_table(write(tmp_path, f"id,x\n{other},1\nz,2\n{other},3\n"), "id")
+
+
+def test_ids_are_compared_across_slices():
+    """Repeats are found wherever the two rows lie, also where the sorted ids are compared in slices."""
+    names = [f"p{i:03d}" for i in range(95)]
+    for first in range(95):
+        for slice_rows in (1, 2, 10, 95, 96, 1000):
+            assert find_repeats([pa.array(names), pa.array([names[first]])], slice_rows) == Repeats(
+                1, 95, only_in_form=False
+            )
+    assert find_repeats([pa.array(names), pa.array(["q"])], 10) is None
+    assert find_repeats([pa.array([], pa.string())], 10) is None
+    assert find_repeats([pa.array(["a", "a", "a"])], 1) == Repeats(2, 1, only_in_form=False)

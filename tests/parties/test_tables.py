@@ -133,7 +133,7 @@ def test_schema_publishes_names_kinds_and_row_count_alone():
         ("note", "category", True),
     ]
     assert set(Schema.model_fields) == {"name", "rows", "id_column", "columns"}
-    assert set(Column.model_fields) == {"name", "kind", "complete"}
+    assert set(Column.model_fields) == {"name", "kind", "complete", "description", "unit"}
     assert Schema.model_validate_json(published.model_dump_json()) == published
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
@@ -16,9 +17,12 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from parties.errors import SettingsError, VaultError
+from parties.data_set import Manifest, read
+from parties.errors import AuditError, DataError, SettingsError, VaultError
+from parties.schema import Column, Schema
 from parties.tables import Table, features
-from parties.vault import Manifest, MasterKey, Vault, create_master_key, load_master_key, read
+from parties.vault import KEY_CHECK, Vault
+from parties.vault_key import MasterKey, create_master_key, load_master_key
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 VALUES = np.array([3141.5926, 2718.2818, 1618.0339, 1414.2135])
@@ -45,7 +49,7 @@ def vault(tmp_path, key) -> Vault:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != KEY_CHECK}
 
 
 @pytest.mark.parametrize("rows", [4, 400_000])
@@ -87,7 +91,7 @@ def test_plaintext_is_in_no_file(tmp_path, vault):
     batch = held.combine_chunks().to_batches()[0].serialize().to_pybytes()
     assert sum(needle in batch for needle in needles) == 9  # the search would find them
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 2
+    assert len(files) == 3
     for path in files:
         content = path.read_bytes()
         assert not [needle for needle in needles if needle in content]
@@ -103,7 +107,7 @@ def test_files_are_readable_by_their_owner_alone(tmp_path, vault):
 def test_a_flipped_bit_anywhere_is_an_error_that_names_the_data_set(tmp_path, vault):
     """Whichever byte of whichever file is altered, the data set is refused by name."""
     vault.add("clinic-a", table(), created=CREATED)
-    for path in (tmp_path / "vault").iterdir():
+    for path in (tmp_path / "vault").glob("clinic-a.*"):
         content = path.read_bytes()
         for position in range(len(content)):
             altered = bytearray(content)
@@ -271,7 +275,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pyarrow as pa
 from parties.tables import Table
-from parties.vault import Vault, load_master_key
+from parties.vault import Vault
+from parties.vault_key import load_master_key
 home, dies = Path(sys.argv[1]), sys.argv[2] == "killed"
 if dies:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -349,7 +354,7 @@ def test_unfit_key_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"file": "../a.0123456789abcdef.data"}, {"format": "privity-vault-2"}, {"version": "x"}, {"extra": 1}]
+    "change", [{"file": "../a.0123456789abcdef.data"}, {"format": "privity-vault-3"}, {"version": "x"}, {"extra": 1}]
 )
 def test_a_manifest_from_elsewhere_is_checked(vault, change):
     """A manifest that points outside the vault or has unknown fields is refused before anything is opened."""
@@ -357,3 +362,123 @@ def test_a_manifest_from_elsewhere_is_checked(vault, change):
     Manifest.model_validate(good)
     with pytest.raises(ValidationError):
         Manifest.model_validate(good | change)
+
+
+class Streamed:
+    """Content that comes in batches, in no order, and may fail on the way."""
+
+    arrow_schema = pa.schema([("patient", pa.string()), ("x", pa.float64())])
+
+    def __init__(self, batches: int, fails_at: int | None = None) -> None:
+        self._batches, self._fails_at = batches, fails_at
+
+    def batches(self):
+        for number in range(self._batches):
+            if number == self._fails_at:
+                raise DataError("the source went away")
+            ids = [f"p{(number * 1000 + i) * 7919 % 1_000_003:07d}" for i in range(1000)]
+            yield pa.record_batch([ids, np.arange(1000.0)], schema=self.arrow_schema)
+
+    def schema(self, name: str) -> Schema:
+        columns = (Column(name="x", kind="number", complete=True),)
+        return Schema(name=name, rows=self._batches * 1000, id_column="patient", columns=columns)
+
+
+def test_batches_come_in_any_order_and_are_read_sorted(vault):
+    """Rows are kept as they came, and read sorted by id, whole or some of their columns."""
+    vault.add("big", Streamed(40), created=CREATED)
+    opened = vault.open("big")
+    assert opened.ids == sorted(opened.ids)
+    assert opened.rows == 40_000
+    alone = vault.open("big", ())
+    assert alone.arrow.column_names == ["patient"]
+    assert alone.ids == opened.ids
+    assert vault.open("big", ("x", "nowhere")).arrow.equals(opened.arrow)
+    vault.verify("big")
+
+
+def test_a_source_that_fails_leaves_the_vault_as_it_was(tmp_path, vault):
+    """What was written before the failure is gone, and nothing was recorded."""
+    vault.add("a", table(), created=CREATED)
+    before, recorded = contents(tmp_path / "vault"), []
+    with pytest.raises(DataError, match="went away"):
+        vault.add("big", Streamed(40, fails_at=30), created=CREATED, record=recorded.append)
+    assert contents(tmp_path / "vault") == before
+    assert recorded == []
+
+
+def test_no_record_no_data_set(tmp_path, vault):
+    """A data set whose record fails is not there, and one that is there was recorded before."""
+
+    def fail(_: Manifest) -> None:
+        assert vault.list() == ()
+        raise AuditError("the disk is full")
+
+    with pytest.raises(AuditError):
+        vault.add("a", table(), created=CREATED, record=fail)
+    assert contents(tmp_path / "vault") == {}
+
+
+def test_fewer_rows_than_the_manifest_says_do_not_verify(vault):
+    """A schema that does not fit its rows is noticed by verifying."""
+
+    class Short(Streamed):
+        def schema(self, name: str) -> Schema:
+            return super().schema(name).model_copy(update={"rows": 7})
+
+    vault.add("big", Short(2), created=CREATED)
+    with pytest.raises(VaultError, match="data set big was altered"):
+        vault.verify("big")
+
+
+def test_sharing_is_said_once_and_taken_back(vault):
+    """A data set is not shared unless its owner says so; data and version stay the same."""
+    added = vault.add("a", table(), created=CREATED)
+    assert not added.shareable
+    assert vault.share("a", shareable=True).shareable
+    assert vault.manifest("a") == added.model_copy(update={"shareable": True})
+    vault.share("a", shareable=False)
+    assert vault.manifest("a") == added
+    vault.verify("a")
+    with pytest.raises(VaultError, match="there is no data set b"):
+        vault.share("b", shareable=True)
+
+
+def test_a_vault_of_the_first_format_opens(tmp_path, key, vault):
+    """Manifests of version 1 are read; what they describe was published, and stays shared."""
+    added = vault.add("a", table(), created=CREATED)
+    old = {**added.model_dump(mode="json", exclude={"shareable"}), "format": "privity-vault-1"}
+    for column in old["table"]["columns"]:
+        del column["description"], column["unit"]
+    body = json.dumps(old).encode()
+    (tmp_path / "vault" / "a.manifest").write_bytes(vault._mac(body) + b"\n" + body)
+    (tmp_path / "vault" / KEY_CHECK).unlink()
+    again = Vault(tmp_path / "vault", key)
+    again.check_key()
+    assert again.manifest("a") == added.model_copy(update={"shareable": True})
+    again.verify("a")
+
+
+def test_another_key_changes_nothing_in_a_vault(tmp_path, vault):
+    """A vault is marked with its key: a key that does not open it adds nothing, even where no data set is left."""
+    vault.add("a", table(), created=CREATED)
+    stranger = Vault(tmp_path / "vault", MasterKey.generate())
+    vault.remove("a")
+    with pytest.raises(VaultError, match="the vault belongs to another vault key"):
+        stranger.add("b", table(), created=CREATED)
+    assert contents(tmp_path / "vault") == {}
+    vault.add("a", table(), created=CREATED)
+    (tmp_path / "vault" / KEY_CHECK).unlink()  # as of a vault that was made before vaults were marked
+    with pytest.raises(VaultError, match="the vault belongs to another vault key"):
+        stranger.check_key()
+    vault.check_key()
+
+
+def test_a_flipped_bit_of_the_mark_is_noticed(tmp_path, vault):
+    """A mark that was altered is an error, not another key."""
+    vault.check_key()
+    path = tmp_path / "vault" / KEY_CHECK
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(VaultError, match="belongs to another vault key"):
+        vault.add("a", table(), created=CREATED)

@@ -22,6 +22,7 @@ from parties.contract import Contract
 from parties.desk import Desk
 from parties.home import Home, init
 from parties.identity import Identity
+from parties.intake import take_in
 from parties.job import ModelPart, Outcome, OwnModel
 from parties.lifecycle import Step
 from parties.models import KeptModel
@@ -29,6 +30,7 @@ from parties.node import Node
 from parties.plan import RetentionPlan
 from parties.prediction import PredictionContract
 from parties.preparation import OriginalUnits, Standardiser
+from parties.sources import file_source
 from parties.tls import Invitation, utc_now
 from tests.parties.conftest import draft, draft_prediction
 
@@ -82,7 +84,15 @@ class Clinic:
             writer.writerow(["patient", "age", "dose", "outcome"])
             writer.writerows([f"p{i}", 30 + i % 50, i % 7, "yes" if i % 3 else "no"] for i in range(ROWS))
         desk = Desk(self.home, self.node.journal, self.node.vault, self.node.partners)
-        desk.data_add("cohort", str(file), "patient")
+        take_in(
+            self.node.vault,
+            "cohort",
+            file_source(file),
+            "patient",
+            created=utc_now(),
+            record=desk.data_added,
+            shareable=True,
+        )
         for name, identity in self.others.items():
             desk.partner_add(name, identity.fingerprint)
 

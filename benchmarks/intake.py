@@ -1,0 +1,102 @@
+"""How much memory and time `privity data add` takes.
+
+Writes tables of random numbers as CSV, Parquet and SQLite, and has the real command take in each, then verify and read
+one. Peak memory is the resident set's of the command's process alone.
+
+    python -m benchmarks.intake [--rows N] [--columns N] [--kinds "csv parquet sqlite"] [--dir DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from parties.home import init
+from parties.tls import Invitation, utc_now
+
+BATCH = 20_000
+COMMAND = """
+import atexit, json
+from benchmarks.measuring import usage
+from gateway.cli import main
+atexit.register(lambda: print(json.dumps(usage())))
+main()
+"""
+
+
+def batches(rows: int, columns: int) -> Iterator[pa.Table]:
+    rng = np.random.default_rng(1)
+    for start in range(0, rows, BATCH):
+        count = min(BATCH, rows - start)
+        ids = [f"{(start + i) * 2654435761 % (1 << 32):010d}" for i in range(count)]
+        yield pa.table({"id": ids, **{f"x{j}": rng.normal(size=count) for j in range(columns)}})
+
+
+def write(directory: Path, rows: int, columns: int, kinds: list[str]) -> dict[str, list[str]]:
+    """The command's words for each kind of source."""
+    schema = next(batches(1, columns)).schema
+    words: dict[str, list[str]] = {}
+    if "csv" in kinds:
+        with pacsv.CSVWriter(directory / "t.csv", schema) as out:
+            for table in batches(rows, columns):
+                out.write_table(table)
+        words["csv"] = [str(directory / "t.csv")]
+    if "parquet" in kinds:
+        with pq.ParquetWriter(directory / "t.parquet", schema) as out:
+            for table in batches(rows, columns):
+                out.write_table(table)
+        words["parquet"] = [str(directory / "t.parquet")]
+    if "sqlite" in kinds:
+        with sqlite3.connect(directory / "t.db") as db:
+            db.execute(f"CREATE TABLE t ({', '.join(schema.names)})")
+            marks = ", ".join("?" * len(schema.names))
+            for table in batches(rows, columns):
+                db.executemany(f"INSERT INTO t VALUES ({marks})", zip(*table.to_pydict().values(), strict=True))  # noqa: S608
+        words["sqlite"] = ["--query", "SELECT * FROM t", "--url", f"sqlite:///{directory / 't.db'}"]
+    return words
+
+
+def measure(*words: str) -> tuple[float, float]:
+    """Seconds and peak MB of a command that must succeed."""
+    started = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, text=True, check=True)
+    return time.monotonic() - started, json.loads(found.stdout.splitlines()[-1])["peak_rss_mb"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--columns", type=int, default=50)
+    parser.add_argument("--kinds", default="csv parquet sqlite")
+    parser.add_argument("--dir", default=None, help="where there is room for the tables; default: a temporary place")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.dir) as place:
+        directory = Path(place)
+        home = directory / "home"
+        init(home, "party", Invitation.create("bench", "127.0.0.1:1", "ab" * 32).token(), "127.0.0.1:0", utc_now())
+        from parties.audit.log import AuditLog
+        from parties.home import Home
+
+        AuditLog.open(home / "audit.sqlite", Home(home).identity, "bench").close()
+        print(f"{chosen.rows} rows, {chosen.columns} columns of numbers and an id")
+        for kind, words in write(directory, chosen.rows, chosen.columns, chosen.kinds.split()).items():
+            seconds, peak = measure("data", "add", kind, *words, "--id", "id", "--home", str(home))
+            print(f"add from {kind}: {seconds:.0f} s, {chosen.rows / seconds:.0f} rows/s, peak {peak:.0f} MB")
+            seconds, peak = measure("data", "verify", kind, "--home", str(home))
+            print(f"verify: {seconds:.0f} s, peak {peak:.0f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

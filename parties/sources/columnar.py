@@ -1,0 +1,174 @@
+"""Parquet and Arrow IPC files: typed columns, brought to text and numbers batch by batch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from parties.errors import DataError
+from parties.sources.source import BATCH_ROWS, Source
+
+FILE_MAGIC: Final = b"ARROW1"
+WRITE_AGAIN: Final = "write it again with the program that it came from"
+
+
+class ColumnarFile(Source):
+    """A file whose columns have types."""
+
+    kind: str  # what it should be, for messages
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
+        self._rows = 0  # given out in this reading
+        self._stat: tuple[int, int, int] | None = None
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """Raises: DataError if it can't be read, is another than at the first reading, or is broken."""
+        try:
+            found = self.path.stat()
+            state = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._stat not in {None, state}:
+                self.refuse("changed while it was read", "add it again when nobody writes it")
+            self._stat = state
+            file = pa.OSFile(str(self.path))
+        except OSError as exc:
+            raise DataError(
+                f"{self.path} can't be read: {exc.strerror or 'it is damaged'}",
+                action="check the path and its rights",
+                outward="the data file can't be read",
+            ) from exc
+        broken = False
+        try:
+            with file:
+                yield file
+        except (pa.ArrowException, OSError, ValueError):  # not passed on: its text may quote the file
+            broken = True
+        if broken:
+            self.refuse(f"is not {self.kind} that can be read to its end", WRITE_AGAIN)
+
+    def columns(self) -> list[str]:
+        found: list[str] = []  # a `return` inside would look to the type checker as if it could be skipped
+        with self._opened() as file:
+            found.extend(self._schema(file).names)
+        return found
+
+    def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:
+        self._rows = 0
+        with self._opened() as file:
+            for batch in self._raw(file):
+                batch.validate(full=True)  # lengths and UTF-8, before anything looks inside
+                self._rows += batch.num_rows
+                yield pa.record_batch(
+                    [
+                        self._plain(name, values, text=name.strip() in as_text)
+                        for name, values in zip(batch.schema.names, batch.columns, strict=True)
+                    ],
+                    names=batch.schema.names,
+                )
+
+    @abstractmethod
+    def _schema(self, file: Any) -> pa.Schema: ...
+
+    @abstractmethod
+    def _raw(self, file: Any) -> Iterator[pa.RecordBatch]: ...
+
+    def _plain(self, name: str, values: pa.Array, *, text: bool) -> pa.Array:
+        """Text or numbers. Raises: DataError for a type that is neither."""
+        found = as_text(values) if text else as_text_or_numbers(values)
+        if found is None:
+            self.refuse(
+                f"has a type that is not {'an id or text' if text else 'a number, text or a date'}",
+                "leave it out in the schema file, or write it as another type",
+                column=name.strip(),
+            )
+        return found
+
+
+class ParquetFile(ColumnarFile):
+    """Read by row groups, a column's pages at a time."""
+
+    kind = "a Parquet file"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._total = 0
+
+    def _reader(self, file: Any) -> Any:
+        return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+
+    def _schema(self, file: Any) -> pa.Schema:
+        return self._reader(file).schema_arrow
+
+    def _raw(self, file: Any) -> Iterator[pa.RecordBatch]:
+        reader = self._reader(file)
+        self._total = reader.metadata.num_rows
+        yield from reader.iter_batches(BATCH_ROWS, use_threads=False)
+
+    def done(self) -> float | None:
+        return self._rows / self._total if self._total else None
+
+
+class ArrowFile(ColumnarFile):
+    """An Arrow IPC file or stream."""
+
+    kind = "an Arrow IPC file"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._part: float | None = None
+
+    def _schema(self, file: Any) -> pa.Schema:
+        return self._reader(file).schema
+
+    def _reader(self, file: Any) -> Any:
+        is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
+        file.seek(0)
+        return pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+
+    def _raw(self, file: Any) -> Iterator[pa.RecordBatch]:
+        reader = self._reader(file)
+        if isinstance(reader, pa.ipc.RecordBatchFileReader):
+            batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+        else:
+            batches = iter(reader)
+        size = file.size()
+        for batch in batches:
+            self._part = file.tell() / size
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield batch.slice(start, BATCH_ROWS)
+
+    def done(self) -> float | None:
+        return self._part
+
+
+def as_text_or_numbers(values: pa.Array) -> pa.Array | None:
+    """Numbers and truth values (1 and 0) as `double`, all else as `as_text`."""
+    if pa.types.is_dictionary(values.type):
+        return as_text_or_numbers(values.dictionary_decode())
+    if pa.types.is_boolean(values.type):
+        values = pc.cast(values, pa.uint8())
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        return pc.cast(values, pa.float64(), safe=False)
+    return as_text(values)
+
+
+def as_text(values: pa.Array) -> pa.Array | None:
+    """Text, whole numbers, dates and times as `string`; None for anything else."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return as_text(values.dictionary_decode())
+    if pa.types.is_null(kind) or _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_temporal(kind):
+        return pc.cast(values, pa.string())
+    return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

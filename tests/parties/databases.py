@@ -1,0 +1,67 @@
+"""A PostgreSQL server of the test's own: in a directory of its own, run by a user without rights, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+DEADLINE_S = 60
+
+
+class Server:
+    """A running server, reached through a Unix socket in its directory."""
+
+    def __init__(self, directory: Path, user: str) -> None:
+        self.directory, self.user = directory, user
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://{self.user}@/postgres?host={self.directory}"
+
+    def run(self, program: str, *words: str) -> None:
+        subprocess.run(
+            [*_as(self.user), str(BINARIES[-1] / program), *words],
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=DEADLINE_S,
+            check=True,
+        )
+
+    def stop(self) -> None:
+        """At once, as a machine that loses its power."""
+        self.run("pg_ctl", "-D", str(self.directory / "db"), "stop", "-m", "immediate", "-w")
+
+
+def _as(user: str) -> list[str]:
+    return ["setpriv", f"--reuid={user}", "--clear-groups", "--"] if os.geteuid() == 0 else []
+
+
+@contextmanager
+def postgresql() -> Iterator[Server]:
+    """Skips the test where no server is installed."""
+    if not BINARIES:
+        pytest.skip("no PostgreSQL server is installed")
+    user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    directory = Path(tempfile.mkdtemp(prefix="pg."))  # a short path, which a socket's must be
+    shutil.chown(directory, user)
+    server = Server(directory, user)
+    try:
+        server.run("initdb", "-D", str(directory / "db"), "-U", user, "-A", "trust", "--no-sync", "-E", "UTF8")
+        options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off"
+        server.run("pg_ctl", "-D", str(directory / "db"), "-l", str(directory / "log"), "-o", options, "-w", "start")
+        yield server
+    finally:
+        if (directory / "db" / "postmaster.pid").exists():
+            server.stop()
+        shutil.rmtree(directory)

@@ -1,0 +1,265 @@
+"""Matching finds the common records and no others, the same order everywhere, and tells nothing before it may."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpc.channel import MemoryChannel
+from mpc.errors import PeerLost, ProtocolError
+from parties.errors import DataError
+from parties.psi import MatchRules, Records, TooFewMatches, keyed_records, match
+from parties.psi import protocol as psi
+from parties.psi.curve import POINT_BYTES, Cipher
+
+KEY = bytes(range(32))
+RULES = MatchRules(minimum=1)
+
+
+class Party(threading.Thread):
+    """One party of a match, and what came of it."""
+
+    def __init__(self, channel: MemoryChannel, work: Callable[[MemoryChannel], np.ndarray]) -> None:
+        super().__init__()
+        self.channel, self._work = channel, work
+        self.rows: np.ndarray | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.rows = self._work(self.channel)
+        except Exception as exc:  # noqa: BLE001 - the test looks at it
+            self.error = exc
+        finally:
+            self.channel.close()
+
+
+def played(works: Sequence[Callable[[MemoryChannel], np.ndarray]], taps=None) -> list[Party]:
+    channels = MemoryChannel.mesh(len(works)) if taps is None else taps
+    parties = [Party(channel, work) for channel, work in zip(channels, works, strict=True)]
+    for party in parties:
+        party.start()
+    for party in parties:
+        party.join(60)
+        assert not party.is_alive()
+    return parties
+
+
+def names(count: int) -> list[str]:
+    return [f"party-{rank}" for rank in range(count)]
+
+
+def plain(ids: Sequence[str], world: int, rules: MatchRules = RULES, key: bytes = KEY):
+    """An honest party."""
+    return lambda channel: match(channel, key, keyed_records([ids], rules, key), rules, names(world), 2).rows
+
+
+def matched(*lists: Sequence[str], rules: MatchRules = RULES) -> list[list[str]]:
+    """The ids that each party has found, in its order."""
+    parties = played([plain(ids, len(lists), rules) for ids in lists])
+    for party in parties:
+        if party.error is not None:
+            raise party.error
+    return [[ids[row] for row in party.rows] for ids, party in zip(lists, parties, strict=True)]
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_all_parties_find_the_common_records_in_one_order(world):
+    """Lists of different lengths and orders, overlapping pairwise: what all have is found, and nothing else."""
+    rng = np.random.default_rng(world)
+    lists = [
+        list(rng.permutation([f"p{i}" for i in range(start, 400 + 9 * start)])) for start in range(0, 40 * world, 40)
+    ]
+    found = matched(*lists)
+    assert all(ids == found[0] for ids in found)
+    assert set(found[0]) == set.intersection(*map(set, lists))
+    assert len(found[0]) == len(set(found[0]))
+    assert found[0] != sorted(found[0])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 30), min_size=1), min_size=2, max_size=3))
+def test_any_lists(sets):
+    """As sets of Python have it, down to no common record at all."""
+    lists = [[f"p{number}" for number in numbers] for numbers in sets]
+    common = set.intersection(*map(set, lists))
+    if common:
+        assert all(set(found) == common for found in matched(*lists))
+    else:
+        with pytest.raises(TooFewMatches):
+            matched(*lists)
+
+
+def test_many_shards_find_the_same():
+    """Records spread over shards with room to spare: nothing is lost, nothing is found twice."""
+    sizes = [5000, 4000]
+    assert psi.shard_count([3 * psi.SHARD_RECORDS, 10 * psi.SHARD_RECORDS]) == 3
+    one, other = ([f"p{i}" for i in range(start, start + size)] for start, size in zip((0, 3000), sizes, strict=True))
+
+    def work(ids: Sequence[str]):
+        def run(channel: MemoryChannel) -> np.ndarray:
+            run = Small(channel, KEY, keyed_records([ids], RULES, KEY), RULES, names(2), Cipher(2))
+            return run.result().rows
+
+        return run
+
+    parties = played([work(one), work(other)])
+    assert [party.error for party in parties] == [None, None]
+    found = [[ids[row] for row in party.rows] for ids, party in zip((one, other), parties, strict=True)]
+    assert found[0] == found[1]
+    assert set(found[0]) == set(one) & set(other)
+
+
+class Small(psi._Run):
+    """With shards of about a thousand records."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self._count = 4
+        self._capacity = [psi.capacity(size, self._count) for size in self._sizes]
+
+
+def test_shards_have_room():
+    """Seven deviations: of a million ways to spread, none came near."""
+    rng = np.random.default_rng(1)
+    for size, count in ((100_000, 2), (1_000_000, 16)):
+        most = max(rng.multinomial(size, [1 / count] * count).max() for _ in range(2000))
+        assert most < psi.capacity(size, count)
+        assert psi.capacity(size, count) < 1.1 * size / count
+
+
+def test_too_few_matches_tell_nobody_which():
+    """Below the minimum no shuffle is taken back: no place ever goes over the channel."""
+    rules = MatchRules(minimum=11)
+    lists = ([f"p{i}" for i in range(30)], [f"p{i}" for i in range(20, 60)])
+    parties = played([plain(ids, 2, rules) for ids in lists])
+    for party in parties:
+        assert isinstance(party.error, TooFewMatches)
+        assert "10 records in common, 11 were agreed on" in str(party.error)
+        assert "10" not in party.error.outward
+        assert "match.places" not in party.channel.counters.sent_by_name
+    parties = played([plain(ids, 2, MatchRules(minimum=10)) for ids in lists])
+    assert all(len(party.rows) == 10 for party in parties)
+
+
+def test_nothing_of_an_id_goes_over_the_channel():
+    """No id, element or hash of one is in any message; two sessions share no message of points."""
+    seen: list[list[bytes]] = []
+    ids = [f"patient-{i:04d}" for i in range(50)]
+    for session in range(2):
+        messages: list[bytes] = []
+        channels = MemoryChannel.mesh(2, session=bytes([session]) * 32, tap=messages.append)
+        parties = played([plain(ids, 2, key=bytes([session]) * 32)] * 2, channels)
+        assert [party.error for party in parties] == [None, None]
+        everything = b"".join(messages)
+        for name in ids:
+            element = keyed_records([[name]], RULES, bytes([session]) * 32).elements[0].tobytes()
+            for needle in (name.encode(), element, hashlib.sha256(name.encode()).digest(), element.hex().encode()):
+                assert needle not in everything
+        seen.append(messages)
+    points = [{m[124:][i : i + POINT_BYTES] for m in run for i in range(0, len(m) - 124, POINT_BYTES)} for run in seen]
+    assert len(points[0]) > 100
+    assert not [point for point in points[0] & points[1] if point[0] in {2, 3}]  # compressed points
+
+
+def test_other_rules_are_noticed():
+    """Parties that normalise differently, or agree on another minimum, stop at once."""
+    works = [plain(["a"], 2, MatchRules(minimum=1)), plain(["a"], 2, MatchRules(minimum=2))]
+    assert all("matches by other rules" in str(party.error) for party in played(works))
+
+
+def test_sizes_that_can_not_be_are_refused():
+    """A party that names no record, or more than anybody has, is refused by name."""
+
+    def lie(channel: MemoryChannel) -> np.ndarray:
+        said = np.frombuffer((1 << 40).to_bytes(8, "little") + RULES.digest(), dtype="u1")
+        return channel.exchange("match.sizes", {1: said}, {1: ("u1", said.shape)})[1]
+
+    parties = played([lie, plain(["a"], 2)])
+    assert isinstance(parties[1].error, ProtocolError)
+    assert "party-0" in str(parties[1].error)
+
+
+class Cheat(psi._Run):
+    """A party that does not keep to the protocol in one way."""
+
+    def __init__(self, way: str, *arguments) -> None:
+        super().__init__(*arguments)
+        self._way = way
+
+    def _round(self, elements, places):
+        shard = super()._round(elements, places)
+        if self._way == "no points":
+            shard.final = np.zeros_like(shard.final)
+        if self._way == "a point twice":
+            shard.final = shard.final.copy()
+            shard.final[1] = shard.final[0]
+        return shard
+
+    def _pass(self, name, array, direction, shape, dtype):
+        if self._way == "bytes that are no points" and name == "match.lists":
+            array = np.full_like(array, 0xFF)
+        if self._way == "a place that is none" and name == "match.places":
+            array = array + 10**6
+        if self._way == "other places" and name == "match.places":
+            array = np.roll(array, 1)
+        if self._way == "one place for all" and name == "match.places":
+            array = np.full_like(array, array[0])
+        return super()._pass(name, array, direction, shape, dtype)
+
+    def _to_all(self, name, array, shape):
+        if self._way == "another digest" and name == "match.digests":
+            array = np.zeros_like(array)
+        return super()._to_all(name, array, shape)
+
+
+CHEATS = {
+    "a point twice": "has a record twice",
+    "bytes that are no points": "sent what is no point of the curve",
+    "a place that is none": "named a place that the list does not have",
+    "other places": "has found other records, or another order",
+    "one place for all": "took back another shuffle than its own",
+    "another digest": "sent other records than it had promised",
+    "no points": "has a record twice",
+}
+
+
+@pytest.mark.parametrize("way", CHEATS)
+def test_who_does_not_keep_to_the_protocol_is_named(way):
+    """What can be noticed is, and the honest party says who it was."""
+    ids = [f"p{i}" for i in range(40)]
+
+    def cheat(channel: MemoryChannel) -> np.ndarray:
+        return Cheat(way, channel, KEY, keyed_records([ids], RULES, KEY), RULES, names(2), Cipher(1)).result().rows
+
+    parties = played([cheat, plain(ids[5:], 2)])
+    assert isinstance(parties[1].error, ProtocolError)
+    assert CHEATS[way] in str(parties[1].error)
+    assert "party" in str(parties[1].error)
+
+
+def test_a_party_that_goes_away_is_named():
+    """A closed channel ends the match at the others."""
+    parties = played([lambda _: np.array([]), plain(["a"], 2)])
+    assert isinstance(parties[1].error, PeerLost)
+
+
+def test_no_records_are_no_match():
+    """A list without a usable id is an error before anything is sent."""
+    with pytest.raises(DataError, match="no row has ids"):
+        keyed_records([["", None]], RULES, KEY)
+
+
+def test_secrets_are_not_printed():
+    """Neither elements nor rows show in print."""
+    records = keyed_records([["a", "b"]], RULES, KEY)
+    assert repr(records) == "Records(2)"
+    assert repr(Cipher(1)) == "Cipher(redacted)"
+    assert repr(psi.Matched(records.rows)) == "Matched(2)"
+    assert isinstance(records, Records)

@@ -1,0 +1,256 @@
+"""Parquet and Arrow IPC files: the same table whatever its container, and what is refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from parties.errors import DataError, SettingsError
+from parties.sources import Notes, file_source, read_notes, read_table
+from parties.sources.survey import read_whole, survey
+
+WRITERS = {
+    "t.parquet": lambda table, path: pq.write_table(table, path, row_group_size=7),
+    "t.arrow": lambda table, path: write_ipc(table, path, pa.ipc.new_file),
+    "t.feather": lambda table, path: write_ipc(table, path, pa.ipc.new_file),
+    "t.arrows": lambda table, path: write_ipc(table, path, pa.ipc.new_stream),
+}
+
+
+def write_ipc(table: pa.Table, path: Path, make) -> None:
+    with make(str(path), table.schema) as out:
+        out.write_table(table, max_chunksize=7)
+
+
+def written(directory: Path, table: pa.Table, name: str = "t.parquet") -> Path:
+    WRITERS[name](table, directory / name)
+    return directory / name
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_types_become_numbers_and_text(tmp_path, name):
+    """Whole numbers, floats, decimals and truth values are numbers; text, dates and categories are text."""
+    rows = 20
+    table = pa.table(
+        {
+            "id": pa.array(range(rows, 0, -1), pa.int64()),
+            "small": pa.array([i % 3 for i in range(rows)], pa.int8()),
+            "float": pa.array([None, *np.arange(1, rows) / 7], pa.float64()),
+            "money": pa.array([decimal.Decimal(i) / 4 for i in range(rows)], pa.decimal128(10, 2)),
+            "flag": pa.array([i % 2 == 0 for i in range(rows)]),
+            "word": pa.array([" yes " if i % 2 else "" for i in range(rows)], pa.large_string()),
+            "code": pa.array([f"{i:03d}" for i in range(rows)]),
+            "day": pa.array([dt.date(2026, 1, 1 + i) for i in range(rows)]),
+            "kind": pa.array(["a", "b"] * (rows // 2)).dictionary_encode(),
+            "void": pa.nulls(rows),
+        }
+    )
+    found = read_table(written(tmp_path, table, name), "id")
+    assert found.ids == sorted(str(i) for i in range(1, rows + 1))
+    assert {c.name: (c.kind, c.complete) for c in found.columns} == {
+        "small": ("number", True),
+        "float": ("number", False),
+        "money": ("number", True),
+        "flag": ("number", True),
+        "word": ("text", False),
+        "code": ("category", True),
+        "day": ("category", True),
+        "kind": ("category", True),
+        "void": ("text", False),
+    }
+    by_id = dict(zip(found.ids, found.arrow.to_pylist(), strict=True))
+    assert by_id["20"]["float"] is None
+    assert by_id["18"] == {
+        "id": "18",
+        "small": 2.0,
+        "float": 2 / 7,
+        "money": 0.5,
+        "flag": 1.0,
+        "word": None,
+        "code": "002",
+        "day": "2026-01-03",
+        "kind": "a",
+        "void": None,
+    }
+
+
+def test_the_same_table_in_every_container(tmp_path):
+    """CSV, Parquet and Arrow of one table give one table, to the last bit."""
+    rng = np.random.default_rng(7)
+    numbers = [1e-300, 0.1, -2.5e29, *rng.normal(size=40_000)]
+    table = pa.table({"id": [f"p{i:05d}" for i in range(len(numbers))], "x": numbers})
+    csv = tmp_path / "t.csv"
+    csv.write_text("id,x\n" + "".join(f"{i},{x!r}\n" for i, x in zip(*table.to_pydict().values(), strict=True)))
+    expected = read_table(csv, "id").arrow
+    for name in WRITERS:
+        assert read_table(written(tmp_path, table, name), "id").arrow.equals(expected)
+
+
+LIST = pa.array([[1], [2]], pa.list_(pa.int64()))
+BAD_TABLES = {
+    "bytes": ({"id": ["a", "b"], "x": [b"sekrit", b""]}, "a number, text or a date"),
+    "lists": ({"id": ["a", "b"], "x": LIST}, "a number, text or a date"),
+    "an id of floats": ({"id": [1.5, 2.5]}, "not an id or text"),
+    "NaN": ({"id": ["a", "b"], "x": [1.0, float("nan")]}, "not finite numbers up to 1e+30 (row 2)"),
+    "infinity": ({"id": ["a", "b"], "x": [float("-inf"), 1.0]}, "not finite numbers up to 1e+30 (row 1)"),
+    "too large": (
+        {"id": ["a", "b"], "x": [1e300, 1e300]},
+        "not finite numbers up to 1e+30 (2 rows, the first is row 1)",
+    ),
+    "empty ids": ({"id": ["a", None], "x": [1, 2]}, "has empty ids (row 2)"),
+    "repeated ids": ({"id": ["sekrit", " sekrit"], "x": [1, 2]}, "ids that occurred before (row 2)"),
+    "one id in two forms": ({"id": ["o\u0308", "\u00f6"]}, "ids that differ only in their Unicode form (row 2)"),
+    "one id in full width": ({"id": ["7", "\uff17"]}, "ids that differ only in their Unicode form (row 2)"),
+    "a line break in an id": ({"id": ["a", "b\nc"]}, "has a line break inside a value (row 2)"),
+    "a NUL": ({"id": ["a", "b"], "x": ["sek\0rit", "c"]}, "has a NUL byte inside a value (row 1)"),
+    "no rows": ({"id": pa.array([], pa.string())}, "has a header but no rows"),
+    "no id": ({"x": [1.0]}, "has no id column 'id'"),
+    "a column without a name": ({"id": ["a"], "": [1]}, "has no name for column 2"),
+}
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_bad_table_is_refused_in_one_line(tmp_path, case, name):
+    """Each flaw is one line that names file, column and row, and no cell."""
+    columns, says = BAD_TABLES[case]
+    with pytest.raises(DataError) as caught:
+        read_table(written(tmp_path, pa.table(columns), name), "id")
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith(f"{name}")
+    assert "sekrit" not in message
+    assert "row" not in caught.value.outward.replace("no rows", "").replace("narrow", "")
+    assert caught.value.action
+
+
+BROKEN = {
+    "nothing": lambda _: b"",
+    "other bytes": lambda _: b"\x89PNG\r\n\x1a\n" * 20,
+    "cut": lambda content: content[: len(content) // 2],
+    "without its end": lambda content: content[:-3],
+    "with other bytes within": lambda content: content[:-80] + b"\xff" * 60 + content[-20:],
+}
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.arrows"])
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_refused_in_one_line(tmp_path, case, name):
+    """A file that is not what its name says, or not to its end, is one line without what the parser says."""
+    rng = np.random.default_rng(1)
+    table = pa.table({"id": [f"sekrit{i}" for i in range(500)], "x": rng.normal(size=500)})
+    path = written(tmp_path, table, name)
+    path.write_bytes(BROKEN[case](path.read_bytes()))
+    with pytest.raises(DataError) as caught:
+        read_table(path, "id")
+    error: BaseException | None = caught.value
+    assert str(error).startswith(name)
+    assert len(str(error).splitlines()) == 1
+    while error is not None:
+        assert "sekrit" not in repr(error.args)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.csv"])
+def test_a_file_that_changes_between_the_readings_is_refused(tmp_path, name):
+    """What was judged is what is encrypted, or nothing is."""
+    path = tmp_path / name
+
+    def write(shift: int) -> None:
+        ids = [f"p{i}" for i in range(9)]
+        if name == "t.csv":
+            path.write_text("id,x\n" + "".join(f"{i},{shift}\n" for i in ids))
+        else:
+            written(tmp_path, pa.table({"id": ids, "x": [float(shift)] * 9}), name)
+
+    write(1)
+    found = survey(file_source(path), "id", Notes())
+    write(222)
+    with pytest.raises(DataError, match="changed while it was read"):
+        list(found.batches())
+
+
+SCHEMA = """
+leave_out = ["comment"]
+[columns.code]
+kind = "text"
+description = "ward, as the hospital numbers it"
+[columns.age]
+unit = "years"
+[columns.dose]
+kind = "number"
+"""
+
+
+def test_a_schema_file_overrides_kinds_and_describes(tmp_path):
+    """Kinds, descriptions and units of the schema file stand in what is published; columns may stay out."""
+    (tmp_path / "t.csv").write_text("id,code,age,comment,dose\na,1,30,,\nb,2,40,x,\n")
+    (tmp_path / "schema.toml").write_text(SCHEMA)
+    found = read_whole(file_source(tmp_path / "t.csv"), "id", read_notes(tmp_path / "schema.toml"), "t")
+    assert found.arrow.column_names == ["id", "code", "age", "dose"]
+    assert found.arrow["code"].to_pylist() == ["1", "2"]
+    judged = survey(file_source(tmp_path / "t.csv"), "id", read_notes(tmp_path / "schema.toml"))
+    assert [(c.name, c.kind, c.description, c.unit) for c in judged.columns] == [
+        ("code", "category", "ward, as the hospital numbers it", ""),
+        ("age", "number", "", "years"),
+        ("dose", "number", "", ""),
+    ]
+
+
+BAD_SCHEMAS = {
+    "not TOML": ("[columns", "is not TOML"),
+    "another key": ("[columns.age]\ntype = 'number'\n", "columns.age.type"),
+    "another kind": ("[columns.age]\nkind = 'date'\n", "columns.age.kind"),
+    "a line break": ('[columns.age]\ndescription = "a\\nb"\n', "columns.age.description"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SCHEMAS)
+def test_a_bad_schema_file_is_one_line(tmp_path, case):
+    """What is no schema file says which key."""
+    content, says = BAD_SCHEMAS[case]
+    (tmp_path / "schema.toml").write_text(content)
+    with pytest.raises(SettingsError, match=says):
+        read_notes(tmp_path / "schema.toml")
+    with pytest.raises(SettingsError, match="can't be read"):
+        read_notes(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("notes", "says"),
+    [
+        ({"leave_out": ["weight"]}, "has no column 'weight'; correct the schema file"),
+        ({"columns": {"weight": {}}}, "has no column 'weight'"),
+        ({"leave_out": ["id"]}, "is its id, which is text and stays in"),
+        ({"columns": {"id": {"kind": "number"}}}, "is its id, which is text and stays in"),
+        ({"columns": {"word": {"kind": "number"}}}, "column 'word', has text among numbers"),
+    ],
+)
+def test_a_schema_file_that_does_not_fit_is_one_line(tmp_path, notes, says):
+    """A schema file can't name columns that are not there, nor make numbers of words."""
+    (tmp_path / "t.csv").write_text("id,word\na,x\nb,y\n")
+    with pytest.raises(DataError, match=says):
+        survey(file_source(tmp_path / "t.csv"), "id", Notes.model_validate(notes))
+
+
+def test_the_profile_tells_what_was_found(tmp_path):
+    """Missing values, different values (as far as they are counted) and ranges, over many batches."""
+    rows = 40_000
+    table = pa.table(
+        {
+            "id": [f"p{i}" for i in range(rows)],
+            "few": [None if i % 10 == 0 else float(i % 7) for i in range(rows)],
+            "many": [i / 3 for i in range(rows)],
+            "words": [f"w{i % 50}" for i in range(rows)],
+        }
+    )
+    found = {c.name: c for c in survey(file_source(written(tmp_path, table)), "id", Notes()).profile}
+    assert (found["few"].missing, found["few"].distinct, found["few"].ends) == (4000, 7, (0.0, 6.0))
+    assert (found["many"].distinct, found["many"].ends) == (None, (0.0, (rows - 1) / 3))
+    assert (found["words"].kind, found["words"].distinct, found["words"].ends) == ("text", 50, (2, 3))

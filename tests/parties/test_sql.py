@@ -1,0 +1,242 @@
+"""Queries as sources: SQLite and a real PostgreSQL server, and what becomes of a password."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from parties.errors import DataError, SettingsError
+from parties.intake import take_in
+from parties.sources import Notes, sql
+from parties.sources.sql import SqlQuery
+from parties.sources.survey import read_whole, survey
+from parties.tables import Table
+from parties.tls import utc_now
+from parties.vault import Vault
+from parties.vault_key import MasterKey
+from tests.parties.databases import Server, postgresql
+
+# psycopg warns of a cursor that it could not close because its transaction had failed, or its server was gone.
+pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Such cursors are gone when their test ends."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture
+def lite(tmp_path) -> str:
+    """A SQLite database with a few tables."""
+    with sqlite3.connect(tmp_path / "clinic.db") as db:
+        db.execute("CREATE TABLE t (id TEXT, age INTEGER, dose REAL, sex TEXT, born TEXT)")
+        rows = [("b", 41, 0.1, "f", None), ("a", None, 2.5e-7, " m ", "1990-02-03"), ("ä", 9, -3.0, "f", "")]
+        db.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", rows)
+    db.close()
+    return f"sqlite:///{tmp_path / 'clinic.db'}"
+
+
+def query(url: str, asked: str, spool: Path) -> SqlQuery:
+    return SqlQuery(make_url(url), asked, spool)
+
+
+def table(url: str, asked: str, spool: Path) -> Table:
+    source = query(url, asked, spool)
+    try:
+        return read_whole(source, "id", Notes(), "x")
+    finally:
+        source.close()
+
+
+def test_sqlite_rows_come_typed_and_sorted(lite, tmp_path):
+    """Numbers are numbers, text is trimmed text, NULL and blank are missing; numbers keep every bit."""
+    found = table(lite, "SELECT id, age, dose, sex, born FROM t WHERE id LIKE '%' OR id = ':x'", tmp_path)
+    assert found.ids == ["a", "b", "ä"]
+    assert [(c.name, c.kind, c.complete) for c in found.columns] == [
+        ("age", "number", False),
+        ("dose", "number", True),
+        ("sex", "category", True),
+        ("born", "text", False),
+    ]
+    assert found.arrow["dose"].to_pylist() == [2.5e-7, 0.1, -3.0]
+    assert found.arrow["sex"].to_pylist() == ["m", "f", "f"]
+
+
+def test_postgresql_types(server, tmp_path):
+    """Numerics, integers, booleans, dates, UUIDs and text of a real server come as numbers or text."""
+    asked = """
+        SELECT 'p' || n AS id, n AS whole, n::numeric / 3 AS part, n > 1 AS flag, date '2026-01-01' + n AS day,
+            '00000000-0000-0000-0000-00000000000a'::uuid AS key, 1e300::float8 / (2e299 * n) AS ratio,
+            CASE WHEN n = 2 THEN NULL ELSE '100%' END AS note
+        FROM generate_series(1, 3) AS n
+    """
+    found = table(server.url, asked, tmp_path)
+    kinds = {column.name: column.kind for column in found.columns}
+    assert kinds == {
+        "whole": "number",
+        "part": "number",
+        "flag": "number",
+        "day": "category",
+        "key": "text",
+        "ratio": "number",
+        "note": "text",
+    }
+    assert found.arrow["flag"].to_pylist() == [0, 1, 1]
+    assert found.arrow["day"].to_pylist() == ["2026-01-02", "2026-01-03", "2026-01-04"]
+    assert found.arrow["part"].to_pylist()[0] == pytest.approx(1 / 3)
+    assert found.arrow["note"].to_pylist() == ["100%", None, "100%"]
+
+
+def test_rows_are_fetched_in_portions(server, tmp_path):
+    """A result of many portions is complete; the query runs once, and its rows lie sealed in a nameless file."""
+    source = query(server.url, "SELECT n::text AS id, n, random() AS x FROM generate_series(1, 25000) AS n", tmp_path)
+    found = survey(source, "id", Notes())
+    assert found.rows == 25_000
+    first, second = (sum(batch["x"].to_pylist()[0] for batch in found.batches()) for _ in range(2))
+    assert first == second
+    assert list(tmp_path.iterdir()) == []
+    source.close()
+
+
+def test_the_transaction_is_read_only_and_rolled_back(server, lite, tmp_path):
+    """A query that would change something changes nothing."""
+    engine = create_engine(server.url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SEQUENCE counter"))
+    engine.dispose()
+    with pytest.raises(DataError, match="SQLSTATE 25006"):
+        table(server.url, "SELECT nextval('counter')::text AS id", tmp_path)
+    assert table(lite, "DELETE FROM t WHERE id = 'b' RETURNING id", tmp_path).ids == ["b"]
+    assert table(lite, "SELECT id FROM t", tmp_path).rows == 3
+
+
+BAD_QUERIES = {
+    "a query that is none": ("SELEKT sekrit", "was not answered to its end"),
+    "a table that is not there": ("SELECT * FROM sekrit", "was not answered to its end"),
+    "no rows at all": ("SELECT id, age FROM t WHERE age > 1000", "has a header but no rows"),
+    "nothing selected": ("CREATE TABLE sekrit (id)", "gives no rows"),
+    "no id": ("SELECT age, dose FROM t", "has no id column 'id'"),
+    "two columns of one name": ("SELECT id, age, dose AS age FROM t", "gives two columns of one name"),
+    "empty ids": ("SELECT NULLIF(id, 'a') AS id, age FROM t", "has empty ids (row 2)"),
+    "repeated ids": ("SELECT 'sekrit' AS id, age FROM t", "ids that occurred before (2 rows, the first is row 2)"),
+    "bytes": ("SELECT id, x'736563726574' AS b FROM t", "not numbers, text or dates (row 1)"),
+    "infinity": ("SELECT id, 9e999 AS x FROM t", "not finite numbers up to 1e+30 (3 rows, the first is row 1)"),
+    "too large": ("SELECT id, 1e300 AS x FROM t", "not finite numbers"),
+    "text among numbers": (
+        "SELECT id, CASE id WHEN 'a' THEN 'sekrit' ELSE 5 END AS x FROM t",
+        "has text among numbers (row 2)",
+    ),
+    "a NUL character": ("SELECT id, 'sek' || char(0) || 'rit' AS x FROM t", "has a NUL byte inside a value"),
+    "text that is none": ("SELECT id, CAST(x'ff73656b726974' AS TEXT) AS x FROM t", "was not answered to its end"),
+    "a cell without end": ("SELECT id, printf('%.*c', 2000000, 'x') AS x FROM t", "has a value longer than"),
+    "ids of one form": (
+        "SELECT char(228) AS id, 1 AS x UNION ALL SELECT 'a' || char(776), 2",
+        "differ only in their Unicode form (row 2)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_QUERIES)
+def test_a_bad_query_is_refused_in_one_line(lite, tmp_path, case):
+    """What a query can't be is said in one line, which quotes neither query, rows nor what the driver says."""
+    asked, says = BAD_QUERIES[case]
+    with pytest.raises(DataError) as caught:
+        table(lite, asked, tmp_path)
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith("the query")
+    assert "\n" not in message
+    assert caught.value.action
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "sekrit" not in repr(error.args)
+        error = error.__cause__ or error.__context__
+
+
+def test_a_server_that_goes_away_leaves_one_line(tmp_path):
+    """A server that dies between two portions of rows is an error that says after which row; nothing is kept."""
+    with postgresql() as dying:
+        asked = "SELECT n::text AS id, repeat('x', 1000) AS wide FROM generate_series(1, 2000000) AS n"
+
+        class Doomed(SqlQuery):
+            def _cell(self, value, number, offset):
+                if self._rows == 4000 and offset == number == 0:
+                    dying.stop()
+                return super()._cell(value, number, offset)
+
+        vault = Vault(tmp_path / "vault", MasterKey.generate())
+        vault.check_key()
+        before, recorded = list((tmp_path / "vault").iterdir()), []
+        source = Doomed(make_url(dying.url), asked, tmp_path / "vault")
+        with pytest.raises(
+            DataError, match=r"was not answered to its end after row \d+ \(\w+(, SQLSTATE \w{5})?\)"
+        ) as caught:
+            take_in(vault, "a", source, "id", created=utc_now(), record=lambda **entry: recorded.append(entry))
+        assert str(dying.directory) not in str(caught.value)
+        assert list((tmp_path / "vault").iterdir()) == before
+        assert recorded == []
+
+
+def test_a_server_that_is_not_there(tmp_path):
+    """No connection: one line without the URL's password."""
+    with pytest.raises(DataError, match="was not answered") as caught:
+        table(f"postgresql+psycopg://user:sekrit@/db?host={tmp_path}", "SELECT 1 AS id", tmp_path)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "sekrit" not in repr(error)
+        error = error.__cause__ or error.__context__
+
+
+def test_urls_come_from_files_and_the_environment(tmp_path, monkeypatch):
+    """A file of one's own or a variable gives a URL, password included; printing it hides that."""
+    file = tmp_path / "url"
+    file.write_text("postgresql+psycopg://user:sekrit@host/db\n")
+    with pytest.raises(SettingsError, match="readable by others; run: chmod 600"):
+        sql.url_from_file(file)
+    file.chmod(0o600)
+    assert sql.url_from_file(file).password == "sekrit"
+    assert "sekrit" not in repr(sql.url_from_file(file))
+    monkeypatch.setenv("CLINIC", "sqlite://")
+    assert sql.url_from_environment("CLINIC").drivername == "sqlite"
+    with pytest.raises(SettingsError, match="has no NOWHERE"):
+        sql.url_from_environment("NOWHERE")
+
+
+BAD_URLS = ["", "sekrit", "postgresql+psycopg://u:sekrit@h:port/db", "sekrit://u:p@h/db", "oracle://u:sekrit@h/db"]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_what_is_no_url_is_not_repeated(tmp_path, url):
+    """A URL that is none, or whose driver is missing, is refused without a word of it."""
+    file = tmp_path / "url"
+    file.write_text(url)
+    file.chmod(0o600)
+    with pytest.raises(SettingsError) as caught:
+        sql.url_from_file(file)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "sekrit" not in repr(error.args)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://u:sekrit@h/db", "postgresql+psycopg://u@h/db?password=sekrit"])
+def test_a_password_is_not_taken_from_the_command_line(url):
+    """Everybody on the machine can read arguments."""
+    with pytest.raises(SettingsError, match="does not belong on the command line") as caught:
+        sql.url_from_argument(url)
+    assert "sekrit" not in str(caught.value)
+    assert sql.url_from_argument(f"sqlite:///{os.devnull}").drivername == "sqlite"
