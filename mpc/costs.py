@@ -86,8 +86,7 @@ def range_guard(program: Fused, rank: int) -> Cost:
 
 
 def any_beyond(parties: int, words: int) -> Cost:
-    parts = [min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES)]
-    return total(comparison(parties, 2 * part) for part in parts) + comparison(parties, 1)
+    return total(comparison(parties, 2 * part) for part in _parts(words)) + comparison(parties, 1)
 
 
 def convergence(program: Fused, rank: int) -> Cost:
@@ -190,7 +189,13 @@ def evaluation(program: Fused, rank: int) -> Cost:
     if "auc" in found.figures:
         cost += opening(n, 2 * WORD * found.bins * found.models) + product(n, found.models)
         cost += comparison(n, COARSE * found.models) + comparison(n, ((1 << DIGITS) // COARSE - 1) * found.models)
+    cost += total(comparison(n, part) for part in _parts(found.compared_words))
     return cost + total(disclosure(n, rank, each) for each in found.disclosures())
+
+
+def _parts(words: int) -> list[int]:
+    """What is compared, GUARD_SCORES at once."""
+    return [min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES)]
 
 
 def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
@@ -220,7 +225,8 @@ def _memory_of_evaluation(program: Fused) -> int:
     if (found := program.evaluation) is None:
         return 0
     tables, scores = 2 * found.chunk_rows * found.bins * found.models, found.rows * found.models
-    return 2 * found.rows * program.width + max(COMPARED * scores, (program.world + 3) * tables)
+    compared = COMPARED * max(scores, min(GUARD_SCORES, found.compared_words)) + found.compared_words
+    return 2 * found.rows * program.width + max(compared, (program.world + 3) * tables)
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:

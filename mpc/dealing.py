@@ -39,7 +39,7 @@ from mpc.layouts import (
 from mpc.ordering import SEED_BYTES, order
 from mpc.partition import Partition
 from mpc.prediction_program import Prediction, Runnable
-from mpc.program import Fused, MiniBatch, Rung
+from mpc.program import GUARD_SCORES, Fused, MiniBatch, Rung
 from mpc.randomness import Streams
 from mpc.ring import Words
 from mpc.symmetric import packed_size
@@ -222,7 +222,8 @@ class Dealing:
         """No operation of the program works on more than the table for each model, widened for bitwise stacks."""
         rows = self._program.rows
         if isinstance(self._program, Fused) and self._program.evaluation is not None:
-            rows = max(rows, self._program.evaluation.rows, COARSE)
+            evaluation = self._program.evaluation
+            rows = max(rows, evaluation.rows, COARSE, min(GUARD_SCORES, evaluation.compared_words))
         return 64 * rows * (self._program.columns + 1) * self._program.results
 
 
