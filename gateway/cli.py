@@ -272,6 +272,7 @@ def session_show(
 ) -> None:
     """Where a session stands, whose turn it is, and what it was told of its model."""
     from parties.contract import Contract
+    from parties.curves import lines
     from parties.telling import convergence
 
     with _client(gateway, token_file) as client:
@@ -290,6 +291,8 @@ def session_show(
         typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
     for figure, value in view.figures.told().items() if view.figures else ():
         typer.echo(f"{figure} of the held-out rows: {value:.4f}")
+    for line in lines(view.figures.tables()) if view.figures else ():
+        typer.echo(line)
     if view.fault is not None:
         typer.echo(view.fault.line())
 

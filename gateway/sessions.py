@@ -29,7 +29,7 @@ from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
-from mpc.program import FIGURES
+from mpc.program import EVERY_FIGURE
 from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
 from parties.contract import Contract, check_approval
 from parties.errors import ContractError, GatewayError, PlanError
@@ -309,7 +309,7 @@ class Sessions:
 
     def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
         fault = _attributed(message.fault, name, record)
-        named = [name for name in FIGURES if record.contract.discloses(name)]
+        named = [name for name in EVERY_FIGURE if record.contract.discloses(name)]
         figures = message.figures and message.figures.only(named)  # as with the loss
         converged = message.converged if record.contract.discloses("converged") else None
         told = {"fault": fault, "figures": figures, "converged": converged}

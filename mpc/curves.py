@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
+from math import inf
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -67,6 +68,7 @@ def mirrored(rows: int, cell: int) -> tuple[int, ...]:
 
 
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Score = Annotated[float, Field(ge=-64, le=64)]
 Between: TypeAlias = tuple[Count, Count]  # the least and the most that a count can be
 
 
@@ -76,7 +78,7 @@ class Points(Frozen):
     Thresholds fall; each count is of rows with scores at or above its own, and the last one of all rows.
     """
 
-    thresholds: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(max_length=MOST_POINTS)]
+    thresholds: Annotated[tuple[Score, ...], Field(max_length=MOST_POINTS)]
     positives: tuple[Between, ...]
     negatives: tuple[Between, ...]
 
@@ -103,6 +105,14 @@ def points(curve: Curve, rows: int, cell: int, positives: Sequence[int], negativ
         positives=_between(marks(rows, cell), rows, positives),
         negatives=_between(mirrored(rows, cell), rows, negatives),
     )
+
+
+def exact_points(curve: Curve, scores: Sequence[Sequence[float]]) -> Points:
+    """The table of scores that somebody has in clear: of the positive rows, and of the negative ones."""
+    thresholds = [z / GRAIN for z in THRESHOLDS[curve]]
+    counted = [[sum(score >= threshold for score in own) for threshold in (*thresholds, -inf)] for own in scores]
+    positives, negatives = ([(count, count) for count in own] for own in counted)
+    return Points(thresholds=tuple(thresholds), positives=tuple(positives), negatives=tuple(negatives))
 
 
 def _between(held_against: tuple[int, ...], rows: int, reached: Sequence[int]) -> tuple[Between, ...]:

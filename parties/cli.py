@@ -442,6 +442,7 @@ def refuse(
 @result_app.command("show")
 def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None:
     """What this party was told: coefficients of its own columns, or, by a prediction, probabilities."""
+    from parties.curves import lines
     from parties.desk import result_of
     from parties.errors import LifecycleError
     from parties.home import Home as HomeDirectory
@@ -468,6 +469,8 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
         typer.echo(convergence(outcome.converged, outcome.tol, outcome.iterations))
     for figure, value in outcome.figures.told().items() if outcome.figures else ():
         typer.echo(f"{figure} of the held-out rows {value:.4f}")
+    for line in lines(outcome.figures.tables()) if outcome.figures else ():
+        typer.echo(line)
 
 
 def _show_predictions(path: Path, *, as_json: bool) -> None:

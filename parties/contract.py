@@ -271,6 +271,7 @@ def spec_for(
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
         held_out=mpc_partition.Partition(**_divided(others, widths, holder)) if evaluation.figures else None,
         figures=evaluation.figures,
+        smallest_cell=evaluation.smallest_cell,
     )
 
 

@@ -217,7 +217,8 @@ party = {_quoted(owner)}
 
 def _settings() -> str:
     model, preparation, split, disclosures = ModelPlan(), PreparationPlan(), SplitPlan(), DisclosurePlan()
-    figures, retention = json.dumps(EvaluationPlan().figures), RetentionPlan()
+    evaluation, retention = EvaluationPlan(), RetentionPlan()
+    figures = json.dumps(evaluation.figures)
     return f"""\
 [model]
 # Names and meanings are those of scikit-learn's LogisticRegression. Default: "{model.kind}".
@@ -251,8 +252,11 @@ clip_bits = {preparation.clip_bits}
 held_out = {_quoted(split.held_out)}
 
 [evaluation]
-# What all are told of the model on held-out rows, 20 at least; [] is nothing. Default: {figures}.
+# What all are told of the model on held-out rows, 20 at least; [] is nothing. "roc" and "calibration" may be added:
+# tables of how many rows of each class have scores above thresholds. Default: {figures}.
 figures = {figures}
+# Of these tables: counts are told in steps of so many rows at least. Default: {evaluation.smallest_cell}.
+smallest_cell = {evaluation.smallest_cell}
 
 [disclosures]
 # Disclosures of the mean training loss; newton tells its last alone, 0 is none. Default: {disclosures.loss_reports}.

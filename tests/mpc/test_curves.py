@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mpc import costs, counting
-from mpc.curves import CURVES, GRAIN, LEAST_CELL, THRESHOLDS, Points, counts, marks, mirrored, points
+from mpc.curves import CURVES, GRAIN, LEAST_CELL, THRESHOLDS, Points, counts, exact_points, marks, mirrored, points
 from mpc.errors import DisclosureRefused, ProgramError
 from mpc.evaluation_derivation import BINS, MOST_ROWS, PERIOD
 from mpc.lanes import EVALUATION
@@ -161,6 +161,29 @@ def test_thresholds_are_edges_of_bins(curve, count):
     assert all(above > below for above, below in pairwise(found))
 
 
+@some
+@given(seeds, st.integers(20, 200), st.integers(LEAST_CELL, 10))
+def test_points_hold_the_exact_counts(seed, rows, cell):
+    """What is told of scores are ranges that hold the counts of whoever has them in clear."""
+    generator = np.random.default_rng(seed)
+    z, y = generator.normal(0, 3, rows), generator.random(rows) < 0.4
+    for curve in CURVES:
+        plain = exact_points(curve, [z[y].tolist(), z[~y].tolist()])
+        told = expected(
+            tabled([1, 1], rows, smallest_cell=cell),
+            curve,
+            *([least for least, _ in own] for own in plain_counts(plain)),
+        )
+        assert told.thresholds == plain.thresholds
+        for ranges, counted in zip(plain_counts(told), plain_counts(plain), strict=True):
+            assert all(least <= count <= most for (least, most), (count, _) in zip(ranges, counted, strict=True))
+            assert all(most - least >= cell - 1 for least, most in ranges)
+
+
+def plain_counts(found):
+    return found.positives, found.negatives
+
+
 def check_tables(run):
     """Each told count holds the true one, but for rows whose scores are within a bin of the threshold."""
     z, y, h = run.scores, run.held_y, width(run.agreed)
@@ -270,7 +293,8 @@ def test_a_cell_is_of_tables_alone():
 GOOD = {"thresholds": [1.0, 0.0], "positives": [[0, 9], [10, 19], [10, 19]], "negatives": [[0, 9], [0, 9], [20, 29]]}
 BAD = {
     "thresholds that rise": {"thresholds": [0.0, 1.0]},
-    "a threshold that is no number": {"thresholds": [float("inf"), 0.0]},
+    "a threshold that is no number": {"thresholds": [float("inf"), float("nan")]},
+    "a threshold beyond all scores": {"thresholds": [1e308, 0.0]},
     "a count too few": {"positives": [[0, 9], [10, 19]]},
     "a count too many": {"negatives": [[0, 9]] * 4},
     "a count below none": {"negatives": [[-1, 9]] * 3},
