@@ -41,7 +41,7 @@ INFORMATION_BITS = 2 * DATA_BITS + ROW_BITS  # of X^T S X before it is rounded
 
 Figure: TypeAlias = Literal["auc", "log-loss", "brier"]
 FIGURES: tuple[Figure, ...] = ("auc", "log-loss", "brier")
-Told: TypeAlias = Figure | Curve
+Told: TypeAlias = Literal["auc", "log-loss", "brier", "roc", "calibration"]  # all that may be asked for
 EVERY_FIGURE: tuple[Told, ...] = (*FIGURES, *CURVES)
 
 

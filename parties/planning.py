@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mpc.program import FIGURES, Told
 from parties.errors import DataError, PlanError
 from parties.plan import (
     DisclosurePlan,
@@ -35,10 +36,11 @@ def propose_plan(
     label: str,
     positive: str | None = None,
     partition: Partition = "columns",
+    figures: Sequence[Told] = FIGURES,
 ) -> str:
     """The text of a plan that trains on all columns that can be trained on.
 
-    `label` is "party:column", or "column" where the table is divided by rows.
+    `label` is "party:column", or "column" where the table is divided by rows; `figures` are of the held-out rows.
     Raises: DataError for a file that can't be used; PlanError for a label that names no party's column, whose
     positive class is not obvious, for a party that would bring nothing, or, by rows, for files that differ.
     """
@@ -54,7 +56,8 @@ def propose_plan(
             _party(table, *_usable(table, column if party == owner else None), is_owner=party == owner)
             for party, table in tables.items()
         ]
-    text = "\n".join([_heading(owner, column, partition), *brought, _label(owner, column, positive), _settings()])
+    common_to_all = _label(owner, column, positive), _settings(figures)
+    text = "\n".join([_heading(owner, column, partition), *brought, *common_to_all])
     parse_plan(tomllib.loads(text))
     return text
 
@@ -215,10 +218,9 @@ party = {_quoted(owner)}
 """
 
 
-def _settings() -> str:
+def _settings(figures: Sequence[Told]) -> str:
     model, preparation, split, disclosures = ModelPlan(), PreparationPlan(), SplitPlan(), DisclosurePlan()
     evaluation, retention = EvaluationPlan(), RetentionPlan()
-    figures = json.dumps(evaluation.figures)
     return f"""\
 [model]
 # Names and meanings are those of scikit-learn's LogisticRegression. Default: "{model.kind}".
@@ -253,8 +255,8 @@ held_out = {_quoted(split.held_out)}
 
 [evaluation]
 # What all are told of the model on held-out rows, 20 at least; [] is nothing. "roc" and "calibration" may be added:
-# tables of how many rows of each class have scores above thresholds. Default: {figures}.
-figures = {figures}
+# tables of how many rows of each class have scores above thresholds. Default: {json.dumps(evaluation.figures)}.
+figures = {json.dumps(figures)}
 # Of these tables: counts are told in steps of so many rows at least. Default: {evaluation.smallest_cell}.
 smallest_cell = {evaluation.smallest_cell}
 

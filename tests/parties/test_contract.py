@@ -31,7 +31,7 @@ from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "4076ae0b17c9abda69bd650342b3fcd59233c3003cb15fec6acfdf2f62611185"
+VECTOR_SHA256 = "4021af6758524fee1bb2d9ec64b037b3c41cda9e5bab05cfafd66b76fceb1600"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
