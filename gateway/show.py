@@ -124,8 +124,8 @@ def _tables(disclosed: Figures, pooled: Figures, console: Console) -> None:
 def _roc(told: Points, pooled: Points) -> Table:
     """Rates at the thresholds where the told ones change, beside those of scikit-learn's model."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("roc: probability at least", justify="right")
-    for title in ("positive rows found", "negative rows taken for them"):
+    table.add_column("roc: from probability", justify="right")
+    for title in ("true rate", "false rate"):
         table.add_column(title, justify="right", style="green")
         table.add_column("pooled", justify="right")
     exact = {one.probability: one for one in roc(pooled, every=True)}
@@ -133,7 +133,7 @@ def _roc(told: Points, pooled: Points) -> Table:
         plain = exact[one.probability]
         true = _pair(one.true_rate, one.true_range, plain.true_rate)
         false = _pair(one.false_rate, one.false_range, plain.false_rate)
-        table.add_row(f"{one.probability:.4f}", *true, *false)
+        table.add_row(one.at_least, *true, *false)
     return table
 
 

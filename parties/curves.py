@@ -15,6 +15,7 @@ from mpc.curves import Between, Curve, Points
 
 Range: TypeAlias = tuple[float, float]
 NOBODY: Between = (0, 0)
+NEARLY = 0.9999  # a probability in four decimals
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Operating:
     true_range: Range
     false_range: Range
 
+    @property
+    def at_least(self) -> str:
+        """The threshold in figures."""
+        return "> 0.9999" if self.probability > NEARLY else f"{self.probability:.4f}"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -37,7 +43,7 @@ class Group:
     predicted: Range  # their probabilities by the model
     rows: Between
     positives: Between
-    share: float | None  # of positive ones; None where the group may be empty
+    share: float | None  # of positive ones; None where there may be half as many rows as there can be, or fewer
     share_range: Range
 
 
@@ -81,7 +87,7 @@ def _group(predicted: Range, above: tuple[Between, Between], below: tuple[Betwee
         predicted,
         (least, most),
         positives,
-        likely[0] / sum(likely) if least else None,
+        likely[0] / sum(likely) if 0 < most < 2 * least else None,
         (_of(positives[0], negatives[1]), _of(positives[1], negatives[0])),
     )
 
@@ -112,10 +118,10 @@ def lines(tables: Mapping[Curve, Points]) -> Iterator[str]:
     """Both tables as a terminal shows them."""
     if (points := tables.get("roc")) is not None:
         yield "roc of the held-out rows: of rows with such a probability or more, in steps of cells"
-        yield f"  {'probability':>11s}  {'positive':>12s}  {'negative':>12s}  {'true rate':>18s}  {'false rate':>18s}"
+        yield f"  {'probability':>12s}  {'positive':>12s}  {'negative':>12s}  {'true rate':>18s}  {'false rate':>18s}"
         for each in roc(points):
             rates = f"{_rate(each.true_rate, each.true_range)}  {_rate(each.false_rate, each.false_range)}"
-            yield f"  {each.probability:11.4f}  {_count(each.positives):>12s}  {_count(each.negatives):>12s}  {rates}"
+            yield f"  {each.at_least:>12s}  {_count(each.positives):>12s}  {_count(each.negatives):>12s}  {rates}"
     if (points := tables.get("calibration")) is not None:
         yield "calibration on the held-out rows: of rows with such a probability, in steps of cells"
         yield f"  {'probability':>12s}  {'rows':>12s}  {'positive':>12s}  {'share':>18s}"

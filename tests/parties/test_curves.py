@@ -18,6 +18,7 @@ TOLD = Points(
     positives=((0, 9), (10, 19), (10, 19), (30, 39)),
     negatives=((0, 9), (0, 9), (10, 19), (40, 49)),
 )
+SURER = Points(thresholds=(0.0,), positives=((10, 19), (30, 39)), negatives=((0, 9), (100, 109)))
 rows = st.lists(st.tuples(st.floats(-20, 20), st.booleans()), min_size=20, max_size=120)
 
 
@@ -56,10 +57,11 @@ def test_groups_of_a_calibration_table():
     lowest, low, high, highest = curves.calibration(TOLD)
     assert lowest.predicted == (0, 0.5)
     assert (lowest.positives, lowest.rows) == ((11, 29), (32, 68))
-    assert lowest.share == pytest.approx(20 / 50)
+    assert lowest.share is None
+    assert curves.calibration(SURER)[0].share == pytest.approx(20 / 120)
     assert lowest.share_range == (11 / (11 + 39), 29 / (29 + 21))
-    assert (low.positives, low.rows, low.share) == ((0, 9), (1, 28), 0)
-    assert (high.positives, high.rows, high.share) == ((1, 19), (1, 28), 1)
+    assert (low.positives, low.rows, low.share) == ((0, 9), (1, 28), None)
+    assert (high.positives, high.rows, high.share) == ((1, 19), (1, 28), None)
     assert (highest.rows, highest.share) == ((0, 18), None)
     assert highest.predicted[1] == 1
 
@@ -83,8 +85,8 @@ def test_ranges_hold_what_is_so(scored):
 
 def test_lines_of_a_terminal():
     """Both tables, ranges beside numbers; a group of which little is told has a dash."""
-    shown = "\n".join(curves.lines({"roc": TOLD, "calibration": TOLD}))
-    for said in ("0.8808", "10 to 19", "0.42", "0.26-0.63", "0.00 to 0.50", "32 to 68", "0.40", "   -"):
+    shown = "\n".join(curves.lines({"roc": TOLD, "calibration": SURER}))
+    for said in ("0.8808", "10 to 19", "0.42", "0.26-0.63", "0.00 to 0.50", "102 to 138", "0.17", "   -"):
         assert said in shown
     assert not list(curves.lines({}))
 
@@ -99,10 +101,10 @@ def drawn(tables):
 
 def test_pictures_show_what_is_told():
     """A point for each threshold of the ROC curve, a bar for each group that has a share, tables beneath, no script."""
-    shown = drawn({"roc": TOLD, "calibration": TOLD})
+    shown = drawn({"roc": TOLD, "calibration": SURER})
     assert shown.count("<svg") == 2
     assert shown.count("<rect") == 3
-    assert shown.count("<line") == 2 * 3
+    assert shown.count("<line") == 2
     assert "32.58,57.97" in shown
     assert "too few rows" in shown
     assert "style=" not in shown

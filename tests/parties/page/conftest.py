@@ -17,6 +17,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from mpc.curves import Points
 from parties.audit.log import AuditLog
 from parties.contract import Contract
 from parties.desk import Desk
@@ -24,6 +25,7 @@ from parties.home import Home, init
 from parties.identity import Identity
 from parties.job import ModelPart, Outcome
 from parties.lifecycle import Step
+from parties.messages import Figures
 from parties.models import KeptModel
 from parties.node import Node
 from parties.plan import RetentionPlan
@@ -35,6 +37,7 @@ from tests.parties.conftest import draft, draft_prediction
 DEADLINE_S = 30
 ROWS = 400
 SECRET_RESULT = 0.71828
+TABLE = Points(thresholds=(0.0,), positives=((0, 9), (10, 15)), negatives=((0, 9), (10, 15)))
 
 
 def home_of(directory: Path) -> Home:
@@ -131,7 +134,14 @@ class Clinic:
         units = OriginalUnits(names=("age", "dose"), coefficients=(SECRET_RESULT, 0.5), offset=0.1)
         self.node._keep(
             session,
-            Outcome(columns=("age", "dose"), standardised=(0.3, 0.2), original=units, intercept=1.5, losses=()),
+            Outcome(
+                columns=("age", "dose"),
+                standardised=(0.3, 0.2),
+                original=units,
+                intercept=1.5,
+                losses=(),
+                figures=Figures(auc=0.75, roc=TABLE, calibration=TABLE),
+            ),
         )
 
     def state(self, session: str) -> str:
