@@ -273,7 +273,7 @@ def session_show(
     """Where a session stands, whose turn it is, and what it was told of its model."""
     from parties.contract import Contract
     from parties.curves import lines
-    from parties.telling import convergence
+    from parties.telling import convergence, times
 
     with _client(gateway, token_file) as client:
         if contract:
@@ -293,6 +293,9 @@ def session_show(
         typer.echo(f"{figure} of the held-out rows: {value:.4f}")
     for line in lines(view.figures.tables()) if view.figures else ():
         typer.echo(line)
+    for one in view.participants:
+        if one.report is not None and one.report.stages:
+            typer.echo(f"seconds at {one.name}: {times(one.report.stages)}")
     if view.fault is not None:
         typer.echo(view.fault.line())
 

@@ -21,6 +21,7 @@ from parties.desk import result_of
 from parties.errors import GatewayError, PlanError, SettingsError
 from parties.job import Outcome
 from parties.kinds import training
+from parties.messages import Stages
 from parties.plan import Plan
 from parties.telling import convergence
 
@@ -47,6 +48,7 @@ class Report:
     converged: bool | None  # None where the contract does not tell
     convergence: str  # the same in words
     seconds: float
+    stages: Stages  # seconds of each, at the party that took longest for it
     rounds: int
     bytes_sent: dict[str, int]
     disclosures: tuple[Ledger, ...]
@@ -80,6 +82,7 @@ class Report:
             "converged": self.converged,
             "coef_max_abs_diff": result.coefficient_difference,
             "seconds": self.seconds,
+            "stages": self.stages,
             "rounds": self.rounds,
             "bytes_sent": self.bytes_sent,
             "disclosures": [item.__dict__ for item in self.disclosures],
@@ -163,6 +166,7 @@ class _Evidence:
     outcomes: dict[str, Outcome]
     converged: bool | None
     seconds: float
+    stages: Stages
     rounds: int
     bytes_sent: dict[str, int]
     identities: dict[str, str]
@@ -177,6 +181,7 @@ def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evi
         outcomes={name: result_of(consortium.home(name), view.id) for name in consortium.parties},
         converged=view.converged,
         seconds=seconds,
+        stages=_longest([report.stages for report in reports.values()]),
         rounds=max(report.rounds for report in reports.values()),
         bytes_sent={
             GATEWAY: consortium.client.health().bytes_sent,
@@ -184,6 +189,12 @@ def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evi
         },
         identities=consortium.identities(),
     )
+
+
+def _longest(by_party: list[Stages]) -> Stages:
+    """Parties wait for each other: the slowest one's times are what a run is made of."""
+    names = next((stages for stages in by_party if stages), {})
+    return {name: max(stages.get(name, 0.0) for stages in by_party) for name in names}
 
 
 def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Report:
@@ -199,6 +210,7 @@ def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Repo
         converged=evidence.converged,
         convergence=_in_words(contract, evidence.converged),
         seconds=evidence.seconds,
+        stages=evidence.stages,
         rounds=evidence.rounds,
         bytes_sent=evidence.bytes_sent,
         disclosures=disclosures,

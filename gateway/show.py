@@ -13,6 +13,7 @@ from gateway.sandbox import Report
 from mpc.curves import Points
 from parties.curves import Range, calibration, roc
 from parties.messages import Figures
+from parties.telling import times
 
 
 class Screen:
@@ -84,7 +85,8 @@ def show(report: Report, console: Console, place: Path | None) -> None:
     for name, count in report.bytes_sent.items():
         costs.add_row(name, f"{count:,}")
     console.print(costs)
-    console.print(f"{report.seconds:.1f} seconds, {report.rounds} rounds")
+    console.print(f"{report.seconds:.1f} seconds, {report.rounds} rounds", highlight=False)
+    console.print(f"of which at the slowest party: {times(report.stages)}", highlight=False)
 
     console.print("\nDisclosed, and nothing else", style="bold")
     table = Table(box=None, pad_edge=False)

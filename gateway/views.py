@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from gateway.store import Rows, SessionRecord
 from parties.lifecycle import State
-from parties.messages import Fault, Figures, Finished, Progress, PublishedData
+from parties.messages import Fault, Figures, Finished, Progress, PublishedData, Stages
 from parties.plan import Frozen
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ class ReportView(Frozen):
     bytes_sent: int
     converged: bool | None  # where the contract discloses it
     figures: Figures | None  # of held-out rows, where the contract discloses them
+    stages: Stages  # seconds of each, in order; a dealer tells none
     fault: Fault | None
 
 

@@ -89,6 +89,7 @@ def run(
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
     table, label_mask = mask_table(program, runtime.keys, block, labels)
+    runtime.stage("training")
     if isinstance(program, MiniBatch):
         seed = agreed_seed(runtime.channel)
         runtime.provider.tell_order(seed)

@@ -45,6 +45,11 @@ Told: TypeAlias = Literal["auc", "log-loss", "brier", "roc", "calibration"]  # a
 EVERY_FIGURE: tuple[Told, ...] = (*FIGURES, *CURVES)
 
 
+Stage: TypeAlias = Literal[  # of a session, in this order; each has those that its kind needs
+    "matching", "preparation", "masking", "training", "evaluation", "results", "prediction"
+]
+
+
 class Spec(Partition):
     """What a program is derived from."""
 

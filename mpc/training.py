@@ -60,15 +60,20 @@ def train(
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
     converged = None
+    runtime.stage("masking")
     if isinstance(program, Fused):
         table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
         share, losses, converged = fused.run(program, block, labels, runtime)
-        figures = [{}] * program.results if table is None else evaluate(program, table, share, runtime)
+        figures: list[Figures] = [{}] * program.results
+        if table is not None:
+            runtime.stage("evaluation")
+            figures = evaluate(program, table, share, runtime)
         bits = ITERATE_BITS
     else:
         share, losses = reference.run(program, block, labels, runtime)
         figures = [{}]
         bits = program.fraction_bits + program.fine_bits
+    runtime.stage("results")
     coefficients, intercepts = _open_results(program, share, bits, runtime)
     told = zip(coefficients.T, intercepts, figures, strict=True)
     models = tuple(

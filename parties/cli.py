@@ -447,7 +447,7 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     from parties.errors import LifecycleError
     from parties.home import Home as HomeDirectory
     from parties.predictions import predictions_of
-    from parties.telling import convergence
+    from parties.telling import convergence, times
 
     place = HomeDirectory(home)
     with suppress(LifecycleError):  # then it is a training's result, or none
@@ -469,6 +469,8 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
         typer.echo(convergence(outcome.converged, outcome.tol, outcome.iterations))
     for figure, value in outcome.figures.told().items() if outcome.figures else ():
         typer.echo(f"{figure} of the held-out rows {value:.4f}")
+    if outcome.stages:
+        typer.echo(f"seconds: {times(outcome.stages)}")
     for line in lines(outcome.figures.tables()) if outcome.figures else ():
         typer.echo(line)
 

@@ -366,6 +366,7 @@ class Daemon(ABC):
                 bytes_sent=done.bytes_sent,
                 converged=done.converged,
                 figures=done.figures,
+                stages=done.stages,
                 fault=fault,
             )
         )

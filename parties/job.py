@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, model_validator
 
 from parties.contract import Approval, Disclosed, Hex32, Recipient
-from parties.messages import Code, Count, Fault, Figures, Sentence
+from parties.messages import Code, Count, Fault, Figures, Seconds, Sentence, Stages
 from parties.plan import Column, Frozen, Name
 from parties.preparation import OriginalUnits, Standardiser
 
@@ -106,6 +106,7 @@ class Outcome(Frozen):
     tol: str | None = None  # what the gradient was held against; None where the contract does not tell
     converged: bool | None = None
     figures: Figures | None = None
+    stages: Stages = Field(default_factory=dict)
 
 
 class ModelPart(Frozen):
@@ -140,7 +141,7 @@ class Predicted(Frozen):
 class Done(Frozen):
     """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
 
-    Figures and convergence go on to the gateway; outcome and model do not.
+    Figures, convergence and times go on to the gateway; outcome and model do not.
     """
 
     type: Literal["done"] = "done"
@@ -153,7 +154,8 @@ class Done(Frozen):
     words: Count = 0
     rounds: Count = 0
     bytes_sent: Count = 0
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    seconds: Seconds = 0.0
+    stages: Stages = Field(default_factory=dict)
 
 
 class Broken(Frozen):

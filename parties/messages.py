@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, Vali
 
 from mpc.curves import Curve, Points
 from mpc.errors import PrivityError
-from mpc.program import Figure, Told
+from mpc.program import Figure, Stage, Told
 from parties.contract import DataVersion, Hex32
 from parties.errors import GatewayError
 from parties.plan import Frozen, Name, explain
@@ -36,6 +36,8 @@ Sentence = Annotated[str, StringConstraints(max_length=MAX_SENTENCE), AfterValid
 Note = Annotated[str, StringConstraints(max_length=MAX_SENTENCE)]  # lines; parties.audit.notes reads them
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # as far as JSON's numbers are whole
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Stages = dict[Stage, Seconds]  # how long each took, in order
 Envelope = dict[str, Any]  # DSSE; checked by parties.identity.unseal
 
 
@@ -168,11 +170,12 @@ class Finished(Frozen):
 
     type: Literal["finished"] = "finished"
     session: Hex32
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seconds: Seconds
     rounds: Count
     bytes_sent: Count
     converged: bool | None = None  # where the contract discloses it to the session
     figures: Figures | None = None
+    stages: Stages = Field(default_factory=dict)
     fault: Fault | None = None
 
 

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from mpc.program import Stage
+
+
+def times(stages: Mapping[Stage, float]) -> str:
+    """Each stage with its seconds, on one line."""
+    return ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
+
 
 def convergence(converged: bool, tol: str, iterations: int) -> str:
     """One sentence; what to do, where the gradient is not small enough."""

@@ -21,7 +21,7 @@ from mpc.held_out import OwnRows
 from mpc.keys import SessionKeys, agree
 from mpc.moments import joint_moments
 from mpc.partition import Partition
-from mpc.program import Fused, Program
+from mpc.program import Fused, Program, Stage
 from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, Fitted, train
 from mpc.transcript import Transcript
@@ -37,6 +37,7 @@ from parties.messages import Figures
 from parties.prediction import PredictionContract
 from parties.preparation import Standardiser, split
 from parties.sealing import DataKey
+from parties.stopwatch import Stopwatch
 from parties.tables import Table, classes, features, labels
 from parties.tls import TlsKey
 from parties.voice import Voice, live
@@ -113,25 +114,27 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     if isinstance(contract, PredictionContract):
         rows, ledger = predicting.new_rows(job, contract, load(job, contract)), NodeLedger(contract, voice)
         with _connected(job, contract) as (channel, link):
-            started = time.monotonic()
-            transcript = predicting.run(contract, job.epoch, channel, link, rows, ledger, voice, _reporter(voice))
+            started, watch = time.monotonic(), Stopwatch()
+            facts = contract, job.epoch, channel, link, rows, ledger, voice, _reporter(voice)
+            transcript = predicting.run(*facts, watch.stage)
             channel.finish()
-            voice.say(_done(transcript, channel, started))
+            voice.say(_done(transcript, channel, started, watch))
         return
     prepared = prepare(job, contract)
     with _connected(job, contract) as (channel, link):
-        started = time.monotonic()
-        fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice)
+        started, watch = time.monotonic(), Stopwatch()
+        fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice, watch)
         channel.finish()
+        done = _done(transcript, channel, started, watch)
         (model,) = fit.models
         keeps = contract.retention.model_days > 0
         found = {
-            "outcome": _outcome(contract, job.name, model, standardiser),
+            "outcome": _outcome(contract, job.name, model, standardiser, done.stages),
             "figures": Figures.of(model.figures),
             "converged": model.converged,
             "model": ModelPart.of(standardiser, fit.share[:, 0]) if keeps and fit.share is not None else None,
         }
-        voice.say(_done(transcript, channel, started).model_copy(update=found))
+        voice.say(done.model_copy(update=found))
 
 
 @contextmanager
@@ -148,7 +151,7 @@ def _connected(job: PartyJob, contract: AnyContract) -> Iterator[tuple[TlsChanne
         link.close()
 
 
-def _done(transcript: Transcript, channel: Channel, started: float) -> Done:
+def _done(transcript: Transcript, channel: Channel, started: float, watch: Stopwatch) -> Done:
     """What a run was, in digests and counts."""
     return Done(
         transcript=transcript.digest().hex(),
@@ -157,17 +160,26 @@ def _done(transcript: Transcript, channel: Channel, started: float) -> Done:
         rounds=channel.counters.rounds,
         bytes_sent=channel.counters.bytes_sent,
         seconds=time.monotonic() - started,
+        stages=watch.seconds(),
     )
 
 
 def _train(
-    contract: Contract, epoch: int, channel: Channel, link: Link, prepared: Prepared, voice: Voice
+    contract: Contract,
+    epoch: int,
+    channel: Channel,
+    link: Link,
+    prepared: Prepared,
+    voice: Voice,
+    watch: Stopwatch,
 ) -> tuple[Fit, Standardiser, Transcript]:
     digest = bytes.fromhex(contract.digest)
+    watch.stage("matching")
     keys = agree(channel, link, digest, epoch)
     _match(contract, channel, keys, prepared, voice)
+    watch.stage("preparation")
     ledger = NodeLedger(contract, voice)
-    with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice)) as runtime:
+    with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice), watch.stage) as runtime:
         standardiser = prepared.standardiser or _joint_standardiser(contract, prepared, runtime)
         X, program = standardiser.apply(prepared.values), contract.program
         training = _placed(program, program, runtime.rank, X, prepared.labels, prepared.training)
@@ -244,7 +256,9 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
     return report
 
 
-def _outcome(contract: Contract, name: str, model: Fitted, standardiser: Standardiser) -> Outcome:
+def _outcome(
+    contract: Contract, name: str, model: Fitted, standardiser: Standardiser, stages: dict[Stage, float]
+) -> Outcome:
     return Outcome(
         columns=contract.party(name).columns,
         standardised=tuple(float(value) for value in model.coefficients),
@@ -255,6 +269,7 @@ def _outcome(contract: Contract, name: str, model: Fitted, standardiser: Standar
         tol=contract.convergence.tol if contract.convergence else None,
         converged=model.converged,
         figures=Figures.of(model.figures),
+        stages=stages,
     )
 
 

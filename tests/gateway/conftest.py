@@ -21,6 +21,7 @@ from gateway.home import init, invite
 from gateway.server import Serving, running
 from gateway.settings import FILE as SETTINGS_FILE
 from mpc.errors import PrivityError
+from mpc.program import Stage
 from parties.contract import Approval, Contract, check_approvals, sign_approval
 from parties.identity import Identity
 from parties.kinds import parse_contract
@@ -137,8 +138,9 @@ class Daemon:
         fault: Fault | None = None,
         figures: Figures | None = None,
         converged: bool | None = None,
+        stages: dict[Stage, float] | None = None,
     ) -> Finished:
-        told = {"figures": figures, "converged": converged, "fault": fault}
+        told = {"figures": figures, "converged": converged, "fault": fault, "stages": stages or {}}
         return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, **told)
 
 

@@ -80,11 +80,21 @@ def test_a_session_s_page_shows_its_figures(gateway, consortium, client, make_pl
     consortium.started()
     for daemon in consortium.everybody:
         told = None if daemon is consortium.dealer else Figures(auc=None, log_loss=0.4567, brier=0.125)
-        daemon.say(daemon.finished(session, figures=told, converged=None if told is None else False)).settled()
+        stages = {} if told is None else {"matching": 0.25, "training": 7.125}
+        converged = None if told is None else False
+        daemon.say(daemon.finished(session, figures=told, converged=converged, stages=stages)).settled()
     with httpx2.Client() as browser:
         browser.get(client.login())
         page = browser.get(f"http://{gateway.serving.rest}/sessions/{session}").text
-    for said in ("On 25 held-out rows", "0.4567", "0.1250", "none: rows of one class", "raise max_iter"):
+    for said in (
+        "On 25 held-out rows",
+        "0.4567",
+        "0.1250",
+        "none: rows of one class",
+        "raise max_iter",
+        "7.12",
+        "matching",
+    ):
         assert said in page
 
 

@@ -257,12 +257,20 @@ def test_a_result_is_shown_in_both_units(home):
         tol="0.0001",
         converged=False,
         figures=Figures(auc=0.75, calibration=TABLE),
+        stages={"matching": 0.5, "training": 1.25},
     )
     write_private(home / "results" / f"{'ab' * 32}.json", outcome.model_dump_json().encode())
     shown = done("result", "show", "abab", "--home", home)
     for part in ("age", "0.500000", "0.05", "dose", "-0.250000", "intercept", "0.125000", "tol=0.0001 in 7 iterations"):
         assert part in shown
-    for part in ("auc of the held-out rows 0.7500", "calibration on the held-out rows", "0.00 to 0.50", "1 to 29", "11 to 48"):
+    for part in (
+        "seconds: matching 0.50, training 1.25",
+        "auc of the held-out rows 0.7500",
+        "calibration on the held-out rows",
+        "0.00 to 0.50",
+        "1 to 29",
+        "11 to 48",
+    ):
         assert part in shown
     assert Outcome.model_validate_json(done("result", "show", "abab", "--home", home, "--json")) == outcome
 
