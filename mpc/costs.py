@@ -14,7 +14,7 @@ from mpc import evaluation_layouts
 from mpc.evaluation_derivation import COARSE, DIGITS
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
-from mpc.layouts import Kind, items, layout, opening_items
+from mpc.layouts import Kind, items, layout, opening_items, tells_loss
 from mpc.ordering import SEED_BYTES
 from mpc.program import GUARD_SCORES, LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
@@ -127,7 +127,7 @@ def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
         "tables": (),
         "lot": slot * (program.lot if isinstance(program, MiniBatch) else 0),
         "report": (WORD * program.copies * M,),
-        "checkpoint": (WORD * program.copies * d * M,),
+        "checkpoint": (WORD * program.copies * d * M, *([ANGLE * program.rows * M] if tells_loss(program) else [])),
         "gram": (),
         "density": (WORD * strip, WORD * strip * d),
         "information": (WORD * half * M, WORD * half * M),

@@ -28,6 +28,7 @@ from mpc.layouts import (
     Masks,
     corrected,
     items,
+    label_totals,
     layout,
     opening_items,
     place,
@@ -258,7 +259,9 @@ class _Phases:
 def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
     table, labels = block_masks(program, program.width, [each.table for each in streams])
     totals = np.add.reduce([each.table.open(TOTALS).words((program.width,)) for each in streams])
-    return Masks(table, labels, totals)
+    # Of mini-batches the rows are in another order before this is asked for, and no owner's in their places.
+    table_labels = label_totals(program, table, labels) if program.loss_every else np.zeros(0, dtype=np.int64)
+    return Masks(table, labels, totals, table_labels)
 
 
 def _held_out_masks(program: Fused, streams: Sequence[DealtStreams]) -> HeldOutMasks | None:

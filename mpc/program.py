@@ -382,6 +382,10 @@ class MiniBatch(Fused):
     batch_rows: int
     lot: int  # slots dealt at once; a segment's are a multiple
 
+    def reports(self, segment: Segment) -> int:
+        """The loss of the whole table, which a batch does not tell, is there when the guard looks at it."""
+        return 1 if self.loss_every else 0
+
     @property
     def gradient_rows(self) -> int:
         return self.batch_rows

@@ -261,7 +261,8 @@ figures = {json.dumps(figures)}
 smallest_cell = {evaluation.smallest_cell}
 
 [disclosures]
-# Disclosures of the mean training loss; newton tells its last alone, 0 is none. Default: {disclosures.loss_reports}.
+# Disclosures of the mean training loss; 0 is none. Newton tells its last alone, sgd those of the middle and the end.
+# Default: {disclosures.loss_reports}.
 loss_reports = {disclosures.loss_reports}
 
 [retention]

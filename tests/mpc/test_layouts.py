@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc.layouts import Layout, Masks, corrected, items, layout, opening_items, tuple_number, values
+from mpc.layouts import Layout, Masks, corrected, items, label_totals, layout, opening_items, tuple_number, values
 from mpc.program import SCORE_BITS, TABLE_BITS, Segment
 from mpc.randomness import Secret, Stream
 from mpc.ring import product, shifted, top32
@@ -37,9 +37,8 @@ def dealt(agreed, rung, kind, seed):
     shape = layout(agreed, rung, kind)
     parts = {name: uniform(generator, size) for name, size in shape.parts.items()}
     width = (agreed.width,)
-    masks = Masks(
-        uniform(generator, (agreed.rows, agreed.width)), uniform(generator, (agreed.rows,)), uniform(generator, width)
-    )
+    A, A_y = uniform(generator, (agreed.rows, agreed.width)), uniform(generator, (agreed.rows,))
+    masks = Masks(A, A_y, uniform(generator, width), label_totals(agreed, A, A_y))
     return parts, masks, values(agreed, rung, kind, parts, masks)
 
 
