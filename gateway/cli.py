@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.client import GatewayClient
     from gateway.consortium import Consortium
     from gateway.sandbox import Report
+    from gateway.views import SessionView
 
 app = typer.Typer(
     help="Train one model across organisations that keep their data.",
@@ -272,7 +274,7 @@ def session_show(
 ) -> None:
     """Where a session stands, whose turn it is, and what it was told of its model."""
     from parties.contract import Contract
-    from parties.telling import convergence, validation
+    from parties.telling import convergence
 
     with _client(gateway, token_file) as client:
         if contract:
@@ -288,14 +290,26 @@ def session_show(
         typer.echo(f"waits for {', '.join(view.waiting_for)}")
     if view.converged is not None and isinstance(agreed, Contract) and agreed.convergence is not None:
         typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
-    for line in validation(view.validated, view.models[0].C if view.models else ""):
+    for line in _told(view):
         typer.echo(line)
-    for model in view.models:
-        of = f" ({model.positive}, C={model.C})" if len(view.models) > 1 else ""
-        for figure, value in model.figures.told().items() if model.figures else ():
-            typer.echo(f"{figure} of the held-out rows{of}: {value:.4f}")
     if view.fault is not None:
         typer.echo(view.fault.line())
+
+
+def _told(view: SessionView) -> Iterator[str]:
+    """What the session was told of its models, and how long its stages took."""
+    from parties.curves import lines
+    from parties.telling import times, validation
+
+    yield from validation(view.validated, view.models[0].C if view.models else "")
+    for model in view.models:
+        of = f" ({model.positive}, C={model.C})" if len(view.models) > 1 else ""
+        if model.figures:
+            yield from (f"{name} of the held-out rows{of}: {value:.4f}" for name, value in model.figures.told().items())
+            yield from lines(model.figures.tables())
+    for one in view.participants:
+        if one.report is not None and one.report.stages:
+            yield f"seconds at {one.name}: {times(one.report.stages)}"
 
 
 @session_app.command("watch")

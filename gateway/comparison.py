@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from mpc.curves import CURVES, Points, exact_points
 from parties.contract import Contract
 from parties.job import Outcome, OwnModel
 from parties.messages import Figures
@@ -163,6 +164,7 @@ class _Model:
     def __init__(
         self, contract: Contract, C: str, values: Values, y: NDArray[np.int64], train: NDArray[np.int64]
     ) -> None:
+        self._contract = contract
         self._scaler = StandardScaler().fit(values[train])
         self._model = LogisticRegression(
             C=float(C), fit_intercept=contract.model.fit_intercept, tol=1e-8, max_iter=10_000
@@ -182,4 +184,14 @@ class _Model:
             auc=self.auc(values, y, held_out),
             log_loss=float(log_loss(y[held_out], p, labels=[0, 1])),
             brier=float(brier_score_loss(y[held_out], p[:, 1])),
+            **self._tables(values, y, held_out),
         )
+
+    def _tables(self, values: Values, y: NDArray[np.int64], held_out: NDArray[np.int64]) -> dict[str, Points]:
+        """Exact counts, where the contract has some told in steps."""
+        scores = self._model.decision_function(self._scaler.transform(values[held_out]))
+        return {
+            curve: exact_points(curve, [scores[y[held_out] == label].tolist() for label in (1, 0)])
+            for curve in CURVES
+            if self._contract.discloses(curve)
+        }

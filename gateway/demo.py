@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
+from mpc.program import EVERY_FIGURE
 from parties.planning import propose_plan
 
 ID, LABEL, POSITIVE = "patient", "diagnosis", "malignant"
@@ -41,7 +42,7 @@ def write_files(directory: Path) -> dict[str, Path]:
 
 
 def write_plan(files: dict[str, Path], path: Path) -> Path:
-    """The plan that `privity plan new` would write for these files, with a purpose."""
-    text = propose_plan(files, ID, f"{LABEL_OWNER}:{LABEL}", POSITIVE)
+    """The plan that `privity plan new` would write for these files, but that tables of held-out rows are told too."""
+    text = propose_plan(files, ID, f"{LABEL_OWNER}:{LABEL}", POSITIVE, figures=EVERY_FIGURE)
     path.write_text(text, encoding="utf-8")
     return path

@@ -21,7 +21,7 @@ from parties.desk import result_of
 from parties.errors import GatewayError, PlanError, SettingsError
 from parties.job import Outcome
 from parties.kinds import training
-from parties.messages import Validated
+from parties.messages import Stages, Validated
 from parties.plan import Plan
 from parties.telling import convergence
 
@@ -49,6 +49,7 @@ class Report:
     convergence: str  # the same in words
     validated: tuple[Validated, ...]
     seconds: float
+    stages: Stages  # seconds of each, at the party that took longest for it
     rounds: int
     bytes_sent: dict[str, int]
     disclosures: tuple[Ledger, ...]
@@ -89,6 +90,7 @@ class Report:
             "converged": self.converged,
             "coef_max_abs_diff": result.coefficient_difference,
             "seconds": self.seconds,
+            "stages": self.stages,
             "rounds": self.rounds,
             "bytes_sent": self.bytes_sent,
             "disclosures": [item.__dict__ for item in self.disclosures],
@@ -173,6 +175,7 @@ class _Evidence:
     converged: bool | None
     validated: tuple[Validated, ...]
     seconds: float
+    stages: Stages
     rounds: int
     bytes_sent: dict[str, int]
     identities: dict[str, str]
@@ -188,6 +191,7 @@ def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evi
         converged=view.converged,
         validated=view.validated,
         seconds=seconds,
+        stages=_longest([report.stages for report in reports.values()]),
         rounds=max(report.rounds for report in reports.values()),
         bytes_sent={
             GATEWAY: consortium.client.health().bytes_sent,
@@ -195,6 +199,12 @@ def _evidence(consortium: Consortium, view: SessionView, seconds: float) -> _Evi
         },
         identities=consortium.identities(),
     )
+
+
+def _longest(by_party: list[Stages]) -> Stages:
+    """Parties wait for each other: the slowest one's times are what a run is made of."""
+    names = next((stages for stages in by_party if stages), {})
+    return {name: max(stages.get(name, 0.0) for stages in by_party) for name in names}
 
 
 def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Report:
@@ -211,6 +221,7 @@ def _report(evidence: _Evidence, files: Mapping[str, Path], place: Path) -> Repo
         convergence=_in_words(contract, evidence.converged),
         validated=evidence.validated,
         seconds=evidence.seconds,
+        stages=evidence.stages,
         rounds=evidence.rounds,
         bytes_sent=evidence.bytes_sent,
         disclosures=disclosures,

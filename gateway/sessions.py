@@ -29,7 +29,7 @@ from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
-from mpc.program import FIGURES
+from mpc.program import EVERY_FIGURE
 from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
 from parties.contract import Contract, check_approval
 from parties.errors import ContractError, GatewayError, PlanError
@@ -406,7 +406,7 @@ def _allowed(message: Finished, contract: AnyContract) -> Finished:
     """What a participant says of its session, less what the contract does not disclose."""
     if not isinstance(contract, Contract):
         return message.model_copy(update={"converged": None, "models": (), "validated": ()})
-    named = [name for name in FIGURES if contract.discloses(name)]
+    named = [name for name in EVERY_FIGURE if contract.discloses(name)]
     known = {(C, positive) for C in contract.model.grid for positive in contract.label.told_apart}
     models = tuple(
         one.model_copy(update={"figures": one.figures and one.figures.only(named)})

@@ -10,8 +10,10 @@ from rich.table import Table
 
 from gateway.client import SessionEvent
 from gateway.sandbox import Report
+from mpc.curves import Points
+from parties.curves import Range, calibration, roc
 from parties.messages import Figures
-from parties.telling import validation
+from parties.telling import times, validation
 
 
 class Screen:
@@ -81,6 +83,7 @@ def show(report: Report, console: Console, place: Path | None) -> None:
                 markup=False,
             )
             console.print(_figures(model.disclosed, model.pooled_figures))
+            _tables(model.disclosed, model.pooled_figures, console)
 
     console.print("\nCost", style="bold")
     costs = Table(box=None, pad_edge=False)
@@ -89,7 +92,8 @@ def show(report: Report, console: Console, place: Path | None) -> None:
     for name, count in report.bytes_sent.items():
         costs.add_row(name, f"{count:,}")
     console.print(costs)
-    console.print(f"{report.seconds:.1f} seconds, {report.rounds} rounds")
+    console.print(f"{report.seconds:.1f} seconds, {report.rounds} rounds", highlight=False)
+    console.print(f"of which at the slowest party: {times(report.stages)}", highlight=False)
 
     console.print("\nDisclosed, and nothing else", style="bold")
     table = Table(box=None, pad_edge=False)
@@ -116,3 +120,44 @@ def _figures(disclosed: Figures, pooled: Figures) -> Table:
     for name, value in disclosed.told().items():
         table.add_row(name, f"{value:.4f}", f"{plain[name]:.4f}")
     return table
+
+
+def _tables(disclosed: Figures, pooled: Figures, console: Console) -> None:
+    told, exact = disclosed.tables(), pooled.tables()
+    if "roc" in told:
+        console.print(_roc(told["roc"], exact["roc"]))
+    if "calibration" in told:
+        console.print(_calibration(told["calibration"], exact["calibration"]))
+
+
+def _roc(told: Points, pooled: Points) -> Table:
+    """Rates at the thresholds where the told ones change, beside those of scikit-learn's model."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("roc: from probability", justify="right")
+    for title in ("true rate", "false rate"):
+        table.add_column(title, justify="right", style="green")
+        table.add_column("pooled", justify="right")
+    exact = {one.probability: one for one in roc(pooled, every=True)}
+    for one in roc(told):
+        plain = exact[one.probability]
+        true = _pair(one.true_rate, one.true_range, plain.true_rate)
+        false = _pair(one.false_rate, one.false_range, plain.false_rate)
+        table.add_row(one.at_least, *true, *false)
+    return table
+
+
+def _calibration(told: Points, pooled: Points) -> Table:
+    """Shares of positive rows between probabilities, beside those of scikit-learn's model."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("calibration: probability", justify="right")
+    table.add_column("share of positive rows", justify="right", style="green")
+    table.add_column("pooled", justify="right")
+    for group, plain in zip(calibration(told), calibration(pooled), strict=True):
+        low, high = group.predicted
+        table.add_row(f"{low:.2f} to {high:.2f}", *_pair(group.share, group.share_range, plain.share))
+    return table
+
+
+def _pair(told: float | None, within: Range, pooled: float | None) -> tuple[str, str]:
+    about = "-" if told is None else f"{told:.2f}"
+    return f"{about} ({within[0]:.2f} to {within[1]:.2f})", "-" if pooled is None else f"{pooled:.2f}"

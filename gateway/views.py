@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from gateway.store import Rows, SessionRecord
 from parties.lifecycle import State
-from parties.messages import Fault, Finished, Progress, PublishedData, ToldModel, Validated
+from parties.messages import Fault, Finished, Progress, PublishedData, Stages, ToldModel, Validated
 from parties.plan import Frozen
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class ReportView(Frozen):
     converged: bool | None  # where the contract discloses it
     models: tuple[ToldModel, ...]
     validated: tuple[Validated, ...]
+    stages: Stages  # seconds of each, in order; a dealer tells none
     fault: Fault | None
 
 

@@ -54,7 +54,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
     lots = -(-slots // max(1, min(LOT, LOT_WORDS // (2 * LADDER[0][1] * scores))))
     lot = -(-slots // lots)  # as even as can be: what a last lot has too many are void slots
     return MiniBatch(
-        **shared_fields(spec, max_iter) | {"loss_every": 0},
+        **shared_fields(spec, max_iter) | {"loss_every": cut[0].iterations if spec.loss_every else 0},
         models=tuple(
             DescentModel(**each._asdict(), residual_unit=unit, ridge=ridge, ridge_every=every)
             for each, (ridge, every) in zip(spec.trained, ridges, strict=True)
@@ -65,7 +65,7 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
         residual_shift=shift,
         loss_window=loss_window(spec.rows),
         loss_shift=loss_shift(spec.rows),
-        copies=copies(rejection(entries, state_window)),
+        copies=copies(max(rejection(entries, state_window), rejection(len(spec.trained), loss_window(spec.rows)))),
         strip_rows=strip_rows(spec.rows, len(spec.trained)),
         segments=tuple(Segment(iterations=each.iterations, slots=-(-each.slots // lot) * lot) for each in cut),
         ladder=tuple(rung(*shape) for shape in LADDER),

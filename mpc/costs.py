@@ -14,7 +14,7 @@ from mpc import evaluation_layouts, requests
 from mpc.evaluation_derivation import COARSE, FINE
 from mpc.frames import HEADER_BYTES
 from mpc.keys import DEALER_KEYS_BYTES
-from mpc.layouts import Kind, items, layout, opening_items
+from mpc.layouts import Kind, items, layout, opening_items, tells_loss
 from mpc.ordering import SEED_BYTES
 from mpc.program import GUARD_SCORES, LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
 from mpc.randomness import KEY_BYTES
@@ -92,8 +92,7 @@ def range_guard(program: Fused, rank: int) -> Cost:
 
 
 def any_beyond(parties: int, words: int) -> Cost:
-    parts = [min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES)]
-    return total(comparison(parties, 2 * part) for part in parts) + comparison(parties, 1)
+    return total(comparison(parties, 2 * part) for part in _parts(words)) + comparison(parties, 1)
 
 
 def convergence(program: Fused, rank: int) -> Cost:
@@ -134,7 +133,7 @@ def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
         "tables": (),
         "lot": slot * (program.lot if isinstance(program, MiniBatch) else 0),
         "report": (WORD * program.copies * program.reported,),
-        "checkpoint": (WORD * program.copies * d * M,),
+        "checkpoint": (WORD * program.copies * d * M, *([ANGLE * program.rows * M] if tells_loss(program) else [])),
         "gram": (),
         "density": (WORD * strip, WORD * strip * d),
         "information": (WORD * half * M, WORD * half * M),
@@ -196,7 +195,13 @@ def evaluation(program: Fused, rank: int) -> Cost:
     if "auc" in found.figures:
         cost += opening(n, 2 * WORD * found.bins * found.models) + product(n, found.models)
         cost += comparison(n, COARSE * found.models) + comparison(n, (FINE - 1) * found.models)
+    cost += total(comparison(n, part) for part in _parts(found.compared_words))
     return cost + total(disclosure(n, rank, each) for each in found.disclosures())
+
+
+def _parts(words: int) -> list[int]:
+    """What is compared, GUARD_SCORES at once."""
+    return [min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES)]
 
 
 def quote(program: Fused, rungs: Iterable[int] | None = None) -> Quote:
@@ -226,7 +231,8 @@ def _memory_of_evaluation(program: Fused) -> int:
     if (found := program.evaluation) is None:
         return 0
     tables, scores = 2 * found.chunk_rows * found.bins * found.models, found.rows * found.models
-    return 2 * found.rows * program.width + max(COMPARED * scores, (program.world + 3) * tables)
+    compared = COMPARED * max(scores, min(GUARD_SCORES, found.compared_words)) + found.compared_words
+    return 2 * found.rows * program.width + max(compared, (program.world + 3) * tables)
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:

@@ -27,6 +27,7 @@ from mpc.layouts import (
     Layout,
     Masks,
     corrected,
+    label_totals,
     layout,
     opening_items,
     place,
@@ -217,7 +218,10 @@ class Dealing:
 def _masks(program: Fused, streams: Sequence[DealtStreams]) -> Masks:
     table, labels = block_masks(program, program.width, [each.table for each in streams], program.classes)
     size = program.width, len(totals(program))
-    return Masks(table, labels, np.add.reduce([each.table.open(TOTALS).words(size) for each in streams]))
+    of_totals = np.add.reduce([each.table.open(TOTALS).words(size) for each in streams])
+    # Of mini-batches the rows are in another order before this is asked for, and no owner's in their places.
+    table_labels = label_totals(program, table, labels) if program.loss_every else np.zeros(0, dtype=np.int64)
+    return Masks(table, labels, of_totals, table_labels)
 
 
 def _held_out_masks(program: Fused, streams: Sequence[DealtStreams]) -> HeldOutMasks | None:

@@ -3,7 +3,8 @@
 Shared scores are clamped under MPC, so that none leaves its period, and opened modulo the period under fresh masks.
 The dealer has shared a one-hot table of each mask's bin, and the same times the mask of the row's label. Turned by what
 was opened and added up, these are shares of the histograms of all rows and of the positive ones. Log-loss and Brier
-score are linear in them; the area under the ROC curve is a product of them and a division. Only the figures are opened.
+score are linear in them; the area under the ROC curve is a product of them and a division; tables are counts, held
+against marks (mpc/counting.py). Only the figures are opened.
 
 Figures are those of the disclosed weights' scores, clamped to +-31, but for bins of width h, 1/64 to 1/16: each row's
 bin is one of two at random, which adds noise of h / 2 times its term's slope at most, evened out over the rows.
@@ -11,6 +12,7 @@ bin is one of two at random, which adds noise of h / 2 times its term's slope at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,8 @@ import numpy as np
 
 from mpc import evaluation_layouts
 from mpc.bins import FIGURE_BITS, coefficients, histogram, offsets, ranks
+from mpc.counting import curves
+from mpc.curves import Points
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError
 from mpc.evaluation_derivation import COARSE, DIGITS, FINE
@@ -27,13 +31,14 @@ from mpc.held_out import HeldOutTable
 from mpc.layouts import Arrays, Kind, tuple_number
 from mpc.matrices import shared_product
 from mpc.openings import Masked, Slot
-from mpc.program import FIGURES, SCORE_BITS, Evaluation, Figure, Fused
+from mpc.program import FIGURES, SCORE_BITS, Evaluation, Figure, Fused, Told
 from mpc.ring import Words, dot, signed
 from mpc.runtime import Runtime
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 
-Figures = dict[Figure, float | None]
+Figures = dict[Told, float | Points | None]
+_ByModel = dict[Told, Sequence[float | Points | None]]
 
 
 @dataclass(frozen=True)
@@ -67,20 +72,29 @@ def evaluate(program: Fused, table: HeldOutTable, weights: Words, runtime: Runti
 
     Shapes: weights (d, models), scale 2**ITERATE_BITS -> (models,).
 
-    Reveals: the figures, rounded, to the session; an AUC of None: that all held-out rows are of one class.
+    Reveals: the figures, rounded, and tables in steps of cells, to the session; an AUC of None: that all held-out rows
+    are of one class.
     """
     evaluation, rank = evaluation_of(program), runtime.rank
     z = clamped(evaluation.bound, rank, scores(Part(program, runtime, 0), table, weights))
     part = Part(program, runtime, 1)
     histograms = histograms_of(part, evaluation, table, z)
+    found = _numbers(part, evaluation, histograms, runtime) if evaluation.numbers else {}
+    tables = curves(evaluation, histograms.positives, histograms.rows - histograms.positives, runtime)
+    for curve, points in tables.items():
+        found[curve] = points
+    return [{figure: told[model] for figure, told in found.items()} for model in range(evaluation.models)]
+
+
+def _numbers(part: Part, evaluation: Evaluation, histograms: Histograms, runtime: Runtime) -> _ByModel:
+    """The figures that are one number each, for each model."""
     parts, values = part.take("figures")
     opened: dict[Figure, ArithmeticSharedTensor] = {}
     if evaluation.sums:
         opened |= _sums(evaluation, histograms, parts, values)
     if "auc" in evaluation.figures:
-        opened["auc"] = area(rank, *_pairs(histograms, parts, values))
-    told = {figure: _disclosed(evaluation, figure, opened[figure], runtime) for figure in FIGURES if figure in opened}
-    return [{figure: values[model] for figure, values in told.items()} for model in range(evaluation.models)]
+        opened["auc"] = area(runtime.rank, *_pairs(histograms, parts, values))
+    return {figure: _disclosed(evaluation, figure, opened[figure], runtime) for figure in FIGURES if figure in opened}
 
 
 def scores(part: Part, table: HeldOutTable, weights: Words) -> ArithmeticSharedTensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mpc.bins import FIGURE_BITS
+from mpc.curves import CURVES, LEAST_CELL
 from mpc.errors import ProgramError
 from mpc.partition import Partition, check
-from mpc.program import FIGURES, MAX_CELLS, Evaluation, Spec
+from mpc.program import EVERY_FIGURE, MAX_CELLS, Evaluation, Spec
 
 PERIOD = 64  # scores beyond 31 either way are clamped: that sure of itself, a model is as good as certain
 BINS = (4096, 2048, 1024)  # two scores of one bin are a tie for the AUC; the finer, the less noise
@@ -20,8 +21,8 @@ MOST_ROWS = 1 << 24  # pairs of a positive and a negative, counted in units of 2
 
 def evaluation(spec: Spec) -> Evaluation | None:
     """None if no figure is asked for. Raises: ProgramError for what can't be evaluated."""
-    if spec.figures != tuple(figure for figure in FIGURES if figure in spec.figures):
-        raise ProgramError("figures stand twice or out of order", action=f"write them as in {', '.join(FIGURES)}")
+    if spec.figures != tuple(figure for figure in EVERY_FIGURE if figure in spec.figures):
+        raise ProgramError("figures stand twice or out of order", action=f"write them as in {', '.join(EVERY_FIGURE)}")
     if not spec.figures:
         return None
     held_out = _checked(spec)
@@ -34,7 +35,24 @@ def evaluation(spec: Spec) -> Evaluation | None:
         chunk_rows=min(max(1, CHUNK_WORDS // (bins * spec.results)), held_out.rows),
         figure_shift=FIGURE_BITS - DIGITS + held_out.rows.bit_length() - 1,
         models=spec.results,
+        smallest_cell=_cell(spec, held_out.rows),
     )
+
+
+def _cell(spec: Spec, rows: int) -> int | None:
+    """Rows of a table's smallest cell; none where no table is told."""
+    if not set(spec.figures) & set(CURVES):
+        return None
+    if spec.smallest_cell < LEAST_CELL:
+        raise ProgramError(
+            f"a smallest cell of {spec.smallest_cell} rows", action=f"choose one of {LEAST_CELL} rows at least"
+        )
+    if rows < 2 * spec.smallest_cell:
+        raise ProgramError(
+            f"{rows} held-out rows are less than two cells of {spec.smallest_cell}: a table would tell nothing",
+            action="hold out more rows, choose a smaller cell, or ask for no roc and no calibration",
+        )
+    return spec.smallest_cell
 
 
 def _checked(spec: Spec) -> Partition:

@@ -1,7 +1,8 @@
 """The evaluation's correlations, each defined once for the parties' side and the dealer's (see mpc.layouts).
 
 It has two parts, because a party takes all tuples of a part before it asks for those of CrypTen's comparisons: the
-scores, which are then clamped; histograms of them and what figures are made of, which a division follows.
+scores, which are then clamped; histograms of them and what figures are made of, which comparisons of a division and of
+tables follow.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def parts(program: Fused) -> tuple[tuple[Kind, ...], ...]:
     if program.evaluation is None:
         return ()
     chunks: list[Kind] = ["bins"] * program.evaluation.chunks
-    return ("held-out",), (*chunks, "figures")
+    return ("held-out",), (*chunks, "figures") if program.evaluation.numbers else (*chunks,)
 
 
 def phase_of(program: Fused, part: int) -> int:

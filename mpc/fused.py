@@ -17,8 +17,8 @@ from mpc.convergence import converged
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, RangeExceeded
 from mpc.keys import TOTALS
-from mpc.layouts import Arrays, Kind, filled, items, layout, opening_items, rows_of, tuple_number, unstacked
-from mpc.models.logistic import LabelTotals, total_loss
+from mpc.layouts import Arrays, Kind, filled, items, layout, opening_items, rows_of, tells_loss, tuple_number, unstacked
+from mpc.models.logistic import Angles, LabelTotals, total_loss
 from mpc.newton import Refresh
 from mpc.openings import Slot, first_accepted
 from mpc.ordering import agreed_seed, order
@@ -97,16 +97,17 @@ def run(
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
     table, label_mask = mask_table(program, runtime.keys, block, labels)
-    if isinstance(program, MiniBatch):
-        seed = agreed_seed(runtime.channel)
-        runtime.provider.tell_order(seed)
-        table = table.batch(order(seed, program.rows))
+    runtime.stage("training")
+    seed = _agreed_order(program, runtime)
     state = Run(program, runtime, table, None, _solver(program), program.ladder[0])
+    del table  # which may soon be held in another order
     for kind in opening_items(program):
         if kind == "labels":
             state.totals = _label_totals(state, label_mask)
         else:
             _refresh(state, kind)
+    if seed is not None:
+        state.table = state.table.batch(order(seed, program.rows))  # labels' totals needed the owners' places
     state.phase, state.place = 1, 0
     ladder = list(program.ladder[1:])
     weights = words(state.solver.iterate())
@@ -131,6 +132,15 @@ def run(
     return weights, state.reports, _converged(state)
 
 
+def _agreed_order(program: Fused, runtime: Runtime) -> bytes | None:
+    """Of mini-batches: what the rows' order follows from, told to the dealer as well."""
+    if not isinstance(program, MiniBatch):
+        return None
+    seed = agreed_seed(runtime.channel)
+    runtime.provider.tell_order(seed)
+    return seed
+
+
 def _solver(program: Fused) -> Solver:
     if isinstance(program, MiniBatch):
         return Stochastic.start(program)
@@ -152,8 +162,7 @@ def _label_totals(state: Run, label_mask: Words | None) -> LabelTotals:
 
 def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
     """One phase. Returns whether the range guard passed, and the weights at its end."""
-    begin = state.solver.iteration
-    slot = 0
+    begin, slot, weights = state.solver.iteration, 0, None
     for kind in items(state.program, segment):
         if kind == "lot":
             slot += _lot(state, begin, segment, slot)
@@ -168,9 +177,13 @@ def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
         elif kind == "report":
             state.reports.append(_report(state))
             _tell(state, segment, slot, state.reports[-1].losses)
-        elif kind not in {"tables", "checkpoint"}:  # a slot takes its tables itself
+        elif kind == "checkpoint":
+            weights, z = _checkpoint(state)
+        elif kind != "tables":  # what they are for takes them itself
             _refresh(state, kind)
-    return _checkpoint(state)
+    if weights is None:
+        raise EngineError("a phase ended without a checkpoint")
+    return not guard.exceeded(state.runtime, state.rung, z), weights
 
 
 def _lot(state: Run, begin: int, segment: Segment, before: int) -> int:
@@ -304,15 +317,33 @@ def _mean_losses(state: Run, name: str, share: Words, rows: int) -> Losses:
     return tuple(float(total) * 2.0 ** (state.program.loss_shift - LOSS_BITS) / rows for total in opened)
 
 
-def _checkpoint(state: Run) -> tuple[bool, Words]:
-    """Round the weights and guard the range of their scores."""
+def _checkpoint(state: Run) -> tuple[Words, ArithmeticSharedTensor]:
+    """Round the weights. Returns shares of them, and their scores, whose range is to be guarded."""
     program = state.program
     parts, values = state.take("checkpoint")
     copy, w = first_accepted(
         "checkpoint", state.solver.iterate(), parts["mask"], values["low"], program.state_window, program.state_shift
     )
     z = state.table.product(w, values["table_low"][copy])
-    return not guard.exceeded(state.runtime, state.rung, z), words(w.tensor())
+    if state.totals is not None and tells_loss(program):
+        label_scores = state.totals.dot(state.runtime.rank, w.delta, w.low, values["labels_low"][copy])
+        state.due.append(total_loss(_softplus(state, z), label_scores))
+    return words(w.tensor()), z
+
+
+def _softplus(state: Run, z: ArithmeticSharedTensor) -> Words:
+    """Shares of sum log(1 + exp(z)), scale 2**LOSS_BITS. Shapes: z (m, models) -> (models,).
+
+    Cost: 1 round, 4 m bytes a model to each peer.  Reveals: nothing (masked).
+    """
+    program, begun = state.program, state.begin("tables", state.program.strips)
+    turn = np.concatenate([parts["turn"] for parts, _ in begun])[: program.rows]
+    theta = Slot().period("losses", z, turn, state.rung.modulus_bits)
+    found = np.zeros(len(program.models), dtype=np.int64)
+    for place, (_, values) in enumerate(begun):
+        rows = program.strip(place)
+        found += Angles(state.rung, theta[rows], values()).loss(state.runtime.rank, shared(words(z)[rows] + 0))
+    return found
 
 
 def _converged(state: Run) -> bool | None:

@@ -96,7 +96,10 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
     """
     if isinstance(program, MiniBatch):
         lots: list[Kind] = ["lot"] * (segment.slots // program.lot)
-        return (*lots, "checkpoint")
+        if not program.loss_every:
+            return (*lots, "checkpoint")
+        whole: list[Kind] = ["tables"] * program.strips
+        return (*lots, "checkpoint", *whole, "report")
     found: list[Kind] = []  # what a refresh consists of stands between a slot's gradient and its step
     strip_tables: list[Kind] = ["tables"] * program.strips
     densities: list[Kind] = ["density"] * program.strips
@@ -110,6 +113,11 @@ def items(program: Fused, segment: Segment) -> tuple[Kind, ...]:
         if program.loss_every and iteration > 0 and iteration % program.loss_every == 0:
             found.append("report")
     return (*found, "checkpoint")
+
+
+def tells_loss(program: Fused) -> bool:
+    """Whether the loss is that of a checkpoint's weights: a mini-batch's slots see too few rows."""
+    return isinstance(program, MiniBatch) and program.loss_every > 0
 
 
 def opening_items(program: Fused) -> tuple[Kind, ...]:
@@ -181,7 +189,8 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
         return Layout({"mask": losses}, {"low": losses})
     if kind == "checkpoint":
         opened = (copies, *weights)
-        return Layout({"mask": opened}, {"low": opened, "table_low": (copies, m, models)})
+        found = Layout({"mask": opened}, {"low": opened, "table_low": (copies, m, models)})
+        return found.with_(Layout({}, {"labels_low": (copies, models)})) if tells_loss(program) else found
     if kind == "tables":
         return tables_layout(rung, (program.strip_rows, models))
     if kind in MATRIX_KINDS:
@@ -189,7 +198,7 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
     many: Shape = (program.lot,) if isinstance(program, MiniBatch) else ()
     each, step = (*many, program.gradient_rows, models), (*many, *weights)
     values: dict[str, Shape] = {"low": step, "table_low": each, "noise_low": each, "table_noise": step}
-    if program.loss_every:
+    if program.loss_every and not isinstance(program, MiniBatch):
         values["labels_low"] = (models,)
     found = Layout({"mask": step, "noise": each}, values)
     return found if kind == "slot" else found.with_(tables_layout(rung, each))
@@ -242,6 +251,7 @@ class Masks:
     table: Words = field(repr=False)  # A, (rows, width)
     labels: Words = field(repr=False)  # A_y, (rows, classes)
     totals: Words = field(repr=False)  # b_P, the mask of X^T Y, (width, totals)
+    table_labels: Words = field(repr=False)  # what is shared of A^T A_y, (width, totals)
 
 
 def values(
@@ -262,11 +272,14 @@ def values(
     if kind in {"slot", "lot"}:
         return _slot_values(program, rung, number, parts, masks)
     if kind == "labels":
-        return {"table_labels": _label_totals(program, masks)}
+        return {"table_labels": masks.table_labels}
     if kind == "report":
         return {"low": shifted(parts["mask"], program.loss_shift)}
     low = shifted(parts["mask"], program.state_shift)
-    return {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
+    checked = {"low": low, "table_low": np.stack([product(masks.table, each) for each in low])}
+    if tells_loss(program):
+        checked["labels_low"] = np.stack([_label_scores(program, masks, each) for each in low])
+    return checked
 
 
 def _slot_values(program: Fused, rung: Rung, number: int, parts: Arrays, masks: Masks) -> Arrays:
@@ -280,7 +293,13 @@ def _slot_values(program: Fused, rung: Rung, number: int, parts: Arrays, masks: 
         "table_noise": product(masks.table.T, noise_low),
     }
     if program.loss_every:
-        found["labels_low"] = (masks.totals[:, total_columns(program)] * low).sum(axis=0)
+        found["labels_low"] = _label_scores(program, masks, low)
+    return found
+
+
+def _label_scores(program: Fused, masks: Masks, low: Words) -> Words:
+    """Each model's b_P . low. Shapes: low (width, models) -> (models,)."""
+    found: Words = (masks.totals[:, total_columns(program)] * low).sum(axis=0)
     return found
 
 
@@ -337,12 +356,12 @@ def _gram(program: Fused, table: Words) -> Words:
     return found
 
 
-def _label_totals(program: Fused, masks: Masks) -> Words:
+def label_totals(program: Fused, table: Words, labels: Words) -> Words:
     """A^T A_y without the products of an entry and a label of one owner."""
-    labels = spread(program, masks.labels)
-    found = product(masks.table.T, labels)
+    labels = spread(program, labels)
+    found = product(table.T, labels)
     for part in program.labels:
-        own = _of(program, part.owner, masks.table, part.place)
+        own = _of(program, part.owner, table, part.place)
         found[program.held(part.owner)] -= product(own.T, labels[part.place])
     return found
 

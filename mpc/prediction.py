@@ -66,6 +66,7 @@ def predict(
     Raises: ProgramError, before anything is sent, if block or weights are not what the program says.
     """
     _check_input(program, block, weights, runtime.rank)
+    runtime.stage("prediction")
     z = _scores(program, block, weights, runtime)
     part, counters = _Part(program, runtime, 1), runtime.channel.counters
     for rows in program.strips:

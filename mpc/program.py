@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
 
+from mpc.curves import CURVES, USUAL_CELL, Curve, counts, marks
 from mpc.errors import ProgramError
 from mpc.partition import Frozen, Partition, check
 
@@ -43,6 +44,13 @@ INFORMATION_BITS = 2 * DATA_BITS + ROW_BITS  # of X^T S X before it is rounded
 
 Figure: TypeAlias = Literal["auc", "log-loss", "brier"]
 FIGURES: tuple[Figure, ...] = ("auc", "log-loss", "brier")
+Told: TypeAlias = Literal["auc", "log-loss", "brier", "roc", "calibration"]  # all that may be asked for
+EVERY_FIGURE: tuple[Told, ...] = (*FIGURES, *CURVES)
+
+
+Stage: TypeAlias = Literal[  # of a session, in this order; each has those that its kind needs
+    "matching", "preparation", "masking", "training", "evaluation", "results", "prediction"
+]
 
 
 class Trained(NamedTuple):
@@ -69,7 +77,8 @@ class Spec(Partition):
     learning_rate: str | None = None  # of sgd alone: what the mean gradient of a batch is multiplied by
     tol: str = "0"  # below which the greatest entry of the mean gradient is to end; 0: not asked; auto: as can be told
     held_out: Partition | None = None  # rows kept out of training, in the same columns
-    figures: tuple[Figure, ...] = ()  # of the held-out rows, in the order of FIGURES
+    figures: tuple[Told, ...] = ()  # of the held-out rows, in the order of EVERY_FIGURE
+    smallest_cell: int = USUAL_CELL  # rows that a step of a table stands for, at least
 
     @property
     def grid(self) -> tuple[str, ...]:
@@ -215,12 +224,13 @@ class Evaluation(Frozen):
     """Figures of held-out rows from shared histograms of their scores (mpc/evaluation.py)."""
 
     partition: Partition  # of the held-out rows, in the columns of the training rows
-    figures: tuple[Figure, ...]
+    figures: tuple[Told, ...]
     period: int  # scores are binned modulo this
     bins: int  # of a period
     chunk_rows: int  # whose histograms are dealt in one tuple
     figure_shift: int  # bits that rounding takes off a sum over the rows, scale 2**bins.FIGURE_BITS
     models: int  # whose figures are told
+    smallest_cell: int | None = None  # of tables, if any are told
 
     @property
     def rows(self) -> int:
@@ -243,10 +253,40 @@ class Evaluation(Frozen):
     @property
     def sums(self) -> tuple[Figure, ...]:
         """The figures that are sums over the rows."""
-        return tuple(figure for figure in self.figures if figure != "auc")
+        return tuple(figure for figure in self.numbers if figure != "auc")
+
+    @property
+    def numbers(self) -> tuple[Figure, ...]:
+        """The figures that are one number each."""
+        return tuple(figure for figure in FIGURES if figure in self.figures)
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """The figures that are tables of counts."""
+        return tuple(curve for curve in CURVES if curve in self.figures)
+
+    @property
+    def cell(self) -> int:
+        """Raises: ProgramError if no table is told."""
+        if self.smallest_cell is None:
+            raise ProgramError("this program tells no tables")
+        return self.smallest_cell
+
+    @property
+    def compared_words(self) -> int:
+        """Counts of tables times the marks that they are held against."""
+        if not self.curves:
+            return 0
+        return self.models * sum(2 * counts(curve) for curve in self.curves) * len(marks(self.rows, self.cell))
 
     def disclosures(self) -> list[Opening]:
-        return [Opening(name=figure, recipients="session", count=1, values=self.models) for figure in self.figures]
+        """A number each, but of a table counts of both classes."""
+        sizes: dict[Told, int] = dict.fromkeys(self.numbers, 1)
+        sizes |= {curve: 2 * counts(curve) for curve in self.curves}
+        return [
+            Opening(name=figure, recipients="session", count=1, values=size * self.models)
+            for figure, size in sizes.items()
+        ]
 
 
 class Model(Frozen):
@@ -395,6 +435,10 @@ class MiniBatch(Fused):
     batch_rows: int
     lot: int  # slots dealt at once; a segment's are a multiple
 
+    def reports(self, segment: Segment) -> int:
+        """The loss of the whole table, which a batch does not tell, is there when the guard looks at it."""
+        return 1 if self.loss_every else 0
+
     @property
     def gradient_rows(self) -> int:
         return self.batch_rows
@@ -539,7 +583,7 @@ def _check_folds(spec: Spec) -> None:
     if not 2 <= spec.folds <= min(MOST_FOLDS, spec.rows // 2):
         raise ProgramError(f"{spec.folds} folds of {spec.rows} rows", action=f"choose 2 to {MOST_FOLDS} folds")
     if spec.solver == "sgd":
-        raise ProgramError("mini-batches tell no loss to validate by", action="choose solver = newton or nesterov")
+        raise ProgramError("mini-batches have no folds", action="choose solver = newton or nesterov")
     if not spec.loss_every:
         raise ProgramError("a cross-validation is told with the losses", action="ask for a loss report at least")
 

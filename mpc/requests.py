@@ -140,11 +140,18 @@ def area(parties: int, models: int) -> Requests:
     )
 
 
+def counting(parties: int, words: int) -> Requests:
+    """How many marks the counts of tables reach (`mpc.counting.reached`)."""
+    parts = (min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES))
+    return tuple(chain.from_iterable(comparison(parties, (part,)) for part in parts))
+
+
 def _evaluation(program: Fused) -> tuple[Requests, ...]:
     if (found := program.evaluation) is None:
         return ()
     scores = clamping(program.world, found.rows * found.models)
-    return scores, area(program.world, found.models) if "auc" in found.figures else ()
+    areas = area(program.world, found.models) if "auc" in found.figures else ()
+    return scores, (*areas, *counting(program.world, found.compared_words))
 
 
 def _iteration(program: Reference, number: int) -> Iterator[Request]:

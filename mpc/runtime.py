@@ -20,7 +20,7 @@ from mpc.disclosure import Discloser, Ledger
 from mpc.errors import EngineError, UnsupportedVersion
 from mpc.keys import SessionKeys
 from mpc.prediction_program import Runnable
-from mpc.program import FRACTION_BITS
+from mpc.program import FRACTION_BITS, Stage
 from mpc.provider import NAME, DealerProvider
 from mpc.randomness import KEY_BYTES, Secret, Stream, Words
 from mpc.requests import EXP_SQUARINGS, RECIPROCAL_STEPS, Listed, listed
@@ -57,10 +57,12 @@ class Runtime:
         program: Runnable,
         digest: bytes,
         on_progress: Callable[[Progress], None] = lambda _: None,
+        on_stage: Callable[[Stage], None] = lambda _: None,
         requests: Listed | None = None,
     ) -> None:
         """`requests`: what is asked for on demand, if it is not what the program lists."""
         self.channel, self.program, self.on_progress, self.keys = channel, program, on_progress, keys
+        self.stage = on_stage  # called as each stage begins, by the schedule
         self.transcript = Transcript(keys.parties_key("transcript"), digest)
         self.discloser = Discloser(channel, keys, ledger, self.transcript)
         agenda = Agenda(program, requests or listed(program))

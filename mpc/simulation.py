@@ -13,6 +13,7 @@ from mpc.disclosure import Ledger, ProgramLedger
 from mpc.errors import PeerLost, PrivityError
 from mpc.keys import agree
 from mpc.prediction_program import Runnable
+from mpc.program import Stage
 from mpc.requests import Listed
 from mpc.runtime import Progress, Runtime
 
@@ -48,6 +49,7 @@ class Simulation:
         self.channels = MemoryChannel.mesh(self.world, session=DIGEST, tap=self.wire.between_parties)
         self.ledgers = ledgers or [ProgramLedger(program) for _ in range(self.world)]
         self.progress: list[Progress] = []
+        self.stages: list[Stage] = []
         self.dealing: Dealing | None = None
         self._pairs = [
             MemoryLink.pair(tap=self.wire.to_dealer, dealer_tap=self.wire.from_dealer) for _ in range(self.world)
@@ -82,8 +84,8 @@ class Simulation:
         channel, link = self.channels[rank], self._pairs[rank][0]
         try:
             keys = agree(channel, link, DIGEST, 1)
-            report = self.progress.append if rank == 0 else (lambda _: None)
-            facts = self.ledgers[rank], self.program, DIGEST, report, self.requests
+            report = (self.progress.append, self.stages.append) if rank == 0 else (lambda _: None, lambda _: None)
+            facts = self.ledgers[rank], self.program, DIGEST, *report, self.requests
             with Runtime(channel, link, keys, *facts) as runtime:
                 results[rank] = party(runtime)
         except BaseException as exc:  # noqa: BLE001 - a thread's end: reported by run()

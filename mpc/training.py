@@ -64,9 +64,11 @@ def train(
     """
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
+    runtime.stage("masking")
     if isinstance(program, Fused):
         return _fused(program, block, labels, runtime, held_out)
     share, losses = reference.run(program, block, labels, runtime)
+    runtime.stage("results")
     coefficients, intercepts = _open_results(program, share, program.fraction_bits + program.fine_bits, runtime)
     of_model = tuple(loss for (loss,) in losses)
     model = Fitted(program.C, 0, np.ascontiguousarray(coefficients[:, 0]), intercepts[0], of_model, None, {})
@@ -86,7 +88,11 @@ def _fused(
     validated = reports[-1].validated if program.folds else ()
     places = told(program, validated)
     share = np.ascontiguousarray(weights[:, places])
-    figures = [{}] * program.results if table is None else evaluate(program, table, share, runtime)
+    figures: list[Figures] = [{}] * program.results
+    if table is not None:
+        runtime.stage("evaluation")
+        figures = evaluate(program, table, share, runtime)
+    runtime.stage("results")
     coefficients, intercepts = _open_results(program, share, ITERATE_BITS, runtime)
     models = tuple(
         Fitted(

@@ -385,7 +385,7 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
     from parties.errors import LifecycleError
     from parties.home import Home as HomeDirectory
     from parties.predictions import predictions_of
-    from parties.telling import convergence, validation
+    from parties.telling import convergence, times, validation
 
     place = HomeDirectory(home)
     with suppress(LifecycleError):  # then it is a training's result, or none
@@ -402,9 +402,13 @@ def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None
         typer.echo(line)
     if outcome.converged is not None and outcome.tol is not None:
         typer.echo(convergence(outcome.converged, outcome.tol, outcome.iterations))
+    if outcome.stages:
+        typer.echo(f"seconds: {times(outcome.stages)}")
 
 
 def _show_model(columns: tuple[str, ...], model: OwnModel) -> None:
+    from parties.curves import lines
+
     typer.echo(f"{'column':30s} {'standardised':>14s} {'original units':>16s}")
     for name, standard, original in zip(columns, model.standardised, model.original.coefficients, strict=True):
         typer.echo(f"{name:30s} {standard:14.6f} {original:16.6g}")
@@ -413,6 +417,8 @@ def _show_model(columns: tuple[str, ...], model: OwnModel) -> None:
         typer.echo(f"intercept (standardised units) {model.intercept:.6f}")
     for figure, value in model.figures.told().items() if model.figures else ():
         typer.echo(f"{figure} of the held-out rows {value:.4f}")
+    for line in lines(model.figures.tables()) if model.figures else ():
+        typer.echo(line)
 
 
 def _show_predictions(path: Path, *, as_json: bool) -> None:

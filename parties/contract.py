@@ -288,6 +288,7 @@ def spec_for(
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
         held_out=division.partition(others, *facts) if evaluation.figures else None,
         figures=evaluation.figures,
+        smallest_cell=evaluation.smallest_cell,
     )
 
 

@@ -367,6 +367,7 @@ class Daemon(ABC):
                 converged=done.converged,
                 models=done.models,
                 validated=done.validated,
+                stages=done.stages,
                 fault=fault,
             )
         )

@@ -226,7 +226,7 @@ solvers = ["newton", "nesterov", "sgd"]
 # "membership" which of these parties has which record, "probabilities" what a prediction tells its recipient.
 disclosures = [
     "coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation", "auc",
-    "log-loss", "brier", "probabilities",
+    "log-loss", "brier", "roc", "calibration", "probabilities",
 ]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50
@@ -236,6 +236,8 @@ min_batch_rows = 20
 max_columns_per_100_rows = 20
 # How often a session may disclose its training loss.
 max_loss_reports = 100
+# Fewest rows of the smallest cell of ROC and calibration tables of held-out rows.
+min_cell_rows = 10
 # Most rows of a prediction; each tells its recipient something of the model and of the other parties' columns.
 max_predicted_rows = 10000
 # Own columns that never take part.

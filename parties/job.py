@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, model_validator
 
 from parties.contract import Approval, Disclosed, Hex32, Recipient
-from parties.messages import Code, Count, Fault, Sentence, ToldModel, Validated
+from parties.messages import Code, Count, Fault, Seconds, Sentence, Stages, ToldModel, Validated
 from parties.plan import Column, Frozen, Name
 from parties.preparation import OriginalUnits, Standardiser
 
@@ -112,6 +112,7 @@ class Outcome(Frozen):
     iterations: Count = 0
     tol: str | None = None  # what the gradients were held against; None where the contract does not tell
     converged: bool | None = None
+    stages: Stages = Field(default_factory=dict)
 
 
 class ModelPart(Frozen):
@@ -150,7 +151,7 @@ class Predicted(Frozen):
 class Done(Frozen):
     """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
 
-    What the session is told of models goes on to the gateway; outcome and model do not.
+    What the session is told of models and times goes on to the gateway; outcome and model do not.
     """
 
     type: Literal["done"] = "done"
@@ -164,7 +165,8 @@ class Done(Frozen):
     words: Count = 0
     rounds: Count = 0
     bytes_sent: Count = 0
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    seconds: Seconds = 0.0
+    stages: Stages = Field(default_factory=dict)
 
 
 class Broken(Frozen):

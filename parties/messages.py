@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
+from mpc.curves import Curve, Points
 from mpc.errors import PrivityError
-from mpc.program import Figure
+from mpc.program import Figure, Stage, Told
 from parties.contract import DataVersion, Hex32
 from parties.errors import GatewayError
 from parties.plan import Frozen, Name, explain
@@ -35,6 +36,8 @@ Sentence = Annotated[str, StringConstraints(max_length=MAX_SENTENCE), AfterValid
 Note = Annotated[str, StringConstraints(max_length=MAX_SENTENCE)]  # lines; parties.audit.notes reads them
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # as far as JSON's numbers are whole
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Stages = dict[Stage, Seconds]  # how long each took, in order
 Envelope = dict[str, Any]  # DSSE; checked by parties.identity.unseal
 
 
@@ -114,23 +117,32 @@ class Figures(Frozen):
     auc: Annotated[float, Field(ge=0, le=1)] | None = None  # None too if the held-out rows are of one class
     log_loss: Annotated[float, Field(allow_inf_nan=False)] | None = None  # mean; rounding can put it just below 0
     brier: Annotated[float, Field(allow_inf_nan=False)] | None = None  # mean
+    roc: Points | None = None
+    calibration: Points | None = None
 
     @classmethod
-    def of(cls, figures: Mapping[Figure, float | None]) -> Figures | None:
+    def of(cls, figures: Mapping[Told, float | Points | None]) -> Figures | None:
         """None if there are none."""
-        return cls(**{name.replace("-", "_"): value for name, value in figures.items()}) if figures else None
+        named = {name.replace("-", "_"): value for name, value in figures.items()}
+        return cls.model_validate(named) if figures else None
 
     def by_name(self) -> dict[Figure, float | None]:
-        """All figures by the names that contracts call them; None for what was not disclosed."""
+        """All that are one number, by the names that contracts call them; None for what was not disclosed."""
         return {"auc": self.auc, "log-loss": self.log_loss, "brier": self.brier}
 
     def told(self) -> dict[Figure, float]:
         """Those that there are."""
         return {name: value for name, value in self.by_name().items() if value is not None}
 
-    def only(self, names: Collection[Figure]) -> Figures | None:
+    def tables(self) -> dict[Curve, Points]:
+        """The tables that there are."""
+        tables: dict[Curve, Points | None] = {"roc": self.roc, "calibration": self.calibration}
+        return {name: value for name, value in tables.items() if value is not None}
+
+    def only(self, names: Collection[Told]) -> Figures | None:
         """What is left of it if these may be shown."""
-        return Figures.of({name: value for name, value in self.by_name().items() if name in names})
+        kept = {name.replace("-", "_") for name in names}
+        return Figures.model_validate(self.model_dump(include=kept)) if kept else None
 
 
 class ToldModel(Frozen):
@@ -173,12 +185,13 @@ class Finished(Frozen):
 
     type: Literal["finished"] = "finished"
     session: Hex32
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seconds: Seconds
     rounds: Count
     bytes_sent: Count
     converged: bool | None = None  # where the contract discloses it to the session
     models: tuple[ToldModel, ...] = ()
     validated: tuple[Validated, ...] = ()  # every C, in the contract's order
+    stages: Stages = Field(default_factory=dict)
     fault: Fault | None = None
 
 

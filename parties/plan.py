@@ -24,7 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from mpc.program import FIGURES, MOST_CLASSES, MOST_FOLDS, MOST_STRENGTHS, Figure
+from mpc.curves import LEAST_CELL, USUAL_CELL
+from mpc.program import EVERY_FIGURE, FIGURES, MOST_CLASSES, MOST_FOLDS, MOST_STRENGTHS, Told
 from parties.division import KINDS, HasFeatures, Kind, check_blocks
 from parties.errors import PlanError
 from parties.schema import ColumnName
@@ -72,11 +73,11 @@ def _fraction(text: str) -> str:
     return text
 
 
-def _in_order(figures: tuple[Figure, ...]) -> tuple[Figure, ...]:
+def _in_order(figures: tuple[Told, ...]) -> tuple[Told, ...]:
     """One order, whatever the plan's: contracts of the same figures are the same bytes."""
     if len(set(figures)) != len(figures):
         raise ValueError("a figure stands twice")
-    return tuple(figure for figure in FIGURES if figure in figures)
+    return tuple(figure for figure in EVERY_FIGURE if figure in figures)
 
 
 Column = ColumnName
@@ -93,6 +94,7 @@ HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
 
 
 MOST_BATCH = 1 << 20
+MOST_CELL = 1 << 20
 
 
 class Frozen(BaseModel):
@@ -223,7 +225,8 @@ class SplitPlan(Frozen):
 class EvaluationPlan(Frozen):
     """What the session is told of the model on the held-out rows; at least 20 of them, if anything."""
 
-    figures: Annotated[tuple[Figure, ...], AfterValidator(_in_order)] = FIGURES  # "auc", "log-loss", "brier"
+    figures: Annotated[tuple[Told, ...], AfterValidator(_in_order)] = FIGURES  # also the tables "roc", "calibration"
+    smallest_cell: Annotated[int, Field(ge=LEAST_CELL, le=MOST_CELL)] = USUAL_CELL  # rows; of tables alone
 
 
 class DisclosurePlan(Frozen):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mpc.program import FIGURES, Told
 from parties.errors import DataError, PlanError
 from parties.plan import (
     DisclosurePlan,
@@ -35,12 +36,13 @@ def propose_plan(
     label: str,
     positive: str | None = None,
     partition: Partition = "columns",
+    figures: Sequence[Told] = FIGURES,
 ) -> str:
     """The text of a plan that trains on all columns that can be trained on.
 
     `label` is "party:column", or "column" where the table is divided by rows; in blocks the party may be any of those
     whose files have the same columns. `positive` is the class of two that counts as 1, if it is not obvious; of more
-    than two each has its model.
+    than two each has its model. `figures` are of the held-out rows.
     Raises: DataError for a file that can't be used; PlanError for a label that names no party's column, whose
     positive class is not obvious, for a party that would bring nothing, for files that differ by rows or make no
     blocks.
@@ -56,7 +58,9 @@ def propose_plan(
         found = _brought({party: tables[party] for party in side}, column if labelled else None, told_apart)
         brought |= {party: _party(tables[party], *found, is_owner=party in holders) for party in side}
     parts = [brought[party] for party in files]
-    text = "\n".join([_heading(owner, column, partition), *parts, _label(holders, column, told_apart), _settings()])
+    text = "\n".join(
+        [_heading(owner, column, partition), *parts, _label(holders, column, told_apart), _settings(figures)]
+    )
     parse_plan(tomllib.loads(text))
     return text
 
@@ -263,9 +267,9 @@ party = {party}
 """
 
 
-def _settings() -> str:
+def _settings(figures: Sequence[Told]) -> str:
     model, preparation, split, disclosures = ModelPlan(), PreparationPlan(), SplitPlan(), DisclosurePlan()
-    figures, retention = json.dumps(EvaluationPlan().figures), RetentionPlan()
+    evaluation, retention = EvaluationPlan(), RetentionPlan()
     return f"""\
 [model]
 # Names and meanings are those of scikit-learn's LogisticRegression. Default: "{model.kind}".
@@ -302,11 +306,15 @@ clip_bits = {preparation.clip_bits}
 held_out = {_quoted(split.held_out)}
 
 [evaluation]
-# What all are told of the model on held-out rows, 20 at least; [] is nothing. Default: {figures}.
-figures = {figures}
+# What all are told of the model on held-out rows, 20 at least; [] is nothing. "roc" and "calibration" may be added:
+# tables of how many rows of each class have scores above thresholds. Default: {json.dumps(evaluation.figures)}.
+figures = {json.dumps(figures)}
+# Of these tables: counts are told in steps of so many rows at least. Default: {evaluation.smallest_cell}.
+smallest_cell = {evaluation.smallest_cell}
 
 [disclosures]
-# Disclosures of the mean training loss; newton tells its last alone, 0 is none. Default: {disclosures.loss_reports}.
+# Disclosures of the mean training loss; 0 is none. Newton tells its last alone, sgd those of the middle and the end.
+# Default: {disclosures.loss_reports}.
 loss_reports = {disclosures.loss_reports}
 
 [retention]

@@ -12,7 +12,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from mpc.program import FIGURES, MiniBatch, Newton, Program
+from mpc.curves import LEAST_CELL, USUAL_CELL
+from mpc.program import EVERY_FIGURE, Fused, MiniBatch, Newton, Program
 from parties.contract import Contract, Terms
 from parties.errors import PolicyRefusal, SettingsError
 from parties.kinds import AnyContract
@@ -50,13 +51,14 @@ class Rules(Frozen):
     solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
     disclosures: tuple[str, ...] = (
         *("coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation"),
-        *FIGURES,
+        *EVERY_FIGURE,
         "probabilities",
     )
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     max_loss_reports: Annotated[int, Field(ge=0)] = 100
+    min_cell_rows: Annotated[int, Field(ge=LEAST_CELL)] = USUAL_CELL
     max_predicted_rows: Annotated[int, Field(ge=0)] = 10_000
     never_columns: tuple[str, ...] = ()
     sessions_a_day: Annotated[int, Field(ge=0)] = 0
@@ -156,7 +158,7 @@ def _rules(contract: AnyContract) -> list[str]:
     return names + (sorted(_OF_BATCHES) if isinstance(contract.program, MiniBatch) else [])
 
 
-_OF_TRAININGS = {"solvers", "min_training_rows", "max_columns_per_100_rows", "max_loss_reports"}
+_OF_TRAININGS = {"solvers", "min_training_rows", "max_columns_per_100_rows", "max_loss_reports", "min_cell_rows"}
 _OF_BATCHES = {"min_batch_rows", "whole_pass"}
 _OF_PREDICTIONS = {"max_predicted_rows"}
 
@@ -210,6 +212,10 @@ def _of_training(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[
             "max_loss_reports",
             f"the loss is disclosed up to {losses} times; the policy allows {rules.max_loss_reports}",
         )
+    evaluation = program.evaluation if isinstance(program, Fused) else None
+    cell = None if evaluation is None else evaluation.smallest_cell
+    if cell is not None and cell < rules.min_cell_rows:
+        yield "min_cell_rows", f"tables have cells of {cell} rows; the policy asks for {rules.min_cell_rows}"
     yield from _of_batches(rules, program)
 
 

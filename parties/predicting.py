@@ -12,6 +12,7 @@ from mpc.channel import Channel, Link
 from mpc.disclosure import Ledger
 from mpc.keys import agree
 from mpc.prediction import predict
+from mpc.program import Stage
 from mpc.runtime import Progress, Runtime
 from mpc.transcript import Transcript
 from parties.errors import ContractError, VaultError
@@ -52,9 +53,11 @@ def run(
     ledger: Ledger,
     voice: Voice,
     report: Callable[[Progress], None],
+    stage: Callable[[Stage], None],
 ) -> Transcript:
     """The session from keys to the last strip of probabilities. Raises: DataError if the parties' records differ."""
     digest = bytes.fromhex(contract.digest)
+    stage("matching")
     keys = agree(channel, link, digest, epoch)
     compare_ids(channel, keys, rows.ids, contract)
     voice.say(Matched(rows=len(rows.ids), training_rows=0))
@@ -62,6 +65,6 @@ def run(
     def tell(strip: slice, probabilities: NDArray[np.float64]) -> None:
         voice.say(Predicted(ids=rows.ids[strip], probabilities=tuple(map(tuple, probabilities.tolist()))))
 
-    with Runtime(channel, link, keys, ledger, contract.program, digest, report) as runtime:
+    with Runtime(channel, link, keys, ledger, contract.program, digest, report, stage) as runtime:
         predict(contract.program, rows.block, rows.weights, runtime, tell)
         return runtime.transcript

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from mpc.program import Stage
 from parties.messages import Validated
+
+
+def times(stages: Mapping[Stage, float]) -> str:
+    """Each stage with its seconds, on one line."""
+    return ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
 
 
 def convergence(converged: bool, tol: str, iterations: int) -> str:

@@ -21,7 +21,7 @@ from mpc.held_out import OwnRows
 from mpc.keys import SessionKeys, agree
 from mpc.moments import joint_moments
 from mpc.partition import Partition
-from mpc.program import Fused, Program
+from mpc.program import Fused, Program, Stage
 from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, Fitted, train
 from mpc.transcript import Transcript
@@ -38,6 +38,7 @@ from parties.messages import Figures, ToldModel, Validated
 from parties.prediction import PredictionContract
 from parties.preparation import Rows, Standardiser, split
 from parties.sealing import DataKey
+from parties.stopwatch import Stopwatch
 from parties.tables import Table, classes, features, labels
 from parties.tls import TlsKey
 from parties.voice import Voice, live
@@ -139,17 +140,20 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     if isinstance(contract, PredictionContract):
         rows, ledger = predicting.new_rows(job, contract, load(job, contract)), NodeLedger(contract, voice)
         with _connected(job, contract) as (channel, link):
-            started = time.monotonic()
-            transcript = predicting.run(contract, job.epoch, channel, link, rows, ledger, voice, _reporter(voice))
+            started, watch = time.monotonic(), Stopwatch()
+            facts = contract, job.epoch, channel, link, rows, ledger, voice, _reporter(voice)
+            transcript = predicting.run(*facts, watch.stage)
             channel.finish()
-            voice.say(_done(transcript, channel, started))
+            voice.say(_done(transcript, channel, started, watch))
         return
     prepared = prepare(job, contract)
     with _connected(job, contract) as (channel, link):
-        started = time.monotonic()
-        fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice)
+        started, watch = time.monotonic(), Stopwatch()
+        fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice, watch)
         channel.finish()
-        keeps, outcome = contract.retention.model_days > 0, _outcome(contract, job.name, fit, standardiser)
+        done = _done(transcript, channel, started, watch)
+        outcome = _outcome(contract, job.name, fit, standardiser, done.stages)
+        keeps = contract.retention.model_days > 0
         found = {
             "outcome": outcome,
             "models": tuple(ToldModel(C=one.C, positive=one.positive, figures=one.figures) for one in outcome.models),
@@ -157,7 +161,7 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
             "converged": outcome.converged,
             "model": ModelPart.of(standardiser, fit.share) if keeps and fit.share is not None else None,
         }
-        voice.say(_done(transcript, channel, started).model_copy(update=found))
+        voice.say(done.model_copy(update=found))
 
 
 @contextmanager
@@ -174,7 +178,7 @@ def _connected(job: PartyJob, contract: AnyContract) -> Iterator[tuple[TlsChanne
         link.close()
 
 
-def _done(transcript: Transcript, channel: Channel, started: float) -> Done:
+def _done(transcript: Transcript, channel: Channel, started: float, watch: Stopwatch) -> Done:
     """What a run was, in digests and counts."""
     return Done(
         transcript=transcript.digest().hex(),
@@ -183,19 +187,28 @@ def _done(transcript: Transcript, channel: Channel, started: float) -> Done:
         rounds=channel.counters.rounds,
         bytes_sent=channel.counters.bytes_sent,
         seconds=time.monotonic() - started,
+        stages=watch.seconds(),
     )
 
 
 def _train(
-    contract: Contract, epoch: int, channel: Channel, link: Link, prepared: Prepared, voice: Voice
+    contract: Contract,
+    epoch: int,
+    channel: Channel,
+    link: Link,
+    prepared: Prepared,
+    voice: Voice,
+    watch: Stopwatch,
 ) -> tuple[Fit, Standardiser, Transcript]:
     digest = bytes.fromhex(contract.digest)
+    watch.stage("matching")
     keys = agree(channel, link, digest, epoch)
     parts = _match(contract, channel, keys, prepared, voice)
+    watch.stage("preparation")
     name = contract.parties[channel.rank].name
     chosen = prepared.chosen or choose(contract, name, prepared, parts)
     ledger = NodeLedger(contract, voice)
-    with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice)) as runtime:
+    with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice), watch.stage) as runtime:
         standardiser = _standardiser(contract, prepared, chosen, runtime)
         X, program = standardiser.apply(prepared.values), contract.program
         training = _placed(program, program, runtime.rank, X, prepared.labels, chosen.training)
@@ -293,7 +306,9 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
     return report
 
 
-def _outcome(contract: Contract, name: str, fit: Fit, standardiser: Standardiser) -> Outcome:
+def _outcome(
+    contract: Contract, name: str, fit: Fit, standardiser: Standardiser, stages: dict[Stage, float]
+) -> Outcome:
     return Outcome(
         columns=contract.party(name).columns,
         models=tuple(_own_model(contract, model, standardiser) for model in fit.models),
@@ -301,6 +316,7 @@ def _outcome(contract: Contract, name: str, fit: Fit, standardiser: Standardiser
         iterations=contract.program.max_iter,
         tol=contract.convergence.tol if contract.convergence else None,
         converged=fit.models[0].converged,
+        stages=stages,
     )
 
 

@@ -9,8 +9,9 @@ from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from gateway.api.dependencies import Coordinator, SessionId
+from parties import curves
 from parties.telling import convergence
-from parties.web import STYLE
+from parties.web import STYLE, TEMPLATES
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,7 +23,7 @@ HEADERS = {
 }
 
 router = APIRouter(include_in_schema=False)
-_templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
+_templates = Environment(loader=FileSystemLoader([HERE / "templates", TEMPLATES]), autoescape=select_autoescape())
 
 
 def _page(name: str, **shown: object) -> HTMLResponse:
@@ -49,6 +50,7 @@ async def session(request: Request, session: SessionId, sessions: Coordinator) -
         session=sessions.session(session),
         contract=sessions.agreed(session),
         convergence=convergence,
+        readings=curves,
     )
 
 

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mpc.errors import PrivityError
+from parties import curves
 from parties.audit import events
 from parties.audit.entries import Entry
 from parties.audit.events import VOCABULARY, Reader
@@ -40,7 +41,7 @@ from parties.page.access import COOKIE, LOGIN_S, READING, Login, Logins, check_r
 from parties.page.leaving import inferences, leaving
 from parties.page.ledger import Excerpt, Filter, excerpt
 from parties.store import Session
-from parties.web import STYLE
+from parties.web import STYLE, TEMPLATES
 
 if TYPE_CHECKING:
     from parties.node import Node
@@ -57,7 +58,7 @@ HEADERS = {
 
 log = structlog.get_logger("privity")
 _templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=FileSystemLoader([Path(__file__).parent / "templates", TEMPLATES]),
     autoescape=select_autoescape(),
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -174,6 +175,7 @@ class Pages:
             **self._about(session, contract),
             log=await self._excerpt(Filter(session=session.digest)),
             outcome=self._outcome(session) if asked.login.role == "operator" else None,
+            readings=curves,
             standings={p.name: views.standing(self._node, p) for p in (*contract.parties, contract.dealer)},
         )
 

@@ -20,6 +20,8 @@ _WHAT = {
     "auc": "AUC on the held-out records: how well the model puts them in order",
     "log-loss": "Log-loss on the held-out records: how far its probabilities are off",
     "brier": "Brier score on the held-out records: its probabilities’ mean squared error",
+    "roc": "ROC table of the held-out records: how many of each class score above each threshold, in steps of cells",
+    "calibration": "Calibration table of the held-out records: the same above each tenth of probability",
     "probabilities": "Each new record’s probability by the kept model",
 }
 

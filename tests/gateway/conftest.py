@@ -21,6 +21,7 @@ from gateway.home import init, invite
 from gateway.server import Serving, running
 from gateway.settings import FILE as SETTINGS_FILE
 from mpc.errors import PrivityError
+from mpc.program import Stage
 from parties.contract import Approval, Contract, check_approvals, sign_approval
 from parties.identity import Identity
 from parties.kinds import parse_contract
@@ -139,8 +140,10 @@ class Daemon:
         models: tuple[ToldModel, ...] = (),
         validated: tuple[Validated, ...] = (),
         converged: bool | None = None,
+        stages: dict[Stage, float] | None = None,
     ) -> Finished:
         told = {"models": models, "validated": validated, "converged": converged, "fault": fault}
+        told["stages"] = stages or {}
         return Finished(session=session, seconds=1.5, rounds=30, bytes_sent=1000, **told)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import Unauthorised
 from gateway.logins import CODE_S, COOKIE, LOGIN_S, Logins
+from mpc.curves import Points
 from parties.messages import Figures, ToldModel
 
 CHROMIUM = shutil.which("chromium")
@@ -80,12 +81,39 @@ def test_a_session_s_page_shows_its_figures(gateway, consortium, client, make_pl
     for daemon in consortium.everybody:
         figures = Figures(auc=None, log_loss=0.4567, brier=0.125)
         told = () if daemon is consortium.dealer else (ToldModel(C="1.0", positive="yes", figures=figures),)
-        daemon.say(daemon.finished(session, models=told, converged=False if told else None)).settled()
+        stages = {"matching": 0.25, "training": 7.125} if told else {}
+        converged = False if told else None
+        daemon.say(daemon.finished(session, models=told, converged=converged, stages=stages)).settled()
     with httpx2.Client() as browser:
         browser.get(client.login())
         page = browser.get(f"http://{gateway.serving.rest}/sessions/{session}").text
-    for said in ("On 25 held-out rows", "0.4567", "0.1250", "none: rows of one class", "raise max_iter"):
+    for said in (
+        "On 25 held-out rows",
+        "0.4567",
+        "0.1250",
+        "none: rows of one class",
+        "raise max_iter",
+        "7.12",
+        "matching",
+    ):
         assert said in page
+
+
+def test_a_session_s_page_draws_its_tables(gateway, consortium, client, make_plan):
+    """ROC curve and calibration are pictures and tables, without a script or a style that the page's policy forbids."""
+    session = client.propose(make_plan(evaluation={"figures": ["roc", "calibration"]})).id
+    consortium.started()
+    table = Points(thresholds=(0.0,), positives=((0, 9), (10, 15)), negatives=((0, 9), (10, 15)))
+    for daemon in consortium.everybody:
+        told = None if daemon is consortium.dealer else Figures(roc=table, calibration=table)
+        daemon.say(daemon.finished(session, figures=told)).settled()
+    with httpx2.Client() as browser:
+        browser.get(client.login())
+        page = browser.get(f"http://{gateway.serving.rest}/sessions/{session}").text
+    assert page.count("<svg") == 2
+    assert "1 to 15" in page
+    assert "<script" not in page
+    assert "style=" not in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: `apt-get install chromium`")

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.client import GatewayClient
+from mpc.curves import Points
 from parties.errors import GatewayError
 from parties.lifecycle import State
 from parties.messages import (
@@ -56,6 +57,7 @@ def test_whole_life(consortium, client: GatewayClient, make_plan):
 
 VALIDATED = (Validated(C="0.1", loss=0.5), Validated(C="7", loss=0.25))
 FIGURES = Figures(auc=0.75, log_loss=0.5, brier=0.125)
+TABLE = Points(thresholds=(0.0,), positives=((0, 9), (10, 25)), negatives=((0, 15), (0, 15)))
 
 
 def ended(consortium, client: GatewayClient, plan, figures):
@@ -102,6 +104,14 @@ def test_a_cross_validation_shows(consortium, client: GatewayClient, make_plan):
         daemon.say(daemon.finished(session, models=told, validated=VALIDATED)).settled()
     view = client.session(session)
     assert (view.models, view.validated) == (models(FIGURES, C="7"), VALIDATED)
+
+
+def test_tables_show_where_the_contract_discloses_them(consortium, client: GatewayClient, make_plan):
+    """A table that a party tells though no contract names it goes no further than the gateway's door."""
+    told = FIGURES.model_copy(update={"roc": TABLE, "calibration": TABLE})
+    asked = make_plan(evaluation={"figures": ["roc"]})
+    assert ended(consortium, client, asked, [told, told]).figures == Figures(roc=TABLE)
+    assert ended(consortium, client, make_plan(), [told, told]).figures == FIGURES
 
 
 def test_figures_that_differ_are_nobody_s(consortium, client: GatewayClient, make_plan):

@@ -23,6 +23,7 @@ from tests.mpc.oracle import pooled, sigmoid
 from tests.mpc.test_costs import counted, narrow, quoted
 from tests.mpc.test_fused import weights
 
+LOSS_ERROR = 2e-4  # of a mean, of weights that rounding has moved
 NOISE = 1e-3  # of a weight after a thousand steps, against the same steps in floating point
 
 
@@ -45,12 +46,21 @@ class Descent(Observed):
         return self.void(weights=self.agreed.state_window, residuals=self.agreed.residual_window)
 
     def expected(self):
-        """The same steps in floating point: batch after batch, those of void slots left out."""
+        """The same steps in floating point."""
+        return self.ends()[-1]
+
+    def losses(self):
+        """The mean loss of the whole table when each guard looks at it."""
+        z = pooled(self.agreed, self.X) @ np.array(self.ends()).T
+        return (np.logaddexp(0, z) - self.y[:, None] * z).mean(axis=0)
+
+    def ends(self):
+        """Weights at the end of each segment: batch after batch, those of void slots left out."""
         agreed, scale = self.agreed, 2.0**self.agreed.state_bits
         X, y = pooled(agreed, self.X)[self.order], self.y[self.order]
         rate = agreed.models[0].residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
         penalty = agreed.models[0].ridge * 2.0**ITERATE_BITS / scale
-        w, done, void = np.zeros(agreed.width), 0, iter(self.rejected)
+        w, done, void, found = np.zeros(agreed.width), 0, iter(self.rejected), []
         for phase, segment in enumerate(agreed.segments, 1):
             end = done + segment.iterations
             for slot in range(segment.slots):
@@ -61,8 +71,9 @@ class Descent(Observed):
                 if (done + 1) % agreed.models[0].ridge_every == 0:
                     step[: agreed.columns] += penalty * w[: agreed.columns]
                 w, done = w - step, done + 1
+            found.append(w)
         assert done == agreed.max_iter
-        return w
+        return found
 
 
 @pytest.mark.parametrize("columns", [(3, 2), (2, 0, 3), (2, 0, 1, 2), (1, 1, 1, 1, 1)], ids=len)
@@ -138,17 +149,60 @@ def test_a_step_is_the_integers(world, seed, iteration, fit_intercept):
     assert unsigned(joined([words(each.iterate()) for each in moved])) == expected
 
 
+@pytest.mark.parametrize("columns", [(3, 2), (2, 0, 3), (1, 1, 1, 1, 1)], ids=len)
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", "no intercept"])
+def test_losses_are_those_of_the_whole_table(columns, fit_intercept):
+    """Each time that the guard looks, all are told the mean loss of all rows, not of a batch."""
+    run = Descent(batches(columns, fit_intercept=fit_intercept, loss_every=1))
+    assert len(run.losses()) == len(run.agreed.segments) > 1
+    for each in run.fits:
+        assert np.abs(each.models[0].losses - run.losses()).max() < LOSS_ERROR
+
+
+def test_losses_of_rows_of_several_owners():
+    """Where parties own rows, which batches mix, each label counts for its own row."""
+    tiles = horizontal([40, 25, 35], 3)
+    run = Descent(batches(blocks=tiles, labels=labels_with(tiles), loss_every=1))
+    assert np.abs(run.fits[1].models[0].losses - run.losses()).max() < LOSS_ERROR
+
+
+def test_losses_of_several_models():
+    """Each has its own, of its own weights."""
+    run = Descent(batches((2, 1), C=("0.1", "100"), loss_every=1))
+    z = [pooled(run.agreed, run.X) @ weights(run.agreed, run.fits, number) for number in range(2)]
+    found = [(np.logaddexp(0, each) - run.y * each).mean() for each in z]
+    assert np.abs([each.losses[-1] for each in run.fits[0].models] - np.array(found)).max() < LOSS_ERROR
+
+
+def test_losses_come_from_many_strips():
+    """A table of several strips of tables has the loss of all its rows."""
+    run = Descent(batches((2, 1), loss_every=1).model_copy(update={"strip_rows": 13}))
+    assert run.agreed.strips > 7
+    assert np.abs(run.fits[0].models[0].losses - run.losses()).max() < LOSS_ERROR
+
+
+def test_a_program_names_its_losses():
+    """A segment's end has one, once more for each rung that may be climbed; without a loss nothing else is opened."""
+    agreed, silent = batches((2, 1), loss_every=7), batches((2, 1))
+    (added,) = [each for each in agreed.disclosures() if each not in silent.disclosures()]
+    assert (added.name, added.recipients, added.values) == ("loss", "session", 1)
+    assert added.count == len(agreed.segments) + len(agreed.ladder) - 1
+    assert agreed.loss_every == agreed.segments[0].iterations
+    assert batches((2, 1), loss_every=agreed.loss_every) == agreed
+
+
 @pytest.mark.parametrize("columns", [(2, 1), (0, 2, 1), (1, 2, 0, 1)], ids=len)
 @pytest.mark.parametrize("max_iter", [3, 40])
-def test_a_quote_is_what_a_run_costs(columns, max_iter):
+@pytest.mark.parametrize("loss_every", [0, 1], ids=["no loss", "loss"])
+def test_a_quote_is_what_a_run_costs(columns, max_iter, loss_every):
     """Rounds and bytes of a whole run are those quoted before it."""
-    agreed = batches(columns, max_iter=max_iter)
+    agreed = batches(columns, max_iter=max_iter, loss_every=loss_every)
     assert counted(agreed, *table(agreed, 1)) == ([0] * len(agreed.segments), quoted(agreed))
 
 
 def test_a_climb_repeats_a_segment():
     """Scores beyond the first period send the run to the next rung, at the quoted costs."""
-    agreed = narrow(batches((2, 1), C="100", learning_rate="0.3", max_iter=90), 26)
+    agreed = narrow(batches((2, 1), C="100", learning_rate="0.3", max_iter=90, loss_every=1), 26)
     X, y = table(agreed, 1)
     rungs, found = counted(agreed, X * 8, y)
     assert len(rungs) > len(agreed.segments)
@@ -169,7 +223,7 @@ RUNS = 3
 @pytest.fixture(scope="module")
 def often_void():
     """Runs whose windows are so wide that many slots are rejected."""
-    agreed = batches((2, 1), rows=12, batch_rows=4, max_iter=33)
+    agreed = batches((2, 1), rows=12, batch_rows=4, max_iter=33, loss_every=1)
     slots = 130 // agreed.lot * agreed.lot  # enough, however many are rejected
     segments = tuple(Segment(iterations=each.iterations, slots=slots) for each in agreed.segments)
     wide = {"state_window": 61, "residual_window": 60, "copies": 120, "segments": segments}
@@ -182,6 +236,7 @@ def test_void_slots_change_nothing_but_the_batches(often_void):
     for run in often_void:
         assert any(run.rejected[: run.agreed.segments[0].iterations])
         assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
+        assert np.abs(run.fits[0].models[0].losses - run.losses()).max() < 2 * NOISE
 
 
 def test_nobody_outside_learns_which_slots_are_void(often_void):

@@ -326,6 +326,19 @@ def test_a_quote_is_what_a_run_costs(columns, figures):
     assert run.simulation.dealing.bytes_sent == quote.dealer_bytes
 
 
+@pytest.mark.parametrize("columns", PARTITIONS[:1], ids=len)
+def test_stages_follow_the_schedule(columns):
+    """They begin in the same order whatever the data and whatever was rejected, each once; none without its work."""
+    agreed = often_rejected(columns, held_out_rows=30, figures=("auc",), max_iter=12, loss_every=4)
+    runs = [Evaluated(agreed), Evaluated(agreed, (np.full((30, sum(columns)), 32.0), np.zeros(30, dtype=np.int64)))]
+    assert all(run.simulation.stages == ["masking", "training", "evaluation", "results"] for run in runs)
+    plain = program(columns)
+    simulation = Simulation(plain)
+    X, y = table(plain, 1)
+    simulation.run(lambda runtime: train(plain, *own(plain, runtime.rank, X, y), runtime))
+    assert simulation.stages == ["masking", "training", "results"]
+
+
 def test_a_run_that_climbs_evaluates_once():
     """Whatever rungs training took, the evaluation follows it with tuples of its own, at the quoted cost."""
     agreed = narrow(evaluated([2, 1], rows=9, max_iter=33, loss_every=5, C="100"), 32)

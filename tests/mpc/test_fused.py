@@ -19,10 +19,11 @@ NOISE = 2e-4  # of a coefficient: weights and residuals are rounded, sigmoids ar
 LOSS_NOISE = 5e-5
 
 
-def weights(agreed, fits):
-    """All coefficients, as their owners learnt them, and the intercept."""
-    found = np.concatenate([each.models[0].coefficients for each in fits])
-    return np.append(found, fits[agreed.label_owners[0]].models[0].intercept) if agreed.fit_intercept else found
+def weights(agreed, fits, number=0):
+    """All coefficients of a model, as their owners learnt them, and the intercept."""
+    models = [each.models[number] for each in fits]
+    found = np.concatenate([each.coefficients for each in models])
+    return np.append(found, models[agreed.label_owners[0]].intercept) if agreed.fit_intercept else found
 
 
 def loss_unit(agreed):

@@ -40,7 +40,8 @@ class Dealt:
         """This rank's parts and values of a fresh tuple."""
         shape = layout(self.program, self.program.ladder[0], kind)
         parts = {name: words(self._generator, each) for name, each in shape.parts.items()}
-        masks = Masks(self.A, np.zeros(ROWS, dtype=np.int64), np.zeros(self.program.width, dtype=np.int64))
+        zeros = np.zeros(self.program.width, dtype=np.int64)
+        masks = Masks(self.A, np.zeros(ROWS, dtype=np.int64), zeros, zeros)
         dealt = values(self.program, self.program.ladder[0], kind, parts, masks, used)
         assert {name: each.shape for name, each in dealt.items()} == dict(shape.values)
         return self._shares(parts), self._shares(dealt)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc.layouts import Layout, Masks, corrected, items, layout, opening_items, tuple_number, values
+from mpc.layouts import Layout, Masks, corrected, items, label_totals, layout, opening_items, tuple_number, values
 from mpc.program import SCORE_BITS, TABLE_BITS, Segment
 from mpc.randomness import Secret, Stream
 from mpc.ring import product, shifted, top32
@@ -36,8 +36,10 @@ def dealt(agreed, rung, kind, seed):
     generator = np.random.default_rng(seed)
     shape = layout(agreed, rung, kind)
     parts = {name: uniform(generator, size) for name, size in shape.parts.items()}
-    sizes = (agreed.rows, agreed.width), (agreed.rows, 1), (agreed.width, 1)
-    masks = Masks(*(uniform(generator, size) for size in sizes))
+    A, A_y, totals = (
+        uniform(generator, size) for size in ((agreed.rows, agreed.width), (agreed.rows, 1), (agreed.width, 1))
+    )
+    masks = Masks(A, A_y, totals, label_totals(agreed, A, A_y))
     return parts, masks, values(agreed, rung, kind, parts, masks)
 
 

@@ -24,6 +24,7 @@ from mpc.fourier import COEFFICIENT_BITS, TRIG_BITS, bound
 from mpc.partition import Block, Partition, horizontal, labels_of, labels_with, vertical
 from mpc.program import (
     DATA_BITS,
+    EVERY_FIGURE,
     FIGURES,
     ITERATE_BITS,
     LOSS_BITS,
@@ -72,6 +73,7 @@ SPECS = {
     "by rows": spec(blocks=horizontal((200, 169, 200), 30), labels=labels_with(horizontal((200, 169, 200), 30))),
     "mixed": spec(blocks=(*horizontal((300, 269), 10), *MIXED), solver="newton", max_iter=None),
     "evaluated": spec(solver="newton", max_iter=None, held_out=HELD_OUT, figures=FIGURES),
+    "tables": spec(held_out=HELD_OUT, figures=EVERY_FIGURE, smallest_cell=5),
     "grid": spec(C=("0.01", "1.0", "100"), held_out=HELD_OUT, figures=FIGURES),
     "newton, grid": spec(C=("0.01", "1.0", "100"), solver="newton", max_iter=None),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),

@@ -14,6 +14,7 @@ import rfc8785
 import typer
 from typer.testing import CliRunner
 
+from mpc.curves import Points
 from parties.cli import leaves, mount
 from parties.home import Home, init
 from parties.identity import Identity, fingerprint, write_private
@@ -233,7 +234,7 @@ def test_the_policy_is_explained_rule_by_rule(home, tmp_path):
     policy.write_text(policy.read_text().replace("min_training_rows = 50", "min_training_rows = 500"))
     shown = done("policy", "explain", file, "--home", home)
     assert "refuses  min_training_rows: 300 training rows; the policy asks for 500" in shown
-    assert shown.count("holds ") == 12
+    assert shown.count("holds ") == 13
     assert "asks     approve: every contract waits for the operator" in shown
     assert shown.endswith("The contract would be refused.\n")
     told = json.loads(done("policy", "explain", file, "--home", home, "--json"))
@@ -241,6 +242,9 @@ def test_the_policy_is_explained_rule_by_rule(home, tmp_path):
     assert [rule["rule"] for rule in told["rules"] if rule["verdict"] == "refuses"] == ["min_training_rows"]
     file.write_bytes(rfc8785.dumps({"version": 1}))
     assert "the contract does not hold" in privity("policy", "explain", file, "--home", home).stderr
+
+
+TABLE = Points(thresholds=(0.0,), positives=((0, 9), (10, 29)), negatives=((0, 0), (10, 19)))
 
 
 def test_a_result_is_shown_in_both_units(home):
@@ -251,7 +255,7 @@ def test_a_result_is_shown_in_both_units(home):
             OwnModel(
                 C="0.5",
                 positive="yes",
-                figures=Figures(auc=0.875),
+                figures=Figures(auc=0.75, calibration=TABLE),
                 standardised=(0.5, -0.25),
                 original=OriginalUnits(names=("age", "dose"), coefficients=(0.05, -0.5), offset=-2.0),
                 intercept=0.125,
@@ -262,6 +266,7 @@ def test_a_result_is_shown_in_both_units(home):
         iterations=7,
         tol="0.0001",
         converged=False,
+        stages={"matching": 0.5, "training": 1.25},
     )
     write_private(home / "results" / f"{'ab' * 32}.json", outcome.model_dump_json().encode())
     shown = done("result", "show", "abab", "--home", home)
@@ -269,9 +274,14 @@ def test_a_result_is_shown_in_both_units(home):
         assert part in shown
     for part in (
         "yes, C=0.5",
-        "auc of the held-out rows 0.8750",
         "loss 0.2500 (taken)",
         "C=8: cross-validated loss 0.7500",
+        "seconds: matching 0.50, training 1.25",
+        "auc of the held-out rows 0.7500",
+        "calibration on the held-out rows",
+        "0.00 to 0.50",
+        "1 to 29",
+        "11 to 48",
     ):
         assert part in shown
     assert Outcome.model_validate_json(done("result", "show", "abab", "--home", home, "--json")) == outcome

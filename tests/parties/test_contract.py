@@ -28,10 +28,11 @@ from parties.contract import (
 from parties.errors import ContractError
 from parties.identity import Identity
 from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
+from parties.plan import EvaluationPlan
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "faf264ddcc32be0a284fcd83e5a0987a76bf4958af89d7c34b144d8ac136ec39"
+VECTOR_SHA256 = "c7763bb7139e7392c341abe302371b21c98ac5b310a9a6a4e57fafc5b6f03a59"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -146,6 +147,15 @@ def test_a_program_follows_from_the_plan(contract, path):
         content = change(content, path)
     with pytest.raises(ContractError, match="program is not the one that follows"):
         parse_contract(rfc8785.dumps(content)).check_derived()
+
+
+def test_a_table_s_cell_follows_from_the_plan(contract):
+    """Counts are not told in smaller steps than those that the contract's readers see."""
+    asked = EvaluationPlan(figures=("roc",), smallest_cell=10)
+    facts = (contract.parties, contract.label, contract.model, contract.preparation, contract.split)
+    program = derive(spec_for(*facts, EvaluationPlan(figures=("roc",), smallest_cell=5), contract.loss_every))
+    with pytest.raises(ContractError, match="program is not the one that follows"):
+        contract.model_copy(update={"evaluation": asked, "program": program}).check_derived()
 
 
 @pytest.mark.parametrize("figure", ["rounds", "dealer_bytes", "memory_bytes", "seconds", "most_rounds"])

@@ -141,7 +141,7 @@ def test_a_printed_outcome_keeps_its_values():
     """A party's own result is in its file, and in no log by mistake."""
     done = Done(outcome=OUTCOME)
     for shown in (repr(OUTCOME), str(done)):
-        for value in ("0.123456", "0.0654321", "3.14159", "0.271828", "age"):
+        for value in ("0.123456", "0.0654321", "3.14159", "0.271828", "'age'"):
             assert value not in shown
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpc.curves import Points
 from mpc.errors import PeerLost
 from parties.errors import DataError, GatewayError
 from parties.messages import (
@@ -42,7 +43,8 @@ SESSION = "ab" * 32
 FAULT = Fault(code="data", who="clinic-a", what="a column is missing", action="add it")
 TABLE = Schema(name="cohort", rows=3, id_column="id", columns=(Column(name="x", kind="number", complete=True),))
 
-TOLD = ToldModel(C="1.0", positive="yes", figures=Figures(auc=0.5, brier=-1e-5))
+POINTS = Points(thresholds=(0.0,), positives=((0, 9), (10, 15)), negatives=((0, 9), (10, 15)))
+TOLD = ToldModel(C="1.0", positive="yes", figures=Figures(auc=0.5, brier=-1e-5, roc=POINTS))
 VALIDATED = Validated(C="1.0", loss=0.25)
 
 FROM_DAEMON = [
@@ -99,6 +101,8 @@ BAD = {
     "a time that is no number": encode(FROM_DAEMON[7]).replace(b'"seconds":1.5', b'"seconds":Infinity'),
     "an AUC above one": encode(FROM_DAEMON[9]).replace(b'"auc":0.5', b'"auc":1.5'),
     "a figure that is no number": encode(FROM_DAEMON[9]).replace(b'"brier":-0.00001', b'"brier":NaN'),
+    "a table whose counts fall": encode(FROM_DAEMON[10]).replace(b"[10,15]", b"[0,8]"),
+    "a table of another size": encode(FROM_DAEMON[10]).replace(b"[0.0]", b"[1.0,0.0]"),
     "a version that is no digest": encode(FROM_DAEMON[1]).replace(b"ab" * 16, b"../../etc/passwd"),
     "a column that moves the cursor": encode(FROM_DAEMON[1]).replace(b'"name":"x"', b'"name":"\\u001b[2K"'),
     "a name that is none": encode(FROM_DAEMON[3]).replace(b"clinic-a", b"Clinic A"),

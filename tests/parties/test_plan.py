@@ -94,6 +94,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "nothing to train on": ({"split": {"held_out": "1"}}, "split.held_out: must lie above 0 and be at most 0.9"),
     "nothing held out": ({"split": {"held_out": "0.0"}}, "split.held_out: must lie above 0"),
     "an unknown figure": ({"evaluation": {"figures": [SECRET]}}, "evaluation.figures.0: Input should be 'auc'"),
+    "a cell of few rows": ({"evaluation": {"smallest_cell": 4}}, "evaluation.smallest_cell: Input should be greater"),
     "a figure twice": ({"evaluation": {"figures": ["auc", "auc"]}}, "evaluation.figures: a figure stands twice"),
     "less than no loss": ({"disclosures": {"loss_reports": -1}}, "disclosures.loss_reports: Input should be greater"),
     "expired at once": ({"expires_in_hours": 0}, "expires_in_hours: Input should be greater than or equal to 1"),
@@ -193,6 +194,13 @@ def test_what_plan_new_writes_is_the_default_plan(tmp_path: Path):
     stated = tomllib.loads(text)
     assert stated["legal_basis"] == Plan.model_fields["legal_basis"].default
     assert plan == parse_plan({key: stated[key] for key in ("purpose", "parties", "label")})
+
+
+def test_tables_are_asked_for():
+    """Nobody is told a table that the plan does not name; cells have ten rows unless it says otherwise."""
+    assert parse_plan(content()).evaluation.smallest_cell == 10
+    asked = parse_plan(content(evaluation={"figures": ["calibration", "roc", "auc"], "smallest_cell": 5})).evaluation
+    assert (asked.figures, asked.smallest_cell) == (("auc", "roc", "calibration"), 5)
 
 
 def test_figures_have_one_order():

@@ -11,7 +11,7 @@ from parties.contract import spec_for
 from parties.errors import PolicyRefusal, SettingsError
 from parties.home import POLICY
 from parties.lifecycle import Step
-from parties.plan import ModelPlan
+from parties.plan import EvaluationPlan, ModelPlan
 from parties.policy import Circumstances, Policy, Rules, Signed, check, judge, load_policy, verdict
 from parties.store import SessionStore
 
@@ -104,6 +104,19 @@ def test_batches_are_neither_small_nor_few(contract, model, expected):
     program = derive(spec_for(contract.parties, contract.label, plan, *facts, 0))
     assert program.rows == 300
     assert broken(Policy(), contract.model_copy(update={"model": plan, "program": program})) == expected
+
+
+@pytest.mark.parametrize(
+    ("figures", "cell", "expected"),
+    [(("roc",), 10, []), (("calibration",), 9, ["min_cell_rows"]), (("auc",), 9, [])],
+    ids=str,
+)
+def test_tables_have_cells_of_a_size(contract, figures, cell, expected):
+    """Counts in steps of too few rows are refused, and a cell is asked of tables alone."""
+    evaluation = EvaluationPlan(figures=figures, smallest_cell=cell)
+    facts = (contract.model, contract.preparation, contract.split, evaluation)
+    program = derive(spec_for(contract.parties, contract.label, *facts, 0))
+    assert broken(Policy(), contract.model_copy(update={"evaluation": evaluation, "program": program})) == expected
 
 
 SEEN = {

@@ -17,6 +17,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from mpc.curves import Points
 from parties.audit.log import AuditLog
 from parties.contract import Contract
 from parties.desk import Desk
@@ -25,6 +26,7 @@ from parties.identity import Identity
 from parties.intake import take_in
 from parties.job import ModelPart, Outcome, OwnModel
 from parties.lifecycle import Step
+from parties.messages import Figures
 from parties.models import KeptModel
 from parties.node import Node
 from parties.plan import RetentionPlan
@@ -37,6 +39,7 @@ from tests.parties.conftest import draft, draft_prediction
 DEADLINE_S = 30
 ROWS = 400
 SECRET_RESULT = 0.71828
+TABLE = Points(thresholds=(0.0,), positives=((0, 9), (10, 15)), negatives=((0, 9), (10, 15)))
 
 
 def home_of(directory: Path) -> Home:
@@ -139,7 +142,15 @@ class Clinic:
         for step in (Step.APPROVE, Step.START, Step.COMPLETE):
             self.node.store.step(session, step)
         units = OriginalUnits(names=("age", "dose"), coefficients=(SECRET_RESULT, 0.5), offset=0.1)
-        model = OwnModel(C="1.0", positive="yes", standardised=(0.3, 0.2), original=units, intercept=1.5, losses=())
+        model = OwnModel(
+            C="1.0",
+            positive="yes",
+            standardised=(0.3, 0.2),
+            original=units,
+            intercept=1.5,
+            losses=(),
+            figures=Figures(auc=0.75, roc=TABLE, calibration=TABLE),
+        )
         self.node._keep(session, Outcome(columns=("age", "dose"), models=(model,)))
 
     def state(self, session: str) -> str:

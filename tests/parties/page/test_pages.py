@@ -112,7 +112,9 @@ def test_results_are_the_operators_alone(clinic):
     clinic.completed(session)
     shown = f"{SECRET_RESULT:.6g}"
     assert shown in clinic.browser("operator").get(f"/sessions/{session}").text
+    assert clinic.browser("operator").get(f"/sessions/{session}").text.count("<svg") == 2
     officer = clinic.browser("officer")
+    assert "<svg" not in officer.get(f"/sessions/{session}").text
     pages = ["/", f"/sessions/{session}", f"/sessions/{session}/contract", "/audit"]
     assert not [path for path in pages if shown in officer.get(path).text]
     assert "session:result:stored" in officer.get(f"/sessions/{session}").text

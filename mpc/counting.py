@@ -1,0 +1,71 @@
+"""Counts of held-out rows above thresholds, held against marks on shares: only how many each reaches is opened."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpc.curves import GRAIN, THRESHOLDS, Curve, Points, counts, marks, mirrored, points
+from mpc.disclosure import Disclosure
+from mpc.errors import EngineError
+from mpc.guard import negative
+from mpc.program import GUARD_SCORES, Evaluation
+from mpc.ring import Words
+from mpc.runtime import Runtime
+from mpc.shares import shared, words
+
+
+def curves(evaluation: Evaluation, positives: Words, negatives: Words, runtime: Runtime) -> dict[Curve, list[Points]]:
+    """The tables that the program names, for each model.
+
+    Shapes: shares of histograms, lowest score first, (models, bins) twice.
+    Exact.  Cost: comparisons of `evaluation.compared_words`, GUARD_SCORES at once, and each table's disclosure.
+    Reveals: how many marks each count reaches, to the session.
+    """
+    asked = evaluation.curves
+    if not asked:
+        return {}
+    above = np.stack([_above(evaluation, part) for part in (positives, negatives)], axis=1)
+    facts = evaluation.rows, evaluation.cell
+    against = np.array([marks(*facts), mirrored(*facts)], dtype=np.int64)
+    told = reached(runtime.rank, above, against)
+    found, start = {}, 0
+    for curve in asked:
+        here = np.ascontiguousarray(told[:, :, start : start + counts(curve)])
+        found[curve] = _disclosed(evaluation, curve, here, runtime)
+        start += counts(curve)
+    return found
+
+
+def _above(evaluation: Evaluation, histogram: Words) -> Words:
+    """Rows with scores at or above each threshold, and all. Shapes: (models, bins) -> (models, all tables' counts)."""
+    from_top = np.cumsum(histogram[:, ::-1], axis=1)[:, ::-1]
+    return np.concatenate([from_top[:, edges(evaluation, curve)] for curve in evaluation.curves], axis=1)
+
+
+def edges(evaluation: Evaluation, curve: Curve) -> list[int]:
+    """The bins that begin at a table's thresholds; the lowest bin for all rows."""
+    a_unit = evaluation.bins // (GRAIN * evaluation.period)
+    return [(z + GRAIN * evaluation.period // 2) * a_unit for z in THRESHOLDS[curve]] + [0]
+
+
+def reached(rank: int, found: Words, against: Words) -> Words:
+    """How many marks each count reaches, shared. Shapes: (models, classes, counts), (classes, marks) -> the former.
+
+    Exact.  Requires: |count - mark| < 2**62.  Cost: a comparison of each count with each mark, GUARD_SCORES at once.
+    Reveals: nothing (masked).
+    """
+    apart = found[..., None] - (against[:, None, :] if rank == 0 else 0)
+    flat = np.ascontiguousarray(np.broadcast_to(apart, (*found.shape, against.shape[1]))).reshape(-1)
+    starts = range(0, flat.size, GUARD_SCORES)
+    below = [words(negative(shared(flat[start : start + GUARD_SCORES] + 0))) for start in starts]
+    missed = np.concatenate(below).reshape(*found.shape, -1).sum(axis=-1)
+    return np.asarray((against.shape[1] if rank == 0 else 0) - missed)
+
+
+def _disclosed(evaluation: Evaluation, curve: Curve, share: Words, runtime: Runtime) -> list[Points]:
+    """Shapes: (models, classes, counts)."""
+    opened = runtime.discloser.open(Disclosure(curve, "session", share.size), share)
+    if opened is None:
+        raise EngineError("a disclosure to the session was not opened here")
+    facts = curve, evaluation.rows, evaluation.cell
+    return [points(*facts, positives.tolist(), negatives.tolist()) for positives, negatives in opened]
