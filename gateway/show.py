@@ -134,7 +134,7 @@ def _roc(told: Points, pooled: Points) -> Table:
     """Rates at the thresholds where the told ones change, beside those of scikit-learn's model."""
     table = Table(box=None, pad_edge=False)
     table.add_column("roc: from probability", justify="right")
-    for title in ("true rate", "false rate"):
+    for title in ("true positive rate", "false positive rate"):
         table.add_column(title, justify="right", style="green")
         table.add_column("pooled", justify="right")
     exact = {one.probability: one for one in roc(pooled, every=True)}

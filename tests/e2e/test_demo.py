@@ -8,6 +8,7 @@ import secrets
 import pytest
 
 from gateway.sandbox import AUC_TOLERANCE
+from mpc.curves import CURVES
 from parties.audit.verify import verify
 from parties.identity import Identity
 from parties.kinds import parse_contract
@@ -17,6 +18,7 @@ from tests.e2e.world import privity
 CLINICS = ["clinic-mean", "clinic-error", "clinic-worst"]
 EVERYBODY = ["gateway", *CLINICS, "dealer"]
 FLIPS = 40
+NEAR_ROWS = 3
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,27 @@ def test_figures_are_those_of_the_pooled_table(demo):
         assert [each["figures"] for each in shown["models"]] == [secure]
 
 
+def test_tables_hold_the_pooled_counts(demo):
+    """Each count that the session is told as a range is, but for a few rows near a threshold, the pooled model's."""
+    _, report, _ = demo
+    for curve in CURVES:
+        told, plain = (report["figures"][who][curve] for who in ("secure", "pooled"))
+        assert told["thresholds"] == plain["thresholds"]
+        for label in ("positives", "negatives"):
+            for (least, most), (count, _) in zip(told[label], plain[label], strict=True):
+                assert most - least >= 9
+                assert least - NEAR_ROWS <= count <= most + NEAR_ROWS
+
+
+def test_stages_have_times(demo):
+    """Every stage took some time, and no more than all together."""
+    place, report, _ = demo
+    assert list(report["stages"]) == ["matching", "preparation", "masking", "training", "evaluation", "results"]
+    assert 0 < sum(report["stages"].values()) < 3 * report["seconds"]  # each of the slowest of three parties
+    shown = json.loads(privity("result", "show", report["session"][:12], "--home", place / CLINICS[0], "--json").out)
+    assert set(shown["stages"]) == set(report["stages"])
+
+
 def test_every_disclosure_is_one_that_the_contract_names(demo):
     """What was opened, to whom and how often stays within the clauses of the contract that all signed."""
     place, report, _ = demo
@@ -67,7 +90,7 @@ def test_every_disclosure_is_one_that_the_contract_names(demo):
     clauses = {(item.name, item.recipient, item.clause): item.count for item in contract.disclosures}
     assert {item["name"] for item in report["disclosures"]} == {
         *("coefficients", "intercept", "guard", "loss", "converged"),
-        *("auc", "log-loss", "brier"),
+        *("auc", "log-loss", "brier", "roc", "calibration"),
     }
     for item in report["disclosures"]:
         assert item["count"] <= clauses[item["name"], item["recipient"], item["clause"]]
@@ -84,6 +107,9 @@ def test_tables_are_printed(demo):
         "verified",
         "log-loss",
         "no score",
+        "roc: from probability",
+        "share of positive rows",
+        "evaluation ",
     ):
         assert said in out
     assert f"{report['auc']['secure']:.4f}" in out
