@@ -23,8 +23,9 @@ MOST_REQUEST_BYTES = 1024  # longer than any that is listed
 class Agenda:
     """What comes next; with a rank, of the requests that this party is to make."""
 
-    def __init__(self, program: Runnable, listed: Listed, rank: int | None = None) -> None:
-        self._listed, self._world, self._rank = listed, program.world, rank
+    def __init__(self, program: Runnable, listed: Listed, rank: int | None = None, who: str = "this party") -> None:
+        """`who`: what errors call the party."""
+        self._listed, self._world, self._rank, self._who = listed, program.world, rank, who
         self._number, self._parts, self._trained = 0, 0, False
         self.phases = Phases(program) if isinstance(program, Fused) else None
         self._due = self._numbered(chain(listed.start, listed.phase))
@@ -65,10 +66,6 @@ class Agenda:
         self._trained, self._parts = True, part + 1
         self._load(self._listed.parts[part])
         return part
-
-    @property
-    def _who(self) -> str:
-        return "this party" if self._rank is None else f"party {self._rank}"
 
     def _pending(self) -> tuple[int, Request] | None:
         """What is due; after the last phase also what follows training."""

@@ -51,10 +51,19 @@ class Dealing:
     """One session's dealer: a thread for each party's link, one lock around what the threads share."""
 
     def __init__(
-        self, program: Runnable, links: Sequence[Link], digest: bytes, epoch: int, requests: Listed | None = None
+        self,
+        program: Runnable,
+        links: Sequence[Link],
+        digest: bytes,
+        epoch: int,
+        names: Sequence[str] = (),
+        requests: Listed | None = None,
     ) -> None:
         self._program, self._links, self._world = program, links, len(links)
-        self._agendas = [Agenda(program, requests or listed(program), rank) for rank in range(self._world)]
+        self._names = names or [f"party {rank}" for rank in range(self._world)]
+        self._agendas = [
+            Agenda(program, requests or listed(program), rank, name) for rank, name in enumerate(self._names)
+        ]
         self._streams = agree_as_dealer(links, digest, epoch)
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
         self._held_out = _held_out_masks(program, self._streams) if isinstance(program, Fused) else None
@@ -82,7 +91,7 @@ class Dealing:
         except PrivityError as exc:
             self._fail(exc)
         except Exception as exc:  # noqa: BLE001 - a thread's end: whatever it was, nobody must wait for it
-            self._fail(EngineError(f"the dealer could not serve party {rank} ({type(exc).__name__})"))
+            self._fail(EngineError(f"the dealer could not serve {self._names[rank]} ({type(exc).__name__})"))
 
     def _fail(self, error: PrivityError) -> None:
         """One broken link ends the epoch for all: the masks of the others are no longer of use."""
@@ -150,7 +159,7 @@ class Dealing:
 
     def _await_credit(self, rank: int) -> None:
         if self._links[rank].receive() != CREDIT:
-            raise ProtocolError(f"party {rank} sent something else where it had a tuple to take")
+            raise ProtocolError(f"{self._names[rank]} sent something else where it had a tuple to take")
 
     def _correct(self, rank: int, number: int, kinds: Sequence[Kind], rung: Rung) -> Words:
         if not isinstance(self._program, Fused) or self._masks is None:
@@ -248,15 +257,20 @@ def block_masks(partition: Partition, width: int, streams: Sequence[Streams], cl
 
 
 def serve(
-    program: Runnable, links: Sequence[Link], digest: bytes, epoch: int, requests: Listed | None = None
+    program: Runnable,
+    links: Sequence[Link],
+    digest: bytes,
+    epoch: int,
+    names: Sequence[str] = (),
+    requests: Listed | None = None,
 ) -> Dealing:
     """Serve one session to its end; the counts are in what is returned.
 
-    `requests`: what parties ask for on demand, if it is not what the program lists.
+    `names`: what errors call the parties. `requests`: what these ask for on demand, if not what the program lists.
     """
     from mpc.prediction_dealing import PredictionDealing  # builds on this module
 
-    facts = links, digest, epoch, requests
+    facts = links, digest, epoch, names, requests
     dealing = PredictionDealing(program, *facts) if isinstance(program, Prediction) else Dealing(program, *facts)
     dealing.run()
     return dealing

@@ -19,9 +19,15 @@ class PredictionDealing(Dealing):
     """One prediction's dealer."""
 
     def __init__(
-        self, program: Prediction, links: Sequence[Link], digest: bytes, epoch: int, requests: Listed | None = None
+        self,
+        program: Prediction,
+        links: Sequence[Link],
+        digest: bytes,
+        epoch: int,
+        names: Sequence[str] = (),
+        requests: Listed | None = None,
     ) -> None:
-        super().__init__(program, links, digest, epoch, requests)
+        super().__init__(program, links, digest, epoch, names, requests)
         self._prediction = program
         self._table, _ = block_masks(program, program.width, [each.table for each in self._streams], 0)
 

@@ -76,7 +76,7 @@ class Simulation:
 
     def _deal(self) -> None:
         try:
-            self.dealing = serve(self.program, [dealer for _, dealer in self._pairs], DIGEST, 1, self.requests)
+            self.dealing = serve(self.program, [dealer for _, dealer in self._pairs], DIGEST, 1, requests=self.requests)
         except PrivityError as exc:
             self._errors.append(exc)
 

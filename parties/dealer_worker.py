@@ -25,7 +25,8 @@ def deal(job: PartyJob | DealerJob, voice: Voice) -> None:
     links = connect_parties(job, contract, own, time.monotonic() + CONNECT_S)
     started = time.monotonic()
     with beating(links):
-        dealing = serve(contract.program, links, bytes.fromhex(contract.digest), job.epoch)
+        names = [party.name for party in contract.parties]
+        dealing = serve(contract.program, links, bytes.fromhex(contract.digest), job.epoch, names)
     for link in links:
         link.close()
     voice.say(Done(bytes_sent=dealing.bytes_sent, seconds=time.monotonic() - started))

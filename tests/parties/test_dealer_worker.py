@@ -154,7 +154,7 @@ def test_it_refuses_what_the_program_does_not_list(serving, consortium):
     status, broken = last_word(child)
     assert status == 1
     assert (broken["type"], broken["code"]) == ("broken", "engine.protocol")
-    assert "party 1 asked for another kind where binary of" in broken["what"]
+    assert "clinic-b asked for another kind where binary of" in broken["what"]
 
 
 def test_it_names_a_party_that_vanishes(serving, consortium):

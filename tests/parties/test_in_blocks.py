@@ -16,6 +16,7 @@ from mpc.errors import DisclosureRefused, PeerLost, PrivityError
 from mpc.partition import check
 from mpc.program import derive
 from mpc.simulation import Simulation
+from parties.cli import _rows
 from parties.contract import Contract, Party, disclosures_for, membership, spec_for, training_rows
 from parties.division import Division
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
@@ -488,6 +489,13 @@ def test_columns_of_partners_are_standardised_together(in_blocks):
     assert np.allclose(found[1][0].mean, pooled[:, 2:].mean(axis=0), rtol=1e-9)
     assert (found[0][1] + found[2][1] == pooled[:, :2]).all()
     assert (found[1][1] == pooled[:, 2:]).all()
+
+
+def test_an_operator_reads_how_many_rows_train(in_blocks):
+    """Of the joint table, and of each party."""
+    assert _rows(in_blocks) == (
+        "226 for training, each at one of those with the same columns: hospital-a 151, insurer 226, hospital-b 75"
+    )
 
 
 def test_an_operator_reads_who_learns_what(in_blocks):
