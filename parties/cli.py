@@ -439,6 +439,22 @@ def refuse(
     typer.echo(f"refused session {ask_daemon(home, 'refuse', session=session, reason=reason)}")
 
 
+def withdraw(
+    session: SessionId,
+    home: Home,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")] = False,
+) -> None:
+    """End consent to a session: its model's share here is destroyed, what is not over ends, and everybody is told."""
+    from parties.home import Home as HomeDirectory
+    from parties.report.consequences import consequences
+
+    for line in consequences(HomeDirectory(home), session):
+        typer.echo(line)
+    if not yes:
+        typer.confirm("Withdraw consent?", abort=True)
+    typer.echo(f"withdrew consent to session {ask(home, 'session-withdraw', beginning=session)}")
+
+
 @result_app.command("show")
 def result_show(session: SessionId, home: Home, as_json: AsJson = False) -> None:
     """What this party was told: coefficients of its own columns, or, by a prediction, probabilities."""
@@ -503,7 +519,9 @@ def result_export(
 def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     """Put this organisation's commands under the program's."""
     from parties.audit.cli import app as audit_app
+    from parties.report.cli import report
 
+    audit_app.command("report")(report)
     for name, sub in (
         ("node", node_app),
         ("dealer", dealer_app),
@@ -519,3 +537,4 @@ def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     session_app.command("pending")(pending)
     session_app.command("approve")(approve)
     session_app.command("refuse")(refuse)
+    session_app.command("withdraw")(withdraw)

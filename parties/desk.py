@@ -60,6 +60,21 @@ class Desk:
         models.delete(found)
         return found
 
+    def session_withdraw(self, beginning: str) -> str:
+        """The id of the session; what is not over of it ends, and the partners are told, when the daemon starts.
+
+        Raises: as `Withdrawals.withdraw`; SettingsError in a dealer's home.
+        """
+        from parties.store import SessionStore
+        from parties.withdrawal import Withdrawals
+
+        name, store = self._home.settings.name, SessionStore(self._home.path("state.sqlite"))
+
+        def destroy(session: str) -> None:
+            destroy_share(models_of(self._home), self._journal, session)
+
+        return Withdrawals(name, self._home.identity, store, self._journal, destroy).withdraw(beginning)
+
     def partner_add(self, name: str, fingerprint: str) -> None:
         """Raises: PartnerError."""
         self._partners.add(name, fingerprint)
@@ -78,6 +93,13 @@ class Desk:
         if self._vault is None:
             self._vault = Vault(self._home.path("vault"), load_master_key(self._home.path("vault.key")))
         return self._vault
+
+
+def destroy_share(models: Models, journal: AuditLog, session: str) -> None:
+    """Destroy the share of a model whose session was withdrawn from, if there is one."""
+    if session in models.list():
+        journal.append(events.ModelDeleted(model=session, by="withdrawal"))
+        models.delete(session)
 
 
 def models_of(home: Home) -> Models:

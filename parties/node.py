@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,19 +16,20 @@ from mpc.errors import PrivityError
 from parties.audit import events
 from parties.contract import Terms
 from parties.daemon import Daemon, Live
-from parties.desk import Desk
-from parties.errors import ContractError, OperatorRefusal, SettingsError
+from parties.desk import Desk, destroy_share
+from parties.errors import ConsentWithdrawn, ContractError, OperatorRefusal, SettingsError
 from parties.home import Home
 from parties.identity import write_private
 from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
-from parties.kinds import AnyContract
-from parties.lifecycle import State
-from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData
+from parties.kinds import AnyContract, parse_contract
+from parties.lifecycle import FINAL, State
+from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData, Refuse, Withdraw
 from parties.models import KeptModel, Models
 from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
 from parties.schema import check_features, check_label
+from parties.store import Session
 from parties.supervisor import Process
 from parties.tables import features, labels
 from parties.vault import Manifest, Vault, load_master_key
@@ -71,7 +73,10 @@ class Node(Daemon):
             check_label(manifest.table, contract.label.column)
 
     def _model(self, contract: PredictionContract) -> KeptModel:
-        """Raises: VaultError if this node keeps no share of it, or no longer."""
+        """Raises: ConsentWithdrawn if a party ended its consent; VaultError if no share of it is kept, or no longer."""
+        withdrawn = self.store.withdrawals(contract.model)
+        for name in sorted(withdrawn, key=lambda name: name != self.name):
+            raise ConsentWithdrawn(name, contract.model)
         self.delete_expired()
         return self.models.load(contract.model)
 
@@ -109,7 +114,11 @@ class Node(Daemon):
         return verdict(self.findings(contract)) == "holds"
 
     def greetings(self) -> list[FromDaemon]:
-        return [self._published()]
+        told = [
+            Withdraw(session=digest, envelope=self.store.withdrawals(digest)[self.name])
+            for digest in self.store.withdrawn_by(self.name)
+        ]
+        return [self._published(), *told]
 
     def _published(self) -> Publish:
         manifests = [self.vault.manifest(name) for name in self.vault.list()]
@@ -198,7 +207,7 @@ class Node(Daemon):
             if contract.recipient == self.name:
                 keyed = self.predictions.finish(digest)
                 self.journal.append(events.ResultStored(session=digest, name="probabilities", digest=keyed))
-        elif done.model is not None and contract.retention.model_days:
+        elif done.model is not None and contract.retention.model_days and self.name not in self._withdrawn(digest):
             self._keep_model(contract, done.model, contract.retention.model_days)
 
     def _end(self, live: Live, fault: Fault | None) -> None:
@@ -213,6 +222,10 @@ class Node(Daemon):
         keyed = hashlib.blake2b(content, key=os.urandom(32), digest_size=32).hexdigest()
         self.journal.append(events.ResultStored(session=digest, name="coefficients", digest=keyed))
 
+    def _withdrawn(self, digest: str) -> Collection[str]:
+        """Who ended its consent to a session."""
+        return self.store.withdrawals(digest)
+
     def _keep_model(self, contract: Terms, part: ModelPart, days: int) -> None:
         """This party's share of the model, sealed, for as long as the contract says."""
         kept = KeptModel(contract=contract.canonical().decode(), stored=datetime.now(UTC), part=part)
@@ -225,6 +238,32 @@ class Node(Daemon):
             self.journal.append(events.ModelDeleted(model=session, by="expiry"))
             self.models.delete(session)
 
+    # consent that ends
+
+    def withdraw(self, beginning: str) -> str:
+        """The operator ends this party's consent to a session; its id. Raises: as `Withdrawals.withdraw`."""
+        digest = self.withdrawals.withdraw(beginning)
+        self.stream.send(Withdraw(session=digest, envelope=self.store.withdrawals(digest)[self.name]))
+        self._end_withdrawn(digest)
+        return digest
+
+    def destroy_share(self, session: str) -> None:
+        destroy_share(self.models, self.journal, session)
+
+    def _end_withdrawn(self, digest: str) -> None:
+        """End what is not over yet: the session itself, and predictions by the model that it left."""
+        error = ConsentWithdrawn(self.name, digest)
+        for session in self.store.all():
+            if session.state in FINAL or not _rests_on(session, digest):
+                continue
+            if session.state is State.PROPOSED:
+                self.refuse(session.digest, error, by="operator")
+                continue
+            fault = Fault.of(error, self.name)
+            self.stop(session.digest, fault)
+            if session.digest not in self.live:  # a process that was stopped says so itself, at its end
+                self.stream.send(Refuse(session=session.digest, fault=fault))
+
     async def _watch_models(self) -> None:
         while True:
             with contextlib.suppress(PrivityError):  # a disk that refuses: tried again, and at each use
@@ -233,6 +272,8 @@ class Node(Daemon):
 
     async def serve(self) -> None:
         """As every daemon's; models go when their time is over."""
+        for digest in self.withdrawals.resume():  # what was killed half-way
+            self._end_withdrawn(digest)
         watch = asyncio.create_task(self._watch_models())
         try:
             await super().serve()
@@ -278,6 +319,9 @@ class Node(Daemon):
         async def model_delete(request: dict[str, Any]) -> Any:
             return desk.model_delete(**request)
 
+        async def session_withdraw(request: dict[str, Any]) -> Any:
+            return self.withdraw(**request)
+
         async def pending(_: dict[str, Any]) -> Any:
             return [s.contract for s in self.store.all() if s.state is State.PROPOSED]
 
@@ -298,8 +342,17 @@ class Node(Daemon):
             "data-add": data_add,
             "data-remove": data_remove,
             "model-delete": model_delete,
+            "session-withdraw": session_withdraw,
             "pending": pending,
             "approve": approve,
             "refuse": refuse,
             "login": login,
         }
+
+
+def _rests_on(session: Session, digest: str) -> bool:
+    """Whether it is this session, or predicts by the model that it left."""
+    if session.digest == digest:
+        return True
+    contract = parse_contract(session.contract.encode())
+    return isinstance(contract, PredictionContract) and contract.model == digest

@@ -35,6 +35,7 @@ from parties.messages import INTRODUCTION_TYPE, FromDaemon, FromGateway
 from parties.plan import Plan, load_plan
 from parties.planning import propose_plan
 from parties.tls import utc_now
+from parties.withdrawal import WITHDRAWAL_TYPE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path for place in (".", "docs", "examples", "mpc") for path in (ROOT / place).glob("*.md"))
@@ -256,6 +257,7 @@ def test_envelopes_and_frames_are_documented():
         APPROVAL_TYPE,
         BUNDLE_TYPE,
         INTRODUCTION_TYPE,
+        WITHDRAWAL_TYPE,
     }
     lengths = re.findall(r"^\| (\d+) \| ", section(text, "## Between workers"), re.MULTILINE)
     assert sum(map(int, lengths)) == HEADER_BYTES

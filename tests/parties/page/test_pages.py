@@ -11,10 +11,11 @@ import pytest
 from parties.audit.verify import verify
 from parties.contract import recipient
 from parties.errors import REASONS
-from parties.page.app import HEADERS
-from parties.page.leaving import inferences, leaving
+from parties.leaving import inferences, leaving
+from parties.page.guard import HEADERS
 from parties.page.ledger import PAGE_ENTRIES
 from parties.plan import RetentionPlan
+from parties.report.render import POLICY
 from tests.parties.page.conftest import SECRET_RESULT
 
 CHROMIUM = shutil.which("chromium")
@@ -133,6 +134,23 @@ def test_the_contract_is_the_signed_one(clinic):
     session = clinic.proposed()
     content = clinic.browser("officer").get(f"/sessions/{session}/contract").content
     assert hashlib.sha256(content).hexdigest() == session
+
+
+@pytest.mark.parametrize("role", ["operator", "officer"])
+def test_a_report_is_a_link_away(clinic, role):
+    """Both roles read the report in the browser, under a policy that admits its style alone; the log keeps that."""
+    session, browser = clinic.proposed(), clinic.browser(role)
+    assert f"/sessions/{session}/report" in browser.get(f"/sessions/{session}").text
+    answer = browser.get(f"/sessions/{session}/report")
+    assert answer.status_code == 200
+    assert "Article 30" in answer.text
+    assert "style-src 'sha256-" in answer.headers["content-security-policy"]
+    assert answer.headers["content-security-policy"] == POLICY
+    assert (HEADERS.items() - {("content-security-policy", HEADERS["content-security-policy"])}) <= dict(
+        answer.headers
+    ).items()
+    assert f"by {role}, entries" in browser.get("/audit?kind=log:file:verified").text
+    assert browser.get(f"/sessions/{'ab' * 32}/report").status_code == 404
 
 
 def test_every_disclosure_is_a_line(clinic):
