@@ -290,6 +290,8 @@ def session_show(
         typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
     for figure, value in view.figures.told().items() if view.figures else ():
         typer.echo(f"{figure} of the held-out rows: {value:.4f}")
+    for name in view.withdrawn:
+        typer.echo(f"{name} withdrew its consent")
     if view.fault is not None:
         typer.echo(view.fault.line())
 

@@ -78,6 +78,7 @@ class SessionView(Frozen):
     participants: tuple[ParticipantState, ...]
     converged: bool | None  # whether the gradient ended below the contract's tol, once all parties have told the same
     figures: Figures | None  # of held-out rows, likewise
+    withdrawn: tuple[str, ...] = ()  # parties that ended their consent
     fault: Fault | None
 
 
@@ -150,6 +151,7 @@ def session_view(record: SessionRecord, rows: Rows, live: Live, lines: Mapping[s
         participants=participants,
         converged=_told_alike(participants, lambda report: report.converged),
         figures=_told_alike(participants, lambda report: report.figures),
+        withdrawn=tuple(rows.withdrawals(record.digest)),
         fault=record.fault,
     )
 
