@@ -256,6 +256,12 @@ def data_remove(name: str, home: Home) -> None:
     typer.echo(f"{name} is removed")
 
 
+@data_app.command("forget")
+def data_forget(session: SessionId, home: Home) -> None:
+    """Destroy the key by which this node can tell which of its records took part in a session."""
+    typer.echo(f"it can't be told any more which records took part in {ask(home, 'data-forget', session=session)}")
+
+
 def _vault(home: Path) -> Any:
     from parties.home import Home as HomeDirectory
     from parties.vault import Vault, load_master_key
@@ -263,6 +269,46 @@ def _vault(home: Path) -> Any:
     place = HomeDirectory(home)
     _ = place.settings  # a wrong --home is told before a missing key
     return Vault(place.path("vault"), load_master_key(place.path("vault.key")))
+
+
+def subject(
+    home: Home,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="A file with the record's id; - is standard input.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the sessions in which one of this organisation's own records took part.
+
+    The record's id is asked for, and is no argument: a shell would keep it. It stands in no log.
+    """
+    found = ask(home, "audit-subject", record=_record(file))
+    if as_json:
+        echo_json(found)
+        return
+    held = [one for one in found if one["answer"] == "held"]
+    typer.echo(f"The record took part in {len(held)} session(s).")
+    for one in held:
+        typer.echo(f"  {one['session'][:12]}  {one['received'][:10]}  {one['state']}  {one['purpose']}")
+    for one in found:
+        if one["answer"] not in {"held", "not held"}:
+            typer.echo(f"  {one['session'][:12]}  {one['received'][:10]}  can't be told: {one['answer']}")
+
+
+def _record(file: Path | None) -> str:
+    """The id as it stands in the data. Raises: SettingsError if there is none, or more than a line."""
+    from parties.errors import SettingsError
+
+    if file is None:
+        return str(typer.prompt("Record id", hide_input=True))
+    try:
+        text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{file} can't be read", action="give a text file with one record's id") from exc
+    lines = text.splitlines()
+    if len(lines) != 1 or not lines[0]:
+        raise SettingsError(f"{file} has {len(lines)} lines", action="give one record's id, on one line")
+    return lines[0]
 
 
 @model_app.command("list")
@@ -522,6 +568,7 @@ def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     from parties.report.cli import report
 
     audit_app.command("report")(report)
+    audit_app.command("subject")(subject)
     for name, sub in (
         ("node", node_app),
         ("dealer", dealer_app),

@@ -18,15 +18,23 @@ from parties.partners import Partners
 
 if TYPE_CHECKING:
     from parties.models import Models
+    from parties.records import Records
     from parties.vault import Vault
 
 
 class Desk:
     """Each act on files and its record: done by the daemon when one runs, by the command itself when none does."""
 
-    def __init__(self, home: Home, journal: AuditLog, vault: Vault | None, partners: Partners) -> None:
+    def __init__(
+        self,
+        home: Home,
+        journal: AuditLog,
+        vault: Vault | None,
+        partners: Partners,
+        records: Records | None = None,
+    ) -> None:
         self._home, self._journal, self._partners = home, journal, partners
-        self._vault = vault
+        self._vault, self._records = vault, records
 
     def data_add(self, name: str, path: str, id_column: str) -> Any:
         """Raises: DataError, VaultError."""
@@ -75,6 +83,24 @@ class Desk:
 
         return Withdrawals(name, self._home.identity, store, self._journal, destroy).withdraw(beginning)
 
+    def data_forget(self, session: str) -> str:
+        """The id of the session whose key of record digests was destroyed. Raises: VaultError if none is kept of it."""
+        records = self._open_records()
+        found = records.find(session)
+        self._journal.append(events.RecordsDestroyed(session=found, by="operator"))
+        records.destroy(found)
+        return found
+
+    def audit_subject(self, record: str) -> list[dict[str, Any]]:
+        """Each session that ran here, and whether it held this record; that somebody asked is recorded, not of whom."""
+        from parties.store import SessionStore
+        from parties.subject import search
+
+        store, records = SessionStore(self._home.path("state.sqlite")), self._open_records()
+        searched = sum(standing == "kept" for standing in records.standings().values())
+        self._journal.append(events.RecordsSearched(by="operator", sessions=searched))
+        return [found.model_dump(mode="json") for found in search(records, store.all(), record)]
+
     def partner_add(self, name: str, fingerprint: str) -> None:
         """Raises: PartnerError."""
         self._partners.add(name, fingerprint)
@@ -86,6 +112,14 @@ class Desk:
         self._partners.remove(name)
         if found is not None:
             self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
+
+    def _open_records(self) -> Records:
+        from parties.records import Records
+        from parties.vault import load_master_key
+
+        if self._records is None:
+            self._records = Records(self._home.path("records"), load_master_key(self._home.path("vault.key")))
+        return self._records
 
     def _open_vault(self) -> Vault:
         from parties.vault import Vault, load_master_key  # a dealer, which has none, loads no table library

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import SecretStr
@@ -23,11 +22,13 @@ from parties.identity import write_private
 from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
 from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import FINAL, State
+from parties.local import direct, threaded
 from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData, Refuse, Withdraw
 from parties.models import KeptModel, Models
 from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
+from parties.records import Records
 from parties.schema import check_features, check_label
 from parties.store import Session
 from parties.supervisor import Process
@@ -48,6 +49,7 @@ class Node(Daemon):
         master_key = load_master_key(home.path("vault.key"))
         self.vault = Vault(home.path("vault"), master_key)
         self.models = Models(home.path("models"), master_key)
+        self.records = Records(home.path("records"), master_key)
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
@@ -137,6 +139,7 @@ class Node(Daemon):
             if contract.recipient == self.name:
                 self.predictions.begin(contract.digest, party.id_column)
         manifest = self.vault.manifest(party.data)
+        await asyncio.to_thread(self._keep_records, contract)
         job = PartyJob(
             **self.common(live, epoch, inbox),
             data_key=SecretStr(self.vault.data_key(party.data).reveal().hex()),
@@ -146,6 +149,14 @@ class Node(Daemon):
         )
         self._record_reading(contract, manifest)
         return await Process.start(job, (inbox,))
+
+    def _keep_records(self, contract: AnyContract) -> None:
+        """Before any of them is used: digests of the own record ids, to tell later who took part."""
+        model_days = 0 if isinstance(contract, PredictionContract) else contract.retention.model_days
+        if days := max(self.settings.records_days, model_days):
+            ids = self.vault.open(contract.party(self.name).data).ids
+            self.journal.append(events.RecordsKept(session=contract.digest, rows=len(ids), days=days))
+            self.records.keep(contract.digest, ids, datetime.now(UTC) + timedelta(days=days))
 
     async def on_report(self, live: Live, report: Report) -> Answer | None:
         digest = live.contract.digest
@@ -207,7 +218,7 @@ class Node(Daemon):
             if contract.recipient == self.name:
                 keyed = self.predictions.finish(digest)
                 self.journal.append(events.ResultStored(session=digest, name="probabilities", digest=keyed))
-        elif done.model is not None and contract.retention.model_days and self.name not in self._withdrawn(digest):
+        elif done.model is not None and contract.retention.model_days:
             self._keep_model(contract, done.model, contract.retention.model_days)
 
     def _end(self, live: Live, fault: Fault | None) -> None:
@@ -222,21 +233,23 @@ class Node(Daemon):
         keyed = hashlib.blake2b(content, key=os.urandom(32), digest_size=32).hexdigest()
         self.journal.append(events.ResultStored(session=digest, name="coefficients", digest=keyed))
 
-    def _withdrawn(self, digest: str) -> Collection[str]:
-        """Who ended its consent to a session."""
-        return self.store.withdrawals(digest)
-
     def _keep_model(self, contract: Terms, part: ModelPart, days: int) -> None:
         """This party's share of the model, sealed, for as long as the contract says."""
+        if self.name in self.store.withdrawals(contract.digest):
+            return  # consent ended in the moment in which the run did
         kept = KeptModel(contract=contract.canonical().decode(), stored=datetime.now(UTC), part=part)
         self.models.store(contract.digest, kept)
         self.journal.append(events.ModelStored(model=contract.digest, days=days))
 
     def delete_expired(self) -> None:
-        """Delete every model whose time is over."""
-        for session in list(self.models.expired(datetime.now(UTC))):
+        """Delete every model whose time is over, and destroy every key of record digests whose time is."""
+        now = datetime.now(UTC)
+        for session in list(self.models.expired(now)):
             self.journal.append(events.ModelDeleted(model=session, by="expiry"))
             self.models.delete(session)
+        for session in list(self.records.expired(now)):
+            self.journal.append(events.RecordsDestroyed(session=session, by="expiry"))
+            self.records.destroy(session)
 
     # consent that ends
 
@@ -305,7 +318,7 @@ class Node(Daemon):
         return self.page.offer(cast("Reader", role))
 
     def local_handlers(self) -> dict[str, Any]:
-        desk = Desk(self.home, self.journal, self.vault, self.partners)
+        desk = Desk(self.home, self.journal, self.vault, self.partners, self.records)
 
         async def data_add(request: dict[str, Any]) -> Any:
             added = await asyncio.to_thread(desk.data_add, **request)
@@ -315,12 +328,6 @@ class Node(Daemon):
         async def data_remove(request: dict[str, Any]) -> Any:
             await asyncio.to_thread(desk.data_remove, **request)
             self.stream.send(self._published())
-
-        async def model_delete(request: dict[str, Any]) -> Any:
-            return desk.model_delete(**request)
-
-        async def session_withdraw(request: dict[str, Any]) -> Any:
-            return self.withdraw(**request)
 
         async def pending(_: dict[str, Any]) -> Any:
             return [s.contract for s in self.store.all() if s.state is State.PROPOSED]
@@ -341,8 +348,10 @@ class Node(Daemon):
         return super().local_handlers() | {
             "data-add": data_add,
             "data-remove": data_remove,
-            "model-delete": model_delete,
-            "session-withdraw": session_withdraw,
+            "model-delete": direct(desk.model_delete),
+            "session-withdraw": direct(self.withdraw),
+            "data-forget": direct(desk.data_forget),
+            "audit-subject": threaded(desk.audit_subject),
             "pending": pending,
             "approve": approve,
             "refuse": refuse,

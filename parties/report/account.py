@@ -11,7 +11,7 @@ from parties.contract import Contract, Disclosure, Participant, check_approval
 from parties.errors import ContractError
 from parties.kinds import AnyContract, parse_contract
 from parties.leaving import inferences, leaving
-from parties.report.facts import GATEWAY, Facts, Incident, Involved, Moment, Share, State, Told
+from parties.report.facts import GATEWAY, Facts, Incident, Involved, Moment, OwnRecords, Share, State, Told
 from parties.report.material import Material
 from parties.report.words import incident, reason, step
 
@@ -72,6 +72,7 @@ class _Telling:
             compared=tuple((e.event.partner, e.event.equal) for e in self._all(events.TranscriptCompared)),
             masked_words=counted[0] if counted else None,
             share=self._share(training.retention.model_days if training else 0),
+            records=self._records(),
             incidents=tuple(self._incidents()),
             moments=tuple(self._moments()),
             checked=self._material.checked,
@@ -187,6 +188,11 @@ class _Telling:
             deleted=deleted[0][0] if deleted else None,
             deleted_by=deleted[0][1] if deleted else "",
         )
+
+    def _records(self) -> OwnRecords:
+        kept = [seen.time + timedelta(days=seen.event.days) for seen in self._all(events.RecordsKept)]
+        destroyed = [seen.time for seen in self._all(events.RecordsDestroyed)]
+        return OwnRecords(until=kept[0] if kept else None, destroyed=destroyed[0] if destroyed else None)
 
     def _incidents(self) -> list[Incident]:
         told = ((entry.time, incident(entry.event, self._name)) for entry in self._material.entries)

@@ -69,6 +69,13 @@ class Share(Frozen):
     deleted_by: str = ""
 
 
+class OwnRecords(Frozen):
+    """Until when this participant can tell which of its own records took part; times are those of the log."""
+
+    until: datetime | None = None
+    destroyed: datetime | None = None
+
+
 class Checked(Frozen):
     """The verdict on the log that all of this was read from."""
 
@@ -109,6 +116,7 @@ class Facts(Frozen):
     compared: tuple[tuple[str, bool], ...] = ()  # with whom the record of all that was opened was compared; equal
     masked_words: int | None = None
     share: Share
+    records: OwnRecords
     incidents: tuple[Incident, ...]
     moments: tuple[Moment, ...]
     checked: Checked

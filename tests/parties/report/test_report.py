@@ -206,6 +206,16 @@ def test_a_model_s_life_is_told(ward):
     assert Outline(predicted).open == []
 
 
+def test_how_long_own_records_can_be_told(ward):
+    """Until when it can be told which records took part, and that it can't any more."""
+    digest = completed(ward)
+    assert report(ward.home, digest, NOW).records.until is None
+    ward.say(events.RecordsKept(session=digest, rows=400, days=365))
+    assert "can tell until" in page_of(ward, digest)
+    ward.say(events.RecordsDestroyed(session=digest, by="expiry"))
+    assert "can’t tell any more" in page_of(ward, digest)
+
+
 def test_a_contract_that_keeps_nothing_says_so(ward):
     """`model_days = 0`: no share is kept."""
     digest = completed(ward, retention=RetentionPlan(model_days=0))
