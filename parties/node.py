@@ -25,7 +25,8 @@ from parties.lifecycle import FINAL, State
 from parties.local import direct, threaded
 from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData, Refuse, Withdraw
 from parties.models import KeptModel, Models
-from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
+from parties.policy import Circumstances, Finding, check, judge, verdict
+from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
 from parties.records import Records
@@ -35,7 +36,7 @@ from parties.supervisor import Process
 from parties.tables import features, labels
 from parties.vault import Manifest, Vault, load_master_key
 
-EXPIRY_S = 3600.0  # from one look for models whose time is over to the next
+WATCH_S = 3600.0  # from one look for what is over or has changed to the next
 if TYPE_CHECKING:
     from parties.audit.events import Reader
     from parties.page.server import Page
@@ -49,6 +50,7 @@ class Node(Daemon):
         master_key = load_master_key(home.path("vault.key"))
         self.vault = Vault(home.path("vault"), master_key)
         self.models = Models(home.path("models"), master_key)
+        self.policy = PolicyFile(home.path("policy.toml"), self.journal)
         self.records = Records(home.path("records"), master_key)
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
@@ -109,8 +111,7 @@ class Node(Daemon):
 
     def findings(self, contract: AnyContract) -> list[Finding]:
         """What the policy in force says of a contract, rule by rule. Raises: SettingsError if there is none."""
-        policy = load_policy(self.home.path("policy.toml"))
-        return judge(policy, contract, self.name, Circumstances.of(self.store, self.name))
+        return judge(self.policy.read(), contract, self.name, Circumstances.of(self.store, self.name))
 
     def signs_by_itself(self, contract: AnyContract) -> bool:
         return verdict(self.findings(contract)) == "holds"
@@ -277,17 +278,19 @@ class Node(Daemon):
             if session.digest not in self.live:  # a process that was stopped says so itself, at its end
                 self.stream.send(Refuse(session=session.digest, fault=fault))
 
-    async def _watch_models(self) -> None:
+    async def _keep_watch(self) -> None:
         while True:
             with contextlib.suppress(PrivityError):  # a disk that refuses: tried again, and at each use
                 self.delete_expired()
-            await asyncio.sleep(EXPIRY_S)
+            with contextlib.suppress(PrivityError):  # a policy that can't be read: said so at each contract
+                self.policy.read()
+            await asyncio.sleep(WATCH_S)
 
     async def serve(self) -> None:
-        """As every daemon's; models go when their time is over."""
+        """As every daemon's; what is kept goes when its time is over, and a changed policy is noticed."""
         for digest in self.withdrawals.resume():  # what was killed half-way
             self._end_withdrawn(digest)
-        watch = asyncio.create_task(self._watch_models())
+        watch = asyncio.create_task(self._keep_watch())
         try:
             await super().serve()
         finally:

@@ -106,9 +106,17 @@ class Circumstances:
 def load_policy(path: Path) -> Policy:
     """Raises: SettingsError if it is missing or a key does not fit; a node without a policy signs nothing."""
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as exc:
-        raise SettingsError(f"there is no policy at {path}", action="restore it; nothing is signed without") from exc
+        return parse_policy(path.read_bytes(), path)
+    except FileNotFoundError:
+        return parse_policy(None, path)
+
+
+def parse_policy(content: bytes | None, path: Path) -> Policy:
+    """What a policy's file says; None: there is none. Raises: as `load_policy`, naming the path."""
+    if content is None:
+        raise SettingsError(f"there is no policy at {path}", action="restore it; nothing is signed without")
+    try:
+        return Policy.model_validate(tomllib.loads(content.decode("utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path} is not TOML: {exc}") from exc
     except ValidationError as exc:

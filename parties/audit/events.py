@@ -177,7 +177,7 @@ class PolicyRead(Event):
 
     type = "policy:file:read"
     subject_field = "digest"
-    digest: Annotated[Digest, Field(description="SHA-256 of the file")]
+    digest: Annotated[Digest, Field(description="SHA-256 of the file; of no bytes if there is none")]
     valid: Annotated[Flag, Field(description="whether its rules can be read; if not, nothing is signed")]
 
 
