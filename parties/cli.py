@@ -431,6 +431,7 @@ def leaves(contract: AnyContract) -> str:
         f"session  {contract.digest}",
         f"purpose  {contract.purpose}",
         f"basis    {contract.legal_basis}",
+        f"assessed {_assessment(contract)}",
         f"parties  {parties}; dealer {contract.dealer.name}",
         *(_of_training(contract) if isinstance(contract, Contract) else _of_prediction(contract)),
         f"costs    {contract.quote.words}",
@@ -442,6 +443,11 @@ def leaves(contract: AnyContract) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _assessment(contract: AnyContract) -> str:
+    digest = contract.impact_assessment_sha256
+    return f"{contract.impact_assessment or 'no'}{f', SHA-256 {digest}' if digest else ''}"
 
 
 def _of_training(contract: Contract) -> list[str]:

@@ -218,6 +218,8 @@ dealers = []
 purposes = []
 # Whether a contract must name an impact assessment.
 impact_assessment = false
+# Whether it must name the assessment's document by its digest (SHA-256) too.
+impact_assessment_digest = false
 # Solvers that may be used.
 solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,

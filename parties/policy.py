@@ -47,6 +47,7 @@ class Rules(Frozen):
     dealers: tuple[Name, ...] = ()
     purposes: tuple[str, ...] = ()
     impact_assessment: bool = False
+    impact_assessment_digest: bool = False
     solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
     disclosures: tuple[str, ...] = (
         *("coefficients", "intercept", "loss", "guard", "moments", "converged"),
@@ -195,6 +196,8 @@ def _of_participants(rules: Rules, contract: Terms, name: str) -> Iterator[tuple
         yield "purposes", "the purpose is not one that the policy lists"
     if rules.impact_assessment and not contract.impact_assessment:
         yield "impact_assessment", "the contract names no impact assessment"
+    if rules.impact_assessment_digest and not contract.impact_assessment_sha256:
+        yield "impact_assessment_digest", "the contract names no impact assessment by its document's digest"
 
 
 def _of_what_is_told(rules: Rules, contract: AnyContract, name: str) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,7 @@ class _Telling:
             purpose=contract.purpose,
             legal_basis=contract.legal_basis,
             impact_assessment=contract.impact_assessment,
+            impact_assessment_sha256=contract.impact_assessment_sha256,
             model="" if isinstance(contract, Contract) else contract.model,
             created=contract.created.astimezone(UTC),
             expires=contract.expires.astimezone(UTC),

@@ -99,6 +99,7 @@ class Facts(Frozen):
     purpose: str
     legal_basis: str
     impact_assessment: str
+    impact_assessment_sha256: str
     model: str = ""  # of a prediction: the session that left it
     created: datetime
     expires: datetime

@@ -31,7 +31,7 @@ from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "4076ae0b17c9abda69bd650342b3fcd59233c3003cb15fec6acfdf2f62611185"
+VECTOR_SHA256 = "5aa4685605a7c3119a32f72ed7e6ce4d7261fe84cb6bfee5cd0e590edc74a7ae"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
