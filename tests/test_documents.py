@@ -121,7 +121,19 @@ def test_the_officers_questions_are_answered():
     page = read("docs/officer.md")
     headings = re.findall(r"^## \d+\. .+\?$", page, re.MULTILINE)
     assert [int(re.sub(r"\D", "", heading)) for heading in headings] == list(range(1, 11))
-    reading = {"verify", "list", "show", "explain", "pending", "login", "export", "reconcile", "prove"}
+    reading = {
+        "report",
+        "subject",
+        "verify",
+        "list",
+        "show",
+        "explain",
+        "pending",
+        "login",
+        "export",
+        "reconcile",
+        "prove",
+    }
     for heading in headings:
         commands = [
             match["arguments"].split() for line in fenced(section(page, heading)) if (match := COMMAND.match(line))
