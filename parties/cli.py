@@ -500,7 +500,7 @@ def withdraw(
     from parties.home import Home as HomeDirectory
     from parties.report.consequences import consequences
 
-    for line in consequences(HomeDirectory(home), session):
+    for line in consequences(HomeDirectory(home), session).lines():
         typer.echo(line)
     if not yes:
         typer.confirm("Withdraw consent?", abort=True)

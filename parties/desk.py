@@ -17,6 +17,7 @@ from parties.job import Outcome
 from parties.partners import Partners
 
 if TYPE_CHECKING:
+    from parties.audit.events import Reader
     from parties.models import Models
     from parties.records import Records
     from parties.vault import Vault
@@ -91,14 +92,14 @@ class Desk:
         records.destroy(found)
         return found
 
-    def audit_subject(self, record: str) -> list[dict[str, Any]]:
+    def audit_subject(self, record: str, by: Reader = "operator") -> list[dict[str, Any]]:
         """Each session that ran here, and whether it held this record; that somebody asked is recorded, not of whom."""
         from parties.store import SessionStore
         from parties.subject import search
 
         store, records = SessionStore(self._home.path("state.sqlite")), self._open_records()
         searched = sum(standing == "kept" for standing in records.standings().values())
-        self._journal.append(events.RecordsSearched(by="operator", sessions=searched))
+        self._journal.append(events.RecordsSearched(by=by, sessions=searched))
         return [found.model_dump(mode="json") for found in search(records, store.all(), record)]
 
     def partner_add(self, name: str, fingerprint: str) -> None:

@@ -133,6 +133,7 @@ class Node(Daemon):
         """One worker, with its data key and, to predict, its part of the model."""
         contract = live.contract
         party = contract.party(self.name)
+        await asyncio.to_thread(self._keep_records, contract)
         model: SecretStr | None = None
         if isinstance(contract, PredictionContract):
             model = SecretStr(self._model(contract).part.model_dump_json())
@@ -140,7 +141,6 @@ class Node(Daemon):
             if contract.recipient == self.name:
                 self.predictions.begin(contract.digest, party.id_column)
         manifest = self.vault.manifest(party.data)
-        await asyncio.to_thread(self._keep_records, contract)
         job = PartyJob(
             **self.common(live, epoch, inbox),
             data_key=SecretStr(self.vault.data_key(party.data).reveal().hex()),
@@ -320,8 +320,13 @@ class Node(Daemon):
             raise SettingsError(f"'{role[:40]}' is no role", action="say operator or officer")
         return self.page.offer(cast("Reader", role))
 
+    @property
+    def desk(self) -> Desk:
+        """What the operator does to this node's files."""
+        return Desk(self.home, self.journal, self.vault, self.partners, self.records)
+
     def local_handlers(self) -> dict[str, Any]:
-        desk = Desk(self.home, self.journal, self.vault, self.partners, self.records)
+        desk = self.desk
 
         async def data_add(request: dict[str, Any]) -> Any:
             added = await asyncio.to_thread(desk.data_add, **request)

@@ -99,10 +99,9 @@ class Withdrawals:
     def hear(self, digest: str, name: str, envelope: dict[str, Any]) -> None:
         """Another party withdrew. Raises: LifecycleError, ContractError for a word that does not hold."""
         session = self._store.get(digest)
-        if name in self._store.withdrawals(session.digest):
-            return
-        check_withdrawal(parse_contract(session.contract.encode()), name, envelope)
-        self._store.keep_withdrawal(session.digest, name, envelope)
+        if name not in self._store.withdrawals(session.digest):
+            check_withdrawal(parse_contract(session.contract.encode()), name, envelope)
+            self._store.keep_withdrawal(session.digest, name, envelope)
         self._record(session.digest, name)
 
     def _complete(self, digest: str) -> None:

@@ -23,7 +23,6 @@ from starlette.types import ASGIApp
 
 from mpc.errors import PrivityError
 from parties.audit import events
-from parties.audit.entries import Entry
 from parties.audit.events import VOCABULARY, Reader
 from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import take
@@ -160,6 +159,13 @@ class Pages:
             self._record_verification(asked, facts.checked.entries, intact=facts.checked.intact)
         return HTMLResponse(render.render(facts), headers={"content-security-policy": render.POLICY})
 
+    async def subject(self, asked: Asked) -> Response:
+        """In which sessions one record took part. Its id comes in a form, not in an address, and is not shown."""
+        found = None
+        if record := asked.form.get("record", ""):
+            found = await asyncio.to_thread(self._node.desk.audit_subject, record, asked.login.role)
+        return self._show("subject.html", asked, found=found)
+
     async def audit(self, asked: Asked) -> Response:
         wanted = Filter.parse(asked.request.query_params)
         return self._show(
@@ -218,6 +224,19 @@ class Pages:
     async def refuse(self, asked: Asked) -> Response:
         session = self._session(asked)
         self._node.refuse_for(session.digest, asked.form.get("reason", ""))
+        return _to(asked, f"/sessions/{session.digest}")
+
+    async def consider_withdrawal(self, asked: Asked) -> Response:
+        """What ends with consent, and what nothing undoes, before it is withdrawn."""
+        from parties.report.consequences import consequences
+
+        session = self._session(asked)
+        told = await asyncio.to_thread(consequences, self._node.home, session.digest)
+        return self._show("withdraw.html", asked, session=session, told=told)
+
+    async def withdraw(self, asked: Asked) -> Response:
+        session = self._session(asked)
+        self._node.withdraw(session.digest)
         return _to(asked, f"/sessions/{session.digest}")
 
     # errors
@@ -318,6 +337,10 @@ ENDPOINTS = (
     Endpoint("GET", "/sessions/{session}/decide", Pages.consider, OPERATOR),
     Endpoint("POST", "/sessions/{session}/approve", Pages.approve, OPERATOR),
     Endpoint("POST", "/sessions/{session}/refuse", Pages.refuse, OPERATOR),
+    Endpoint("GET", "/sessions/{session}/withdraw", Pages.consider_withdrawal, OPERATOR),
+    Endpoint("POST", "/sessions/{session}/withdraw", Pages.withdraw, OPERATOR),
+    Endpoint("GET", "/subject", Pages.subject, BOTH),
+    Endpoint("POST", "/subject", Pages.subject, BOTH),
     Endpoint("GET", "/audit", Pages.audit, BOTH),
     Endpoint("GET", "/audit/log", Pages.export, BOTH),
     Endpoint("GET", "/audit/head", Pages.signed_head, BOTH),
@@ -334,21 +357,5 @@ def _download(content: bytes, kind: str, name: str) -> Response:
     return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
 
 
-def described(entry: Entry) -> str:
-    """What an event's fields say, in one line."""
-    data = {key: value for key, value in entry.envelope()["data"].items() if key != "session"}
-    return ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in data.items())
-
-
-def _said(value: object) -> str:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return " ".join(map(str, value))
-        case _:
-            return str(value)
-
-
-_templates.filters["described"] = described
+_templates.filters["described"] = views.described
 _templates.filters["meaning"] = lambda kind: (VOCABULARY[kind].__doc__ or "").split(".")[0]

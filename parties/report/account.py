@@ -60,6 +60,7 @@ class _Telling:
             created=contract.created.astimezone(UTC),
             expires=contract.expires.astimezone(UTC),
             state=state,
+            began=next((seen.time for seen in self._all(events.SessionStarted)), None),
             ended=ended,
             reason=why,
             blamed=blamed,

@@ -104,6 +104,7 @@ class Facts(Frozen):
     created: datetime
     expires: datetime
     state: State
+    began: datetime | None = None  # all had agreed, and computing began
     ended: datetime | None = None
     reason: str = ""  # why it did not complete, in words
     blamed: str = ""  # where it failed first, or who ended it

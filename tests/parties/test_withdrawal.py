@@ -223,6 +223,16 @@ def test_a_partner_s_word_is_recorded(clinic):
     assert clinic.node.models.list() == (session,)  # ours to delete, or to let run out
 
 
+def test_a_partner_s_word_that_was_cut_off_is_recorded(clinic):
+    """Kept and not yet recorded when the daemon died: it is recorded when the gateway says it again."""
+    session, _ = kept(clinic)
+    word = withdrawn_word(clinic.others["clinic-b"], clinic.agreed(session), "clinic-b")
+    clinic.node.store.keep_withdrawal(session, "clinic-b", word)
+    for _ in range(2):
+        clinic.do(clinic.node.on_message(Withdrawn(session=session, name="clinic-b", envelope=word)))
+    assert kinds(clinic.home, session).count("session:consent:withdrawn") == 1
+
+
 @pytest.mark.parametrize("case", ["forged", "unknown session"])
 def test_a_false_word_changes_nothing(clinic, case):
     """A gateway that makes up a withdrawal, or one of a session that is not ours, is not believed."""

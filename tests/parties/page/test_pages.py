@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -151,6 +151,42 @@ def test_a_report_is_a_link_away(clinic, role):
     ).items()
     assert f"by {role}, entries" in browser.get("/audit?kind=log:file:verified").text
     assert browser.get(f"/sessions/{'ab' * 32}/report").status_code == 404
+
+
+def test_consent_is_withdrawn_after_a_last_look(clinic):
+    """The page says what can't be undone; the button ends it, and afterwards there is no such link."""
+    session, browser = clinic.proposed(), clinic.browser()
+    assert f"/sessions/{session}/withdraw" in browser.get(f"/sessions/{session}").text
+    assert f"/sessions/{session}/withdraw" not in clinic.browser("officer").get(f"/sessions/{session}").text
+    look = browser.get(f"/sessions/{session}/withdraw").text
+    assert "Nothing was told by this session so far" in look
+    assert clinic.state(session) == "proposed"
+    page = browser.post(f"/sessions/{session}/withdraw").text
+    assert clinic.state(session) == "refused"
+    assert "we withdrew consent" in page
+    assert f"/sessions/{session}/withdraw" not in page
+    refused = clinic.proposed(purpose="another")
+    browser.post(f"/sessions/{refused}/refuse", reason="purpose")
+    answer = browser.post(f"/sessions/{refused}/withdraw")
+    assert (answer.status_code, "no consent to withdraw" in answer.text) == (409, True)
+
+
+@pytest.mark.parametrize("role", ["operator", "officer"])
+def test_a_record_is_searched_at_the_page(clinic, role):
+    """Its id stands in no address, no page and no log; who asked is recorded."""
+    session, browser = clinic.proposed(), clinic.browser(role)
+    clinic.node.store.begin_epoch(session, 1)
+    clinic.node.records.keep(session, ["p7", "person-8 & “co”"], datetime.now(UTC) + timedelta(days=1))
+    assert "is recorded, not of whom" in browser.get("/subject").text
+    held = browser.post("/subject", record="person-8 & “co”")
+    assert "It took part in 1 session<" in held.text
+    assert "person-8" not in held.text
+    assert "person-8" not in str(held.url)
+    assert "did not take part" in browser.post("/subject", record="p9").text
+    assert "by " + role in browser.get("/audit?kind=vault:records:searched").text
+    assert b"person-8" not in clinic.node.journal.path.read_bytes()
+    clinic.node.records.destroy(session)
+    assert "can’t be told: key destroyed" in browser.post("/subject", record="p7").text
 
 
 def test_every_disclosure_is_a_line(clinic):

@@ -12,7 +12,7 @@ import pytest
 from parties.audit import events
 from parties.audit.log import AuditLog
 from parties.contract import Approval, Contract, sign_approval
-from parties.home import Home, init
+from parties.home import Home, Role, init
 from parties.identity import Identity
 from parties.kinds import AnyContract
 from parties.plan import RetentionPlan
@@ -24,15 +24,17 @@ BEGAN = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
 
 class Ward:
-    """clinic-a's home, whose clock goes a second for each entry."""
+    """The home of clinic-a, or of the dealer, whose clock goes a second for each entry."""
 
-    def __init__(self, directory: Path) -> None:
-        token = Invitation.create("clinic-a", "127.0.0.1:1", "ab" * 32).token()
-        self.home: Home = init(directory / "home", "party", token, "127.0.0.1:0", utc_now())
-        self.identities = {"clinic-a": self.home.identity} | {n: Identity.generate() for n in ("clinic-b", "dealer")}
+    def __init__(self, directory: Path, name: str = "clinic-a") -> None:
+        token = Invitation.create(name, "127.0.0.1:1", "ab" * 32).token()
+        role: Role = "dealer" if name == "dealer" else "party"
+        self.home: Home = init(directory / "home", role, token, "127.0.0.1:0", utc_now())
+        self.identities = {one: Identity.generate() for one in ("clinic-a", "clinic-b", "dealer")}
+        self.identities[name] = self.home.identity
         self.store = SessionStore(self.home.path("state.sqlite"))
         self.now = BEGAN
-        self.log = AuditLog.open(self.home.path("audit.sqlite"), self.home.identity, "clinic-a", clock=self._tick)
+        self.log = AuditLog.open(self.home.path("audit.sqlite"), self.home.identity, name, clock=self._tick)
 
     def _tick(self) -> datetime:
         self.now += timedelta(seconds=1)

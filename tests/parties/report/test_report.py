@@ -14,12 +14,16 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from mpc.errors import PrivityError
+from mpc.program import derive
 from parties.audit import events
+from parties.contract import Contract, disclosures_for, spec_for
 from parties.errors import AuditError, LifecycleError, SettingsError
 from parties.identity import Identity
-from parties.plan import RetentionPlan
+from parties.plan import LabelPlan, RetentionPlan
+from parties.quote import quote
 from parties.report.render import POLICY, render, report
 from parties.report.words import reason
+from tests.parties.report.conftest import Ward
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & “it”"
@@ -171,6 +175,58 @@ def test_a_session_that_told_something_and_failed_says_both(ward):
     assert len(facts.incidents) == 2
     assert "reason code made.up" in render(facts)
     assert "asked to tell something beyond the contract" in render(facts)
+
+
+def test_a_dealer_has_a_report_too(tmp_path):
+    """It says that the dealer's own log has nothing of what was told."""
+    ward = Ward(tmp_path, "dealer")
+    contract = ward.contract()
+    ward.receive(contract)
+    ward.approve(contract)
+    ward.say(events.SessionCompleted(session=contract.digest, rounds=90, bytes_sent=1))
+    facts = report(ward.home, contract.digest, NOW)
+    ward.log.close()
+    page = render(facts)
+    assert (facts.role, facts.state, facts.inferences) == ("dealer", "completed", ())
+    assert "the parties’ reports say what was told" in page
+    assert "dealer handles none" in page
+    assert Outline(page).open == []
+
+
+def test_a_table_divided_by_rows_is_told_so(ward):
+    """Each party's own records, the sums that all are told, and the label at every party."""
+    contract = ward.contract()
+    columns = contract.parties[0].columns
+    parties = tuple(
+        one.model_copy(update={"columns": columns, "rows": rows})
+        for one, rows in zip(contract.parties, (400, 300), strict=True)
+    )
+    label = LabelPlan(column="outcome", positive="yes")
+    facts = (parties, label, contract.model, contract.preparation, contract.split, contract.evaluation, 10)
+    program = derive(spec_for(*facts, partition="rows"))
+    changed = {
+        "partition": "rows",
+        "parties": parties,
+        "label": label,
+        "matching": "equal-classes",
+        "loss_every": program.loss_every,
+        "program": program,
+        "quote": quote(program),
+        "disclosures": disclosures_for(program, ["clinic-a", "clinic-b"]),
+        "retention": RetentionPlan(model_days=0),
+    }
+    by_rows = Contract(**{name: getattr(contract, name) for name in Contract.model_fields} | changed)
+    ward.receive(by_rows)
+    ward.approve(by_rows)
+    ward.tell(by_rows)
+    found = report(ward.home, by_rows.digest, NOW)
+    assert (found.training_rows, found.held_out_rows) == (525, 175)
+    assert [one.label for one in found.involved] == ["outcome", "outcome", ""]
+    moments = next(one for one in found.told if one.name == "moments")
+    assert moments.recipients == ("clinic-a", "clinic-b")
+    page = render(found)
+    assert "Each organisation brought records of its own" in page
+    assert Outline(page).open == []
 
 
 def test_other_sessions_stay_out(ward):
