@@ -30,7 +30,14 @@ from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
 from mpc.program import FIGURES
-from parties.audit.events import ApprovalStored, ConsentWithdrawn, ContractAltered, InvitationMade, SessionProposed
+from parties.audit.events import (
+    ApprovalStored,
+    ConsentWithdrawn,
+    ContractAltered,
+    Event,
+    InvitationMade,
+    SessionProposed,
+)
 from parties.contract import Contract, check_approval
 from parties.errors import ConsentWithdrawn as WithdrawnError
 from parties.errors import ContractError, GatewayError, PlanError
@@ -122,6 +129,10 @@ class Sessions:
             self._feed.tell(view.id, _state_update(view))
             if view.state in FINAL:
                 self._live.pop(view.id, None)
+
+    def record(self, event: Event) -> None:
+        """What happens beside the sessions. Raises: AuditError if it could not be written."""
+        self._journal.append(event)
 
     # What the analyst asks
 

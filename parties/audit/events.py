@@ -59,6 +59,7 @@ Recipient = Annotated[
 Role = Annotated[Literal["node", "dealer", "gateway"], Field(description="`node`, `dealer` or `gateway`")]
 Decider = Annotated[Literal["operator", "policy"], Field(description="`operator` or `policy`")]
 Reader = Annotated[Literal["operator", "officer"], Field(description="`operator` or `officer`, who can change nothing")]
+Analyst = Annotated[Literal["analyst"], Field(description="`analyst`, who may propose and cancel")]
 Exit = Annotated[int, Field(ge=-255, le=255, strict=True, description="exit status; a signal's number below zero")]
 
 
@@ -472,6 +473,22 @@ class InvitationUsed(Event):
     subject_field = "name"
     name: Name
     fingerprint: Fingerprint
+
+
+class ConsoleOffered(Event):
+    """Whoever holds the gateway's token asked for an address of its console, which works once."""
+
+    type = "gateway:login:offered"
+    subject_field = "role"
+    role: Analyst
+
+
+class ConsoleOpened(Event):
+    """The address was used: a browser is logged in to the gateway's console."""
+
+    type = "gateway:login:opened"
+    subject_field = "role"
+    role: Analyst
 
 
 class NodeJoined(Event):

@@ -27,6 +27,8 @@ def values(schema):
     match schema:
         case {"anyOf": [some, {"type": "null"}]}:
             return st.none() | values(some)
+        case {"const": only}:
+            return st.just(only)
         case {"enum": choices}:
             return st.sampled_from(choices)
         case {"type": "boolean"}:

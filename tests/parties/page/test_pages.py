@@ -156,13 +156,14 @@ def test_a_report_is_a_link_away(clinic, role):
 def test_consent_is_withdrawn_after_a_last_look(clinic):
     """The page says what can't be undone; the button ends it, and afterwards there is no such link."""
     session, browser = clinic.proposed(), clinic.browser()
+    browser.post(f"/sessions/{session}/approve")
     assert f"/sessions/{session}/withdraw" in browser.get(f"/sessions/{session}").text
     assert f"/sessions/{session}/withdraw" not in clinic.browser("officer").get(f"/sessions/{session}").text
     look = browser.get(f"/sessions/{session}/withdraw").text
     assert "Nothing was told by this session so far" in look
-    assert clinic.state(session) == "proposed"
+    assert clinic.state(session) == "approved"
     page = browser.post(f"/sessions/{session}/withdraw").text
-    assert clinic.state(session) == "refused"
+    assert clinic.state(session) == "cancelled"
     assert "we withdrew consent" in page
     assert f"/sessions/{session}/withdraw" not in page
     refused = clinic.proposed(purpose="another")
