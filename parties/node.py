@@ -153,6 +153,8 @@ class Node(Daemon):
 
     def _keep_records(self, contract: AnyContract) -> None:
         """Before any of them is used: digests of the own record ids, to tell later who took part."""
+        if self.records.knows(contract.digest):
+            return
         model_days = 0 if isinstance(contract, PredictionContract) else contract.retention.model_days
         if days := max(self.settings.records_days, model_days):
             ids = self.vault.open(contract.party(self.name).data).ids

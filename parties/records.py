@@ -64,7 +64,7 @@ class Records:
 
         Raises: VaultError if there are some of this session already, or the disk refuses.
         """
-        if self._path(session, "key").exists() or self._path(session, "destroyed").exists():
+        if self.knows(session):
             raise VaultError(f"record digests of session {session[:12]} were kept before")
         key = RecordsKey.generate()
         digesting = key.derive(b"digest")
@@ -79,6 +79,10 @@ class Records:
             raise VaultError(
                 f"the record digests of session {session[:12]} can't be written: {exc.strerror}", action="make room"
             ) from exc
+
+    def knows(self, session: str) -> bool:
+        """Whether digests of this session are kept, or were destroyed."""
+        return self._path(session, "key").exists() or self._path(session, "destroyed").exists()
 
     def holds(self, session: str, record: str) -> bool:
         """Whether a session had this record. Raises: VaultError if nothing is kept of it, or a byte was altered."""

@@ -68,6 +68,8 @@ def test_a_model_serves_nobody_after_a_withdrawal(world):
     world.consortium.daemons[WHO] = Daemon(WHO, ["node", "serve"], world.directory / WHO)
     world.consortium.daemons[WHO].wait_ready()
     withdraw(world, session)  # once more: nothing changes
+    starts = [entry.event for entry in take(locate(world.directory / WHO)).entries()]
+    assert sum(event.type == "policy:file:read" for event in starts) == 2  # one each time that it started
     later = world.ended(world.client.propose(plan(world, session, DATA)).id)
     assert (later.state, later.fault.code) == (State.REFUSED, "withdrawn")
     everybody_knows(world, session)

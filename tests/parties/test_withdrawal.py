@@ -138,6 +138,17 @@ def test_a_model_goes_and_serves_nobody(clinic):
     assert clinic.state(session) == "completed"  # what was done stays done
 
 
+def test_a_prediction_that_was_signed_never_starts(clinic):
+    """It had not begun when consent to its model's training ended: it is cancelled here, and everybody is told why."""
+    session, waits = kept(clinic)
+    clinic.do(clinic.node.sign(waits, by="operator"))
+    assert clinic.state(waits) == "approved"
+    withdraw(clinic, session)
+    assert (clinic.state(waits), clinic.node.store.get(waits).fault.code) == ("cancelled", "withdrawn")
+    assert [(m.session, m.fault.code) for m in told(clinic.node) if isinstance(m, Refuse)] == [(waits, "withdrawn")]
+    assert "session:run:cancelled" in kinds(clinic.home, waits)
+
+
 def test_withdrawing_twice_is_withdrawing_once(clinic):
     """The second time changes nothing, and says the same."""
     session, _ = kept(clinic)
