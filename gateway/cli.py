@@ -292,6 +292,8 @@ def session_show(
         typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
     for line in _told(view):
         typer.echo(line)
+    for name in view.withdrawn:
+        typer.echo(f"{name} withdrew its consent")
     if view.fault is not None:
         typer.echo(view.fault.line())
 

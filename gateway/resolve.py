@@ -83,6 +83,7 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             purpose=plan.purpose,
             legal_basis=plan.legal_basis,
             impact_assessment=plan.impact_assessment,
+            impact_assessment_sha256=plan.impact_assessment_sha256,
             partition=plan.partition,
             parties=parties,
             dealer=dealer,

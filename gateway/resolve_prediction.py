@@ -42,6 +42,7 @@ def resolve_prediction(
             purpose=plan.purpose,
             legal_basis=plan.legal_basis,
             impact_assessment=plan.impact_assessment,
+            impact_assessment_sha256=plan.impact_assessment_sha256,
             parties=parties,
             dealer=resolve_dealer(plan.dealer, directory),
             disclosures=disclosures_for(program, [party.name for party in parties]),

@@ -30,8 +30,16 @@ from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
 from mpc.errors import PeerLost
 from mpc.program import EVERY_FIGURE
-from parties.audit.events import ApprovalStored, ContractAltered, InvitationMade, SessionProposed
+from parties.audit.events import (
+    ApprovalStored,
+    ConsentWithdrawn,
+    ContractAltered,
+    Event,
+    InvitationMade,
+    SessionProposed,
+)
 from parties.contract import Contract, check_approval
+from parties.errors import ConsentWithdrawn as WithdrawnError
 from parties.errors import ContractError, GatewayError, PlanError
 from parties.identity import fingerprint
 from parties.kinds import AnyContract
@@ -53,14 +61,17 @@ from parties.messages import (
     Stop,
     Waiting,
     Welcome,
+    Withdraw,
+    Withdrawn,
 )
 from parties.plan import Plan
 from parties.prediction import PredictionPlan
 from parties.tls import utc_now
+from parties.withdrawal import check_withdrawal, digest_of
 
 log = structlog.get_logger()
 
-AboutSession: TypeAlias = Approve | Refuse | Waiting | Progress | Lost | Finished
+AboutSession: TypeAlias = Approve | Refuse | Withdraw | Waiting | Progress | Lost | Finished
 GRACE_S = 1.0  # from the first word that somebody vanished to the verdict
 
 
@@ -118,6 +129,10 @@ class Sessions:
             self._feed.tell(view.id, _state_update(view))
             if view.state in FINAL:
                 self._live.pop(view.id, None)
+
+    def record(self, event: Event) -> None:
+        """What happens beside the sessions. Raises: AuditError if it could not be written."""
+        self._journal.append(event)
 
     # What the analyst asks
 
@@ -211,6 +226,10 @@ class Sessions:
                     turn.changed[record.digest] = record  # its watchers see that somebody is back
                 if not self._start_if_ready(turn, record):
                     self._catch_up(turn, name, record)
+            for record in turn.rows.withdrawn():
+                for other, envelope in turn.rows.withdrawals(record.digest).items():
+                    if name in record.roles and other != name:
+                        turn.send([name], Withdrawn(session=record.digest, name=other, envelope=envelope))
 
     def disconnected(self, name: str, line: Line) -> None:
         """A stream ended; nothing, if a newer one took its place."""
@@ -235,7 +254,7 @@ class Sessions:
                     turn.rows.publish(name, message.data)
                 case Head():
                     turn.rows.set_head(name, message.note)
-                case Approve() | Refuse() | Waiting() | Progress() | Lost() | Finished():
+                case Approve() | Refuse() | Withdraw() | Waiting() | Progress() | Lost() | Finished():
                     self._about_session(turn, name, message)
 
     def tick(self) -> None:
@@ -270,6 +289,8 @@ class Sessions:
                 self._approve(turn, name, record, message)
             case Refuse():
                 self._refuse(turn, name, record, message)
+            case Withdraw():
+                self._withdraw(turn, name, record, message)
             case Finished():
                 self._finish(turn, name, record, message)
             case Waiting() if record.state is State.PROPOSED:
@@ -306,6 +327,25 @@ class Sessions:
             return
         step = Step.REFUSE if record.state is State.PROPOSED else Step.FAIL
         self._end(turn, record, step, message.fault.model_copy(update={"who": name}), spare=name)
+
+    def _withdraw(self, turn: _Turn, name: str, record: SessionRecord, message: Withdraw) -> None:
+        """A party's consent ends: pass its word on, and end the session if it has not ended."""
+        if name in turn.rows.withdrawals(record.digest):
+            return
+        try:
+            check_withdrawal(record.contract, name, message.envelope)
+        except ContractError as exc:
+            log.warning("a withdrawal that does not hold", who=name, session=record.digest, error=exc.what)
+            return
+        digest = digest_of(message.envelope)
+        self._journal.append(ConsentWithdrawn(session=record.digest, who=name, by="partner", digest=digest))
+        turn.rows.withdraw(record.digest, name, message.envelope)
+        turn.changed[record.digest] = record
+        if record.state not in FINAL:
+            step = Step.REFUSE if record.state is State.PROPOSED else Step.FAIL
+            self._end(turn, record, step, Fault.of(WithdrawnError(name, record.digest), name), spare=name)
+        others = [other for other in record.roles if other != name]
+        turn.send(others, Withdrawn(session=record.digest, name=name, envelope=message.envelope))
 
     def _finish(self, turn: _Turn, name: str, record: SessionRecord, message: Finished) -> None:
         fault = _attributed(message.fault, name, record)

@@ -91,6 +91,10 @@ class _Approval(_OfParticipant, _Base):
     __tablename__ = "approvals"
 
 
+class _Withdrawal(_OfParticipant, _Base):
+    __tablename__ = "withdrawals"
+
+
 class _Progress(_OfParticipant, _Base):
     __tablename__ = "progress"
 
@@ -231,6 +235,18 @@ class Rows:
 
     def approvals(self, digest: str) -> dict[str, Envelope]:
         return {name: json.loads(content) for name, content in self._documents(_Approval, digest)}
+
+    def withdraw(self, digest: str, name: str, envelope: Envelope) -> None:
+        self._session.merge(_Withdrawal(session=digest, name=name, content=json.dumps(envelope)))
+
+    def withdrawals(self, digest: str) -> dict[str, Envelope]:
+        return {name: json.loads(content) for name, content in self._documents(_Withdrawal, digest)}
+
+    def withdrawn(self) -> list[SessionRecord]:
+        """All sessions from which a party withdrew."""
+        digests = select(_Withdrawal.session).distinct()
+        wanted = select(_Session).where(_Session.digest.in_(digests)).order_by(_Session.created)
+        return [_record(row) for row in self._session.scalars(wanted)]
 
     def set_progress(self, name: str, progress: Progress) -> None:
         self._session.merge(_Progress(session=progress.session, name=name, content=progress.model_dump_json()))

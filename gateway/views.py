@@ -81,6 +81,7 @@ class SessionView(Frozen):
     converged: bool | None  # whether the gradient ended below the contract's tol, once all parties have told the same
     models: tuple[ToldModel, ...]  # likewise; with figures of held-out rows, where the contract discloses them
     validated: tuple[Validated, ...]  # the cross-validated loss of each C, likewise
+    withdrawn: tuple[str, ...] = ()  # parties that ended their consent
     fault: Fault | None
 
 
@@ -154,6 +155,7 @@ def session_view(record: SessionRecord, rows: Rows, live: Live, lines: Mapping[s
         converged=_told_alike(participants, lambda report: report.converged),
         models=_told_alike(participants, lambda report: report.models) or (),
         validated=_told_alike(participants, lambda report: report.validated) or (),
+        withdrawn=tuple(rows.withdrawals(record.digest)),
         fault=record.fault,
     )
 

@@ -203,6 +203,46 @@ def partner_list(home: Home, as_json: AsJson = False) -> None:
         typer.echo(f"{name}  {fingerprint}")
 
 
+def subject(
+    home: Home,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="A file with the record's id; - is standard input.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the sessions in which one of this organisation's own records took part.
+
+    The record's id is asked for, and is no argument: a shell would keep it. It stands in no log.
+    """
+    found = ask(home, "audit-subject", record=_record(file))
+    if as_json:
+        echo_json(found)
+        return
+    held = [one for one in found if one["answer"] == "held"]
+    typer.echo(f"The record took part in {len(held)} session(s).")
+    for one in held:
+        typer.echo(f"  {one['session'][:12]}  {one['received'][:10]}  {one['state']}  {one['purpose']}")
+    for one in found:
+        if one["answer"] not in {"held", "not held"}:
+            typer.echo(f"  {one['session'][:12]}  {one['received'][:10]}  can't be told: {one['answer']}")
+
+
+def _record(file: Path | None) -> str:
+    """The id as it stands in the data. Raises: SettingsError if there is none, or more than a line."""
+    from parties.errors import SettingsError
+
+    if file is None:
+        return str(typer.prompt("Record id", hide_input=True))
+    try:
+        text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{file} can't be read", action="give a text file with one record's id") from exc
+    lines = text.splitlines()
+    if len(lines) != 1 or not lines[0]:
+        raise SettingsError(f"{file} has {len(lines)} lines", action="give one record's id, on one line")
+    return lines[0]
+
+
 @model_app.command("list")
 def model_list(home: Home, as_json: AsJson = False) -> None:
     """Models of which this node keeps its share, and until when."""
@@ -323,6 +363,7 @@ def leaves(contract: AnyContract) -> str:
         f"session  {contract.digest}",
         f"purpose  {contract.purpose}",
         f"basis    {contract.legal_basis}",
+        f"assessed {_assessment(contract)}",
         f"parties  {parties}; dealer {contract.dealer.name}",
         *(_of_training(contract) if isinstance(contract, Contract) else _of_prediction(contract)),
         f"costs    {contract.quote.words}",
@@ -334,6 +375,11 @@ def leaves(contract: AnyContract) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _assessment(contract: AnyContract) -> str:
+    digest = contract.impact_assessment_sha256
+    return f"{contract.impact_assessment or 'no'}{f', SHA-256 {digest}' if digest else ''}"
 
 
 def _of_training(contract: Contract) -> list[str]:
@@ -376,6 +422,22 @@ def refuse(
 ) -> None:
     """Refuse a contract at this node; everybody is told the reason."""
     typer.echo(f"refused session {ask_daemon(home, 'refuse', session=session, reason=reason)}")
+
+
+def withdraw(
+    session: SessionId,
+    home: Home,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")] = False,
+) -> None:
+    """End consent to a session: its model's share here is destroyed, what is not over ends, and everybody is told."""
+    from parties.home import Home as HomeDirectory
+    from parties.report.consequences import consequences
+
+    for line in consequences(HomeDirectory(home), session).lines():
+        typer.echo(line)
+    if not yes:
+        typer.confirm("Withdraw consent?", abort=True)
+    typer.echo(f"withdrew consent to session {ask(home, 'session-withdraw', beginning=session)}")
 
 
 @result_app.command("show")
@@ -455,7 +517,10 @@ def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     """Put this organisation's commands under the program's."""
     from parties.audit.cli import app as audit_app
     from parties.data_cli import app as data_app
+    from parties.report.cli import report
 
+    audit_app.command("report")(report)
+    audit_app.command("subject")(subject)
     for name, sub in (
         ("node", node_app),
         ("dealer", dealer_app),
@@ -471,3 +536,4 @@ def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     session_app.command("pending")(pending)
     session_app.command("approve")(approve)
     session_app.command("refuse")(refuse)
+    session_app.command("withdraw")(withdraw)

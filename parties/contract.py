@@ -22,6 +22,7 @@ from parties.division import Division
 from parties.errors import ContractError
 from parties.identity import Identity, fingerprint, unseal
 from parties.plan import (
+    AssessmentDigest,
     Column,
     EvaluationPlan,
     Frozen,
@@ -35,6 +36,7 @@ from parties.plan import (
     SplitPlan,
     Text,
     Title,
+    check_assessment,
     check_columns,
     check_label_holder,
     explain,
@@ -105,6 +107,7 @@ class Terms(Frozen, ABC):
     purpose: Text
     legal_basis: Text
     impact_assessment: Title
+    impact_assessment_sha256: AssessmentDigest = ""  # of the document
     parties: Annotated[tuple[Party, ...], Field(min_length=2, max_length=16)]
     dealer: Participant
     quote: Quote
@@ -126,6 +129,7 @@ class Terms(Frozen, ABC):
             raise ValueError("a name or a key stands twice among parties and dealer; the dealer must not be a party")
         if self.expires <= self.created:
             raise ValueError("expires before it was created")
+        check_assessment(self.impact_assessment, self.impact_assessment_sha256)
         return self
 
     def canonical(self) -> bytes:

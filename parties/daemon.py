@@ -45,11 +45,13 @@ from parties.messages import (
     Start,
     Stop,
     Waiting,
+    Withdrawn,
 )
 from parties.partners import Partners
 from parties.store import Session, SessionStore
 from parties.supervisor import Process
 from parties.tls import TlsKey
+from parties.withdrawal import Withdrawals
 
 if TYPE_CHECKING:
     from parties.page.server import Page
@@ -88,6 +90,7 @@ class Daemon(ABC):
         self.partners = Partners(home.path("partners.json"))
         self.store = SessionStore(home.path("state.sqlite"))
         self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
+        self.withdrawals = Withdrawals(self.name, self.identity, self.store, self.journal, self.destroy_share)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.door = Door(self.settings.listen, self.settings.advertise)
         self.page: Page | None = None  # of a node whose settings say so
@@ -131,6 +134,10 @@ class Daemon(ABC):
     def finish(self, live: Live, done: Done) -> None:
         """Record what a completed run leaves here."""
 
+    @abstractmethod
+    def destroy_share(self, session: str) -> None:
+        """Destroy this participant's share of the model that a session left, if it keeps one, and record that."""
+
     def greetings(self) -> list[FromDaemon]:
         """What to tell the gateway at each connection, besides the log's head."""
         return []
@@ -147,6 +154,11 @@ class Daemon(ABC):
             self._spawn(self.start(message))
         elif isinstance(message, Stop):
             self.stop(message.session, message.fault)
+        elif isinstance(message, Withdrawn):
+            try:
+                self.withdrawals.hear(message.session, message.name, message.envelope)
+            except PrivityError as exc:
+                log.warning("a withdrawal came that does not hold", session=message.session[:12], error=exc.what)
 
     async def receive(self, content: bytes) -> None:
         """A proposed contract: refuse it, sign it, or let it wait for the operator."""
@@ -165,7 +177,8 @@ class Daemon(ABC):
         try:
             await asyncio.to_thread(self._examine, contract)
         except PrivityError as exc:
-            self.refuse(digest, exc, by="policy")
+            with contextlib.suppress(LifecycleError):  # the operator answered meanwhile
+                self.refuse(digest, exc, by="policy")
             return
         if await asyncio.to_thread(self.signs_by_itself, contract):
             with contextlib.suppress(PrivityError):  # everybody was told why
@@ -267,17 +280,13 @@ class Daemon(ABC):
     def stop(self, digest: str, fault: Fault) -> None:
         """Somebody refused, failed, vanished or cancelled: this side ends too."""
         live, session = self.live.get(digest), self.store.find(digest)
-        if live is not None and live.process is not None:
+        if live is not None and live.approvals:  # it runs, or its process is being started
             live.stopped = fault
             live.stop_event.set()
-            live.process.kill()
-            return
-        if session is None or session.state in FINAL:
-            if live is not None:
-                live.stopped = fault
-                live.stop_event.set()
-            return
-        self._end_without_run(session, fault)
+            if live.process is not None:
+                live.process.kill()
+        elif session is not None and session.state not in FINAL:
+            self._end_without_run(session, fault)
 
     def _end_without_run(self, session: Session, fault: Fault) -> None:
         self.live.pop(session.digest, None)
@@ -305,6 +314,8 @@ class Daemon(ABC):
             with self.door.inbox(message.session) as inbox:
                 live.process = await self.launch(live, 1, inbox.fileno())
             self.journal.append(events.WorkerStarted(session=message.session, epoch=1, certificate=live.tls.sha256))
+            if live.stopped is not None:  # while it was being started
+                live.process.kill()
             status = await live.process.run(lambda report: self._hear(live, report))
             self.journal.append(events.WorkerEnded(session=message.session, exit=status))
             await self._conclude(live, status)

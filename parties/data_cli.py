@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from parties.cli import AsJson, Home, ask, desk_of, echo_json
+from parties.cli import AsJson, Home, SessionId, ask, desk_of, echo_json
 
 if TYPE_CHECKING:
     from parties.data_set import Manifest
@@ -226,6 +226,12 @@ def verify(
     for wanted in [name] if name else vault.list():
         vault.verify(wanted)
         typer.echo(f"{wanted} is intact")
+
+
+@app.command("forget")
+def forget(session: SessionId, home: Home) -> None:
+    """Destroy the key by which this node can tell which of its records took part in a session."""
+    typer.echo(f"it can't be told any more which records took part in {ask(home, 'data-forget', session=session)}")
 
 
 @app.command("delete")

@@ -35,5 +35,8 @@ class Dealer(Daemon):
     async def on_report(self, live: Live, report: Report) -> Answer | None:
         return None
 
+    def destroy_share(self, session: str) -> None:
+        """It keeps none."""
+
     def finish(self, live: Live, done: Done) -> None:
         """Nothing stays here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -17,7 +17,9 @@ from parties.partners import Partners
 from parties.store import SessionStore
 
 if TYPE_CHECKING:
+    from parties.audit.events import Reader
     from parties.models import Models
+    from parties.records import Records
     from parties.rotation import Rotated
     from parties.vault import Vault
     from parties.vault_key import KeySource
@@ -26,9 +28,16 @@ if TYPE_CHECKING:
 class Desk:
     """Each act on files and its record: done by the daemon when one runs, by the command itself when none does."""
 
-    def __init__(self, home: Home, journal: AuditLog, vault: Vault | None, partners: Partners) -> None:
+    def __init__(
+        self,
+        home: Home,
+        journal: AuditLog,
+        vault: Vault | None,
+        partners: Partners,
+        records: Records | None = None,
+    ) -> None:
         self._home, self._journal, self._partners = home, journal, partners
-        self._vault = vault
+        self._vault, self._records = vault, records
 
     def data_added(self, name: str, version: str, rows: int, columns: int) -> None:
         """Record a data set that is about to be there. Raises: AuditError; then it must not be there."""
@@ -77,6 +86,37 @@ class Desk:
         models.delete(found)
         return found
 
+    def session_withdraw(self, beginning: str) -> str:
+        """The id of the session; what is not over of it ends, and the partners are told, when the daemon starts.
+
+        Raises: as `Withdrawals.withdraw`; SettingsError in a dealer's home.
+        """
+        from parties.withdrawal import Withdrawals
+
+        name, store = self._home.settings.name, SessionStore(self._home.path("state.sqlite"))
+
+        def destroy(session: str) -> None:
+            destroy_share(models_of(self._home), self._journal, session)
+
+        return Withdrawals(name, self._home.identity, store, self._journal, destroy).withdraw(beginning)
+
+    def data_forget(self, session: str) -> str:
+        """The id of the session whose key of record digests was destroyed. Raises: VaultError if none is kept of it."""
+        records = self._open_records()
+        found = records.find(session)
+        self._journal.append(events.RecordsDestroyed(session=found, by="operator"))
+        records.destroy(found)
+        return found
+
+    def audit_subject(self, record: str, by: Reader = "operator") -> list[dict[str, Any]]:
+        """Each session that ran here, and whether it held this record; that somebody asked is recorded, not of whom."""
+        from parties.subject import search
+
+        store, records = SessionStore(self._home.path("state.sqlite")), self._open_records()
+        searched = sum(standing == "kept" for standing in records.standings().values())
+        self._journal.append(events.RecordsSearched(by=by, sessions=searched))
+        return [found.model_dump(mode="json") for found in search(records, store.all(), record)]
+
     def partner_add(self, name: str, fingerprint: str) -> None:
         """Raises: PartnerError."""
         self._partners.add(name, fingerprint)
@@ -88,6 +128,13 @@ class Desk:
         self._partners.remove(name)
         if found is not None:
             self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
+
+    def _open_records(self) -> Records:
+        from parties.records import Records
+
+        if self._records is None:
+            self._records = Records(self._home.path("records"), self._home.master_key())
+        return self._records
 
     def open_vault(self) -> Vault:
         """Raises: SettingsError, VaultError if there is no key for it."""
@@ -112,6 +159,13 @@ def vault_of(home: Home) -> Vault:
     from parties.vault import Vault  # a dealer, which has none, loads no table library
 
     return Vault(home.path("vault"), home.master_key())
+
+
+def destroy_share(models: Models, journal: AuditLog, session: str) -> None:
+    """Destroy the share of a model whose session was withdrawn from, if there is one."""
+    if session in models.list():
+        journal.append(events.ModelDeleted(model=session, by="withdrawal"))
+        models.delete(session)
 
 
 def models_of(home: Home) -> Models:

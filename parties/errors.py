@@ -7,6 +7,7 @@ PrivityError (mpc.errors)
     ├── ContractError        a contract or an approval that does not hold        (whoever sent it)
     ├── PolicyRefusal        this node's policy says no                          (operator)
     ├── OperatorRefusal      this node's operator says no, for one of REASONS    (whoever proposed)
+    ├── ConsentWithdrawn     a party of the session, or of its model, withdrew  (nobody: it is over)
     ├── PartnerError         a key that nobody confirmed, or another than was    (operator)
     ├── LifecycleError       a step that the session's state does not allow      (caller)
     ├── DataError            a table, a column, a row                            (data's owner)
@@ -71,6 +72,15 @@ class OperatorRefusal(PartyError):
             raise SettingsError(f"'{reason[:40]}' is no reason", action=f"give one of {', '.join(REASONS)}")
         super().__init__(f"the operator of {name} refused: {REASONS[reason]}", action="ask the operator")
         self.code = f"operator.{reason}"  # the reason's own
+
+
+class ConsentWithdrawn(PartyError):
+    code = "withdrawn"
+
+    def __init__(self, name: str, session: str) -> None:
+        super().__init__(
+            f"{name} withdrew its consent to session {session[:12]}", action="nothing more is done by that session"
+        )
 
 
 class PartnerError(PartyError):

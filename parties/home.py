@@ -5,6 +5,7 @@ policy.toml     what it signs (nodes)                      tls.pem        its TL
 partners.json   fingerprints that its operator confirmed  gateway.pem    the gateway's certificate
 state.sqlite    sessions and epochs                       audit.sqlite   the audit log
 vault.key, vault/   data at rest (nodes)                  results/       what it was disclosed (nodes)
+records/        keyed digests of the own ids of each session (nodes)
 models/         its shares of models that are kept (nodes)
 """
 
@@ -16,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from parties.contract import Address, Hex32
 from parties.errors import PartnerError, SettingsError
@@ -44,6 +45,7 @@ class Settings(Frozen):
     advertise: Address | Literal[""] = ""
     page: Annotated[str, AfterValidator(_loopback)] = ""
     vault_key: KeySource = FILE
+    records_days: Annotated[int, Field(ge=0, le=3650)] = 365
     gateway: Address
     gateway_certificate_sha256: Hex32
 
@@ -68,11 +70,18 @@ page = "{page}"
 # Where the key of the vault comes from: "file" (vault.key here), "env:NAME" (a variable of the environment), or a list
 # of words, run without a shell, that prints it: a KMS. `privity data rotate --to` moves it. A dealer has no vault.
 vault_key = "file"
+# {records}
+records_days = {days}
 # HOST:PORT of the gateway's control stream, which this daemon dials.
 gateway = "{gateway}"
 # SHA-256 of the certificate that the gateway must show, from the invitation.
 gateway_certificate_sha256 = "{sha256}"
 """
+
+
+_RECORDS = """\
+For how many days after a session this node can tell which of its own records took part (`privity audit subject`);
+# at least as long as it keeps its share of the model. Then the key for it is destroyed. 0: no longer than the share."""
 
 
 class Home:
@@ -170,6 +179,8 @@ def _settings_text(invitation: Invitation, role: Role, listen: str) -> str:
         if role == "party"
         else "a node's operator decides (a dealer has none)",
         page="127.0.0.1:0" if role == "party" else "",
+        records=_RECORDS if role == "party" else "Of nodes alone, which have records; leave it 0.",
+        days=Settings.model_fields["records_days"].default if role == "party" else 0,
         gateway=invitation.address,
         sha256=invitation.gateway_sha256,
     )
@@ -220,6 +231,8 @@ dealers = []
 purposes = []
 # Whether a contract must name an impact assessment.
 impact_assessment = false
+# Whether it must name the assessment's document by its digest (SHA-256) too.
+impact_assessment_digest = false
 # Solvers that may be used.
 solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,

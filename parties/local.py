@@ -38,6 +38,24 @@ class RemoteError(PartyError):
         self.code = code  # the daemon's own
 
 
+def direct(act: Callable[..., Any]) -> Handler:
+    """A handler that does this in the daemon's loop, the request's fields its arguments."""
+
+    async def handle(request: dict[str, Any]) -> Any:
+        return act(**request)
+
+    return handle
+
+
+def threaded(act: Callable[..., Any]) -> Handler:
+    """The same beside the loop, for what takes its time."""
+
+    async def handle(request: dict[str, Any]) -> Any:
+        return await asyncio.to_thread(act, **request)
+
+    return handle
+
+
 async def serve_local(home: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:
     """Answer requests `{"do": NAME, ...}` by the handler of that name."""
 

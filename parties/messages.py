@@ -103,6 +103,14 @@ class Refuse(Frozen):
     fault: Fault
 
 
+class Withdraw(Frozen):
+    """The sender ended its consent to a session: its signed word (`parties.withdrawal`), said at each connection."""
+
+    type: Literal["withdraw"] = "withdraw"
+    session: Hex32
+    envelope: Envelope
+
+
 class Waiting(Frozen):
     """The node's operator must decide; for display."""
 
@@ -230,6 +238,15 @@ class Stop(Frozen):
     fault: Fault
 
 
+class Withdrawn(Frozen):
+    """Another party ended its consent to a session: its signed word, as it came."""
+
+    type: Literal["withdrawn"] = "withdrawn"
+    session: Hex32
+    name: Name
+    envelope: Envelope
+
+
 class Rejected(Frozen):
     """The gateway does not accept this daemon; the stream ends."""
 
@@ -238,9 +255,10 @@ class Rejected(Frozen):
 
 
 FromDaemon = Annotated[
-    Hello | Publish | Approve | Refuse | Waiting | Progress | Lost | Finished | Head, Field(discriminator="type")
+    Hello | Publish | Approve | Refuse | Withdraw | Waiting | Progress | Lost | Finished | Head,
+    Field(discriminator="type"),
 ]
-FromGateway = Annotated[Welcome | Proposal | Start | Stop | Rejected, Field(discriminator="type")]
+FromGateway = Annotated[Welcome | Proposal | Start | Stop | Withdrawn | Rejected, Field(discriminator="type")]
 
 _FROM_DAEMON: TypeAdapter[FromDaemon] = TypeAdapter(FromDaemon)
 _FROM_GATEWAY: TypeAdapter[FromGateway] = TypeAdapter(FromGateway)

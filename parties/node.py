@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import SecretStr
@@ -16,24 +16,28 @@ from parties.audit import events
 from parties.contract import Terms
 from parties.daemon import Daemon, Live
 from parties.data_set import Manifest
-from parties.desk import Desk
-from parties.errors import ContractError, OperatorRefusal, SettingsError, VaultError
+from parties.desk import Desk, destroy_share
+from parties.errors import ConsentWithdrawn, ContractError, OperatorRefusal, SettingsError, VaultError
 from parties.home import Home
 from parties.identity import write_private
 from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
-from parties.kinds import AnyContract, columns_of
-from parties.lifecycle import State
-from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData
+from parties.kinds import AnyContract, columns_of, parse_contract
+from parties.lifecycle import FINAL, State
+from parties.local import direct, threaded
+from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData, Refuse, Withdraw
 from parties.models import KeptModel, Models
-from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
+from parties.policy import Circumstances, Finding, check, judge, verdict
+from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
+from parties.records import Records
 from parties.schema import check_features, check_label
+from parties.store import Session
 from parties.supervisor import Process
 from parties.tables import features, labels
 from parties.vault import Vault
 
-EXPIRY_S = 3600.0  # from one look for models whose time is over to the next
+WATCH_S = 3600.0  # from one look for what is over or has changed to the next
 if TYPE_CHECKING:
     from parties.audit.events import Reader
     from parties.page.server import Page
@@ -48,6 +52,8 @@ class Node(Daemon):
         self.vault = Vault(home.path("vault"), master_key)
         self.vault.check_key()
         self.models = Models(home.path("models"), master_key)
+        self.policy = PolicyFile(home.path("policy.toml"), self.journal)
+        self.records = Records(home.path("records"), master_key)
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
@@ -81,7 +87,10 @@ class Node(Daemon):
         )
 
     def _model(self, contract: PredictionContract) -> KeptModel:
-        """Raises: VaultError if this node keeps no share of it, or no longer."""
+        """Raises: ConsentWithdrawn if a party ended its consent; VaultError if no share of it is kept, or no longer."""
+        withdrawn = self.store.withdrawals(contract.model)
+        for name in sorted(withdrawn, key=lambda name: name != self.name):
+            raise ConsentWithdrawn(name, contract.model)
         self.delete_expired()
         return self.models.load(contract.model)
 
@@ -113,14 +122,17 @@ class Node(Daemon):
 
     def findings(self, contract: AnyContract) -> list[Finding]:
         """What the policy in force says of a contract, rule by rule. Raises: SettingsError if there is none."""
-        policy = load_policy(self.home.path("policy.toml"))
-        return judge(policy, contract, self.name, Circumstances.of(self.store, self.name))
+        return judge(self.policy.read(), contract, self.name, Circumstances.of(self.store, self.name))
 
     def signs_by_itself(self, contract: AnyContract) -> bool:
         return verdict(self.findings(contract)) == "holds"
 
     def greetings(self) -> list[FromDaemon]:
-        return [self._published()]
+        told = [
+            Withdraw(session=digest, envelope=self.store.withdrawals(digest)[self.name])
+            for digest in self.store.withdrawn_by(self.name)
+        ]
+        return [self._published(), *told]
 
     def _published(self) -> Publish:
         manifests = [self.vault.manifest(name) for name in self.vault.list()]
@@ -133,6 +145,7 @@ class Node(Daemon):
         """One worker, with its data key and, to predict, its part of the model."""
         contract = live.contract
         party = contract.party(self.name)
+        await asyncio.to_thread(self._keep_records, contract)
         model: SecretStr | None = None
         if isinstance(contract, PredictionContract):
             model = SecretStr(self._model(contract).part.model_dump_json())
@@ -149,6 +162,16 @@ class Node(Daemon):
         )
         self._record_reading(contract, manifest)
         return await Process.start(job, (inbox,))
+
+    def _keep_records(self, contract: AnyContract) -> None:
+        """Before any of them is used: digests of the own record ids, to tell later who took part."""
+        if self.records.knows(contract.digest):
+            return
+        model_days = 0 if isinstance(contract, PredictionContract) else contract.retention.model_days
+        if days := max(self.settings.records_days, model_days):
+            ids = self.vault.open(contract.party(self.name).data).ids
+            self.journal.append(events.RecordsKept(session=contract.digest, rows=len(ids), days=days))
+            self.records.keep(contract.digest, ids, datetime.now(UTC) + timedelta(days=days))
 
     async def on_report(self, live: Live, report: Report) -> Answer | None:
         digest = live.contract.digest
@@ -227,25 +250,61 @@ class Node(Daemon):
 
     def _keep_model(self, contract: Terms, part: ModelPart, days: int) -> None:
         """This party's share of the model, sealed, for as long as the contract says."""
+        if self.name in self.store.withdrawals(contract.digest):
+            return  # consent ended in the moment in which the run did
         kept = KeptModel(contract=contract.canonical().decode(), stored=datetime.now(UTC), part=part)
         self.models.store(contract.digest, kept)
         self.journal.append(events.ModelStored(model=contract.digest, days=days))
 
     def delete_expired(self) -> None:
-        """Delete every model whose time is over."""
-        for session in list(self.models.expired(datetime.now(UTC))):
+        """Delete every model whose time is over, and destroy every key of record digests whose time is."""
+        now = datetime.now(UTC)
+        for session in list(self.models.expired(now)):
             self.journal.append(events.ModelDeleted(model=session, by="expiry"))
             self.models.delete(session)
+        for session in list(self.records.expired(now)):
+            self.journal.append(events.RecordsDestroyed(session=session, by="expiry"))
+            self.records.destroy(session)
 
-    async def _watch_models(self) -> None:
+    # consent that ends
+
+    def withdraw(self, beginning: str) -> str:
+        """The operator ends this party's consent to a session; its id. Raises: as `Withdrawals.withdraw`."""
+        digest = self.withdrawals.withdraw(beginning)
+        self.stream.send(Withdraw(session=digest, envelope=self.store.withdrawals(digest)[self.name]))
+        self._end_withdrawn(digest)
+        return digest
+
+    def destroy_share(self, session: str) -> None:
+        destroy_share(self.models, self.journal, session)
+
+    def _end_withdrawn(self, digest: str) -> None:
+        """End what is not over yet: the session itself, and predictions by the model that it left."""
+        error = ConsentWithdrawn(self.name, digest)
+        for session in self.store.all():
+            if session.state in FINAL or not _rests_on(session, digest):
+                continue
+            if session.state is State.PROPOSED:
+                self.refuse(session.digest, error, by="operator")
+                continue
+            fault = Fault.of(error, self.name)
+            self.stop(session.digest, fault)
+            if session.digest not in self.live:  # a process that was stopped says so itself, at its end
+                self.stream.send(Refuse(session=session.digest, fault=fault))
+
+    async def _keep_watch(self) -> None:
         while True:
             with contextlib.suppress(PrivityError):  # a disk that refuses: tried again, and at each use
                 self.delete_expired()
-            await asyncio.sleep(EXPIRY_S)
+            with contextlib.suppress(PrivityError):  # a policy that can't be read: said so at each contract
+                self.policy.read()
+            await asyncio.sleep(WATCH_S)
 
     async def serve(self) -> None:
-        """As every daemon's; models go when their time is over."""
-        watch = asyncio.create_task(self._watch_models())
+        """As every daemon's; what is kept goes when its time is over, and a changed policy is noticed."""
+        for digest in self.withdrawals.resume():  # what was killed half-way
+            self._end_withdrawn(digest)
+        watch = asyncio.create_task(self._keep_watch())
         try:
             await super().serve()
         finally:
@@ -275,8 +334,13 @@ class Node(Daemon):
             raise SettingsError(f"'{role[:40]}' is no role", action="say operator or officer")
         return self.page.offer(cast("Reader", role))
 
+    @property
+    def desk(self) -> Desk:
+        """What the operator does to this node's files."""
+        return Desk(self.home, self.journal, self.vault, self.partners, self.records)
+
     def local_handlers(self) -> dict[str, Any]:
-        desk = Desk(self.home, self.journal, self.vault, self.partners)
+        desk = self.desk
 
         async def data_added(request: dict[str, Any]) -> Any:
             desk.data_added(**request)
@@ -291,9 +355,6 @@ class Node(Daemon):
         async def data_delete(request: dict[str, Any]) -> Any:
             await asyncio.to_thread(desk.data_delete, **request)
             self.stream.send(self._published())
-
-        async def model_delete(request: dict[str, Any]) -> Any:
-            return desk.model_delete(**request)
 
         async def pending(_: dict[str, Any]) -> Any:
             return [s.contract for s in self.store.all() if s.state is State.PROPOSED]
@@ -316,9 +377,20 @@ class Node(Daemon):
             "data-share": data_share,
             "data-publish": data_publish,
             "data-delete": data_delete,
-            "model-delete": model_delete,
+            "model-delete": direct(desk.model_delete),
+            "session-withdraw": direct(self.withdraw),
+            "data-forget": direct(desk.data_forget),
+            "audit-subject": threaded(desk.audit_subject),
             "pending": pending,
             "approve": approve,
             "refuse": refuse,
             "login": login,
         }
+
+
+def _rests_on(session: Session, digest: str) -> bool:
+    """Whether it is this session, or predicts by the model that it left."""
+    if session.digest == digest:
+        return True
+    contract = parse_contract(session.contract.encode())
+    return isinstance(contract, PredictionContract) and contract.model == digest

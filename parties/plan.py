@@ -6,6 +6,7 @@ contract, which is what parties read and sign.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ Title = Annotated[str, _Line, AfterValidator(_printable)]
 Text = Annotated[str, _Line, StringConstraints(min_length=1), AfterValidator(_printable)]
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
 Strengths = Annotated[str | tuple[str, ...], BeforeValidator(_strengths)]
+AssessmentDigest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]  # SHA-256 of the document
 Tolerance = Annotated[str, BeforeValidator(_decimal_or_auto)]
 Iterations = Annotated[int, Field(ge=0, le=100_000)]
 HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
@@ -251,6 +253,7 @@ class Plan(Frozen):
     purpose: Text
     legal_basis: Text = "none stated yet"
     impact_assessment: Title = ""  # title of the data-protection impact assessment, if one was made
+    impact_assessment_sha256: AssessmentDigest = ""  # a plan's file may give impact_assessment_file instead
     dealer: Name = "dealer"
     expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     # rows: each party has the same columns and the label, of its own records. blocks: those with the same columns have
@@ -268,6 +271,7 @@ class Plan(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [party.name for party in self.parties]
+        check_assessment(self.impact_assessment, self.impact_assessment_sha256)
         check_names(names, self.dealer)
         check_label_holder(self.partition, self.label, names)
         check_columns(self.parties, self.label, self.partition)
@@ -292,6 +296,12 @@ def check_names(parties: Sequence[str], dealer: str) -> None:
         raise ValueError("parties: a name stands twice")
     if dealer in parties:
         raise ValueError(f"dealer: '{dealer}' is also a party; the dealer must hold no data of the session")
+
+
+def check_assessment(title: str, digest: str) -> None:
+    """Raises: ValueError for the digest of a document without a title."""
+    if digest and not title:
+        raise ValueError("impact_assessment: a document that is named by its digest needs its title as well")
 
 
 def check_label_holder(partition: Partition, label: LabelPlan, names: Sequence[str]) -> None:
@@ -365,12 +375,35 @@ def load_plan(path: Path) -> Plan:
 
 
 def read_plan(path: Path) -> dict[str, object]:
-    """What stands in a plan of any kind. Raises: PlanError if the file can't be read or is not TOML."""
+    """What stands in a plan of any kind, the impact assessment's file replaced by its digest.
+
+    Raises: PlanError if the file, or that one, can't be read, or it is not TOML.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _with_digest(tomllib.loads(path.read_text(encoding="utf-8")), path.parent)
     except FileNotFoundError as exc:
         raise PlanError(f"there is no plan at {path}", action="write one with `privity plan new`") from exc
     except OSError as exc:
         raise PlanError(f"{path} can't be read: {exc.strerror}", action="name a plan's file") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise PlanError(f"{path} is not TOML: {exc}", action="mend the line and try again") from exc
+
+
+def _with_digest(content: dict[str, object], directory: Path) -> dict[str, object]:
+    """The plan with the digest of the document that it names, whose path is seen from the plan's own directory."""
+    name = content.pop("impact_assessment_file", None)
+    if name is None:
+        return content
+    if content.get("impact_assessment_sha256"):
+        raise PlanError(
+            "impact_assessment_file: the document's digest stands there too", action="give the file or the digest"
+        )
+    try:
+        with (directory / str(name)).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise PlanError(
+            f"impact_assessment_file: the document can't be read: {exc.strerror}",
+            action="name it as seen from the plan's directory, or give impact_assessment_sha256",
+        ) from exc
+    return {**content, "impact_assessment_sha256": digest}

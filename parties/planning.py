@@ -203,6 +203,10 @@ legal_basis = {_quoted(basis)}
 # Title of the data-protection impact assessment, if there is one. Default: {_quoted(assessment)}.
 impact_assessment = {_quoted(assessment)}
 
+# SHA-256 of that document; or leave it empty and write impact_assessment_file = "its path, seen from this plan", whose
+# digest is taken at the proposal. The document itself goes nowhere. Default: "".
+impact_assessment_sha256 = ""
+
 # The organisation that deals out correlated randomness; it holds no data of the session. Default: {_quoted(dealer)}.
 dealer = {_quoted(dealer)}
 

@@ -48,6 +48,7 @@ class Rules(Frozen):
     dealers: tuple[Name, ...] = ()
     purposes: tuple[str, ...] = ()
     impact_assessment: bool = False
+    impact_assessment_digest: bool = False
     solvers: tuple[Solver, ...] = ("newton", "nesterov", "sgd")
     disclosures: tuple[str, ...] = (
         *("coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation"),
@@ -108,9 +109,17 @@ class Circumstances:
 def load_policy(path: Path) -> Policy:
     """Raises: SettingsError if it is missing or a key does not fit; a node without a policy signs nothing."""
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as exc:
-        raise SettingsError(f"there is no policy at {path}", action="restore it; nothing is signed without") from exc
+        return parse_policy(path.read_bytes(), path)
+    except FileNotFoundError:
+        return parse_policy(None, path)
+
+
+def parse_policy(content: bytes | None, path: Path) -> Policy:
+    """What a policy's file says; None: there is none. Raises: as `load_policy`, naming the path."""
+    if content is None:
+        raise SettingsError(f"there is no policy at {path}", action="restore it; nothing is signed without")
+    try:
+        return Policy.model_validate(tomllib.loads(content.decode("utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path} is not TOML: {exc}") from exc
     except ValidationError as exc:
@@ -189,6 +198,8 @@ def _of_participants(rules: Rules, contract: Terms, name: str) -> Iterator[tuple
         yield "purposes", "the purpose is not one that the policy lists"
     if rules.impact_assessment and not contract.impact_assessment:
         yield "impact_assessment", "the contract names no impact assessment"
+    if rules.impact_assessment_digest and not contract.impact_assessment_sha256:
+        yield "impact_assessment_digest", "the contract names no impact assessment by its document's digest"
 
 
 def _of_what_is_told(rules: Rules, contract: AnyContract, name: str) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,17 @@ from mpc.prediction_program import Prediction, PredictionSpec, derive_prediction
 from parties.contract import Contract, Hex32, Party, Terms
 from parties.division import Division
 from parties.errors import ContractError, PlanError
-from parties.plan import Frozen, Name, PreparationPlan, Text, Title, check_names, explain
+from parties.plan import (
+    AssessmentDigest,
+    Frozen,
+    Name,
+    PreparationPlan,
+    Text,
+    Title,
+    check_assessment,
+    check_names,
+    explain,
+)
 
 
 class NewRows(Frozen):
@@ -32,6 +42,7 @@ class PredictionPlan(Frozen):
     purpose: Text
     legal_basis: Text = "none stated yet"
     impact_assessment: Title = ""
+    impact_assessment_sha256: AssessmentDigest = ""
     dealer: Name = "dealer"
     expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     model: Hex32  # the id of the training session that left it
@@ -41,6 +52,7 @@ class PredictionPlan(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [party.name for party in self.parties]
+        check_assessment(self.impact_assessment, self.impact_assessment_sha256)
         check_names(names, self.dealer)
         check_recipient(self.recipient, names)
         return self

@@ -1,6 +1,7 @@
-"""Another key for a node's vault: data keys are wrapped anew, model shares sealed anew; the data stay as they are.
+"""Another key for a node's vault: data keys are wrapped anew, model shares and keys of record digests sealed anew.
 
-The node is stopped meanwhile. The same command finishes an interrupted rotation: each step can be done again.
+The data stay as they are. The node is stopped meanwhile. The same command finishes an interrupted rotation: each step
+can be done again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from parties import durable
 from parties.errors import SettingsError, VaultError
 from parties.home import Home
 from parties.models import Models
+from parties.records import Records
 from parties.vault import Vault
 from parties.vault_key import (
     FILE,
@@ -88,13 +90,17 @@ def _rewrap(
     """Raises: NothingChanged if a data set or a model opens under neither key."""
     before, after = Vault(home.path("vault"), old), Vault(home.path("vault"), new)
     models_before, models_after = Models(home.path("models"), old), Models(home.path("models"), new)
+    records_before, records_after = Records(home.path("records"), old), Records(home.path("records"), new)
     with durable.locked(home.path("vault")):
         names, sessions = before.list(), models_before.list()
+        known = [session for session, standing in records_before.standings().items() if standing == "kept"]
         try:
             for name in names:
                 before.check_opens(name, after)
             for session in sessions:
                 models_before.check_opens(session, models_after)
+            for session in known:
+                records_before.check_opens(session, records_after)
         except VaultError as exc:
             raise NothingChanged(exc) from exc
         rotated = replace(rotated, data_sets=len(names), models=len(sessions))
@@ -104,6 +110,8 @@ def _rewrap(
             before.rewrap(name, after)
         for session in sessions:
             models_before.reseal(session, models_after)
+        for session in known:
+            records_before.reseal(session, records_after)
         after.mark_key()
     return rotated
 

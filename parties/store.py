@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Connection,
     Integer,
@@ -50,6 +52,14 @@ _APPROVALS = Table(
     Column("digest", String, primary_key=True),
     Column("name", String, primary_key=True),
     Column("envelope", String, nullable=False),
+)
+_WITHDRAWALS = Table(
+    "withdrawals",
+    _METADATA,
+    Column("digest", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("envelope", String, nullable=False),
+    Column("recorded", Boolean, nullable=False),  # in the audit log
 )
 
 
@@ -136,6 +146,36 @@ class SessionStore:
         wanted = select(_APPROVALS).where(_APPROVALS.c.digest == digest).order_by(_APPROVALS.c.name)
         with self._engine.begin() as connection:
             return {row.name: json.loads(row.envelope) for row in connection.execute(wanted)}
+
+    def keep_withdrawal(self, digest: str, name: str, envelope: dict[str, Any]) -> None:
+        """Keep a party's signed withdrawal, not yet recorded in the log; the first one stands."""
+        row = {"digest": digest, "name": name, "envelope": json.dumps(envelope), "recorded": False}
+        with suppress(IntegrityError), self._engine.begin() as connection:
+            connection.execute(insert(_WITHDRAWALS).values(**row))
+
+    def withdrawals(self, digest: str) -> dict[str, dict[str, Any]]:
+        """The envelopes kept of a session, by party."""
+        wanted = select(_WITHDRAWALS).where(_WITHDRAWALS.c.digest == digest).order_by(_WITHDRAWALS.c.name)
+        with self._engine.begin() as connection:
+            return {row.name: json.loads(row.envelope) for row in connection.execute(wanted)}
+
+    def withdrawn_by(self, name: str) -> list[str]:
+        """The sessions from which a party withdrew."""
+        wanted = select(_WITHDRAWALS.c.digest).where(_WITHDRAWALS.c.name == name).order_by(_WITHDRAWALS.c.digest)
+        with self._engine.begin() as connection:
+            return list(connection.scalars(wanted))
+
+    def is_recorded(self, digest: str, name: str) -> bool:
+        """Whether a withdrawal that is kept stands in the audit log."""
+        wanted = select(_WITHDRAWALS.c.recorded).where(_WITHDRAWALS.c.digest == digest, _WITHDRAWALS.c.name == name)
+        with self._engine.begin() as connection:
+            return bool(connection.scalar(wanted))
+
+    def mark_recorded(self, digest: str, name: str) -> None:
+        """It stands in the audit log."""
+        these = (_WITHDRAWALS.c.digest == digest, _WITHDRAWALS.c.name == name)
+        with self._engine.begin() as connection:
+            connection.execute(update(_WITHDRAWALS).where(*these).values(recorded=True))
 
     def begin_epoch(self, digest: str, epoch: int) -> None:
         """Raises: LifecycleError if this epoch, or a later one, began before: its masks are spent."""

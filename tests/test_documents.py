@@ -35,6 +35,7 @@ from parties.messages import INTRODUCTION_TYPE, FromDaemon, FromGateway
 from parties.plan import Plan, load_plan
 from parties.planning import propose_plan
 from parties.tls import utc_now
+from parties.withdrawal import WITHDRAWAL_TYPE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path for place in (".", "docs", "examples", "mpc") for path in (ROOT / place).glob("*.md"))
@@ -120,7 +121,19 @@ def test_the_officers_questions_are_answered():
     page = read("docs/officer.md")
     headings = re.findall(r"^## \d+\. .+\?$", page, re.MULTILINE)
     assert [int(re.sub(r"\D", "", heading)) for heading in headings] == list(range(1, 11))
-    reading = {"verify", "list", "show", "explain", "pending", "login", "export", "reconcile", "prove"}
+    reading = {
+        "report",
+        "subject",
+        "verify",
+        "list",
+        "show",
+        "explain",
+        "pending",
+        "login",
+        "export",
+        "reconcile",
+        "prove",
+    }
     for heading in headings:
         commands = [
             match["arguments"].split() for line in fenced(section(page, heading)) if (match := COMMAND.match(line))
@@ -256,6 +269,7 @@ def test_envelopes_and_frames_are_documented():
         APPROVAL_TYPE,
         BUNDLE_TYPE,
         INTRODUCTION_TYPE,
+        WITHDRAWAL_TYPE,
     }
     lengths = re.findall(r"^\| (\d+) \| ", section(text, "## Between workers"), re.MULTILINE)
     assert sum(map(int, lengths)) == HEADER_BYTES

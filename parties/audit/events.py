@@ -59,6 +59,7 @@ Recipient = Annotated[
 Role = Annotated[Literal["node", "dealer", "gateway"], Field(description="`node`, `dealer` or `gateway`")]
 Decider = Annotated[Literal["operator", "policy"], Field(description="`operator` or `policy`")]
 Reader = Annotated[Literal["operator", "officer"], Field(description="`operator` or `officer`, who can change nothing")]
+Analyst = Annotated[Literal["analyst"], Field(description="`analyst`, who may propose and cancel")]
 Exit = Annotated[int, Field(ge=-255, le=255, strict=True, description="exit status; a signal's number below zero")]
 
 
@@ -172,6 +173,15 @@ class PartnerMismatched(Event):
     session: Session | None = None
 
 
+class PolicyRead(Event):
+    """The rules by which this node signs from here on: at its start, and whenever their file was changed."""
+
+    type = "policy:file:read"
+    subject_field = "digest"
+    digest: Annotated[Digest, Field(description="SHA-256 of the file; of no bytes if there is none")]
+    valid: Annotated[Flag, Field(description="whether its rules can be read; if not, nothing is signed")]
+
+
 class DataAdded(Event):
     """A data set was put into the vault."""
 
@@ -247,7 +257,35 @@ class ModelDeleted(Event):
     type = "vault:model:deleted"
     subject_field = "model"
     model: Model
+    by: Annotated[
+        Literal["operator", "expiry", "withdrawal"], Field(description="`operator`, `expiry` or `withdrawal`")
+    ]
+
+
+class RecordsKept(Event):
+    """Keyed digests of the own record ids of a session were stored, to tell later which sessions held a record."""
+
+    type = "vault:records:kept"
+    session: Session
+    rows: Annotated[Count, Field(description="this party's own rows")]
+    days: Annotated[Count, Field(description="for how many days")]
+
+
+class RecordsDestroyed(Event):
+    """The key of a session's record digests was destroyed: which records it held can't be told any more."""
+
+    type = "vault:records:destroyed"
+    session: Session
     by: Annotated[Literal["operator", "expiry"], Field(description="`operator` or `expiry`")]
+
+
+class RecordsSearched(Event):
+    """Somebody asked which sessions held one record; the id stands nowhere."""
+
+    type = "vault:records:searched"
+    subject_field = "by"
+    by: Reader
+    sessions: Annotated[Count, Field(description="how many sessions could be searched")]
 
 
 class ContractReceived(Event):
@@ -289,6 +327,19 @@ class ContractAltered(Event):
     session: Session
     found: Annotated[Digest | None, Field(description="the digest of what came instead")] = None
     who: Annotated[Name, Field(description="in whose name it came")]
+
+
+class ConsentWithdrawn(Event):
+    """A party ended its consent to a session: what it kept of it is destroyed, and serves nobody from here on."""
+
+    type = "session:consent:withdrawn"
+    session: Session
+    who: Annotated[Name, Field(description="whose consent ended")]
+    by: Annotated[
+        Literal["operator", "partner"],
+        Field(description="this participant's `operator`, or a `partner`, whose signed word came"),
+    ]
+    digest: Annotated[Digest, Field(description="SHA-256 of the signed withdrawal")]
 
 
 class SessionStarted(Event):
@@ -442,6 +493,22 @@ class InvitationUsed(Event):
     subject_field = "name"
     name: Name
     fingerprint: Fingerprint
+
+
+class ConsoleOffered(Event):
+    """Whoever holds the gateway's token asked for an address of its console, which works once."""
+
+    type = "gateway:login:offered"
+    subject_field = "role"
+    role: Analyst
+
+
+class ConsoleOpened(Event):
+    """The address was used: a browser is logged in to the gateway's console."""
+
+    type = "gateway:login:opened"
+    subject_field = "role"
+    role: Analyst
 
 
 class NodeJoined(Event):

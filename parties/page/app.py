@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from mpc.errors import PrivityError
 from parties import curves
 from parties.audit import events
-from parties.audit.entries import Entry
 from parties.audit.events import VOCABULARY, Reader
 from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import take
@@ -35,26 +33,17 @@ from parties.desk import result_of
 from parties.errors import REASONS, PageError
 from parties.job import Outcome
 from parties.kinds import AnyContract, parse_contract
+from parties.leaving import inferences, leaving
 from parties.lifecycle import State
 from parties.page import views
-from parties.page.access import COOKIE, LOGIN_S, READING, Login, Logins, check_request, cookie_of, read_form
-from parties.page.leaving import inferences, leaving
+from parties.page.access import COOKIE, LOGIN_S, READING, Login, Logins, cookie_of, read_form
+from parties.page.guard import Guard
 from parties.page.ledger import Excerpt, Filter, excerpt
 from parties.store import Session
 from parties.web import STYLE, TEMPLATES
 
 if TYPE_CHECKING:
     from parties.node import Node
-
-POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-HEADERS = {
-    "content-security-policy": POLICY,
-    "cache-control": "no-store",
-    "referrer-policy": "same-origin",  # with none at all browsers hide the Origin of a form, which is checked
-    "x-content-type-options": "nosniff",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
 
 log = structlog.get_logger("privity")
 _templates = Environment(
@@ -80,29 +69,7 @@ def make_app(node: Node, logins: Logins) -> ASGIApp:
         HTTPException: pages.error,
         Exception: pages.unexpected,
     }
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), pages)
-
-
-class Guard:
-    """Refuses foreign requests before anything of them is looked at, and puts the headers on every response."""
-
-    def __init__(self, app: ASGIApp, pages: Pages) -> None:
-        self._app, self._pages = app, pages
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        if scope["type"] == "http":
-            try:
-                check_request(scope["method"], Headers(scope=scope))
-            except PageError as exc:
-                await self._pages.error(Request(scope), exc)(scope, receive, send_guarded)
-                return
-        with suppress(Exception):  # answered and logged by `unexpected`; the server would print its text
-            await self._app(scope, receive, send_guarded)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), pages.error)
 
 
 @dataclass(frozen=True)
@@ -184,6 +151,23 @@ class Pages:
         name = f"contract-{session.digest[:12]}.json"
         return _download(session.contract.encode(), "application/json", name)
 
+    async def report(self, asked: Asked) -> Response:
+        """The session for people who read on paper; the log is verified for it, and that is recorded."""
+        from parties.report import render  # only who asks for a report loads its template
+
+        session = self._session(asked)
+        async with self._sole_verification():
+            facts = await asyncio.to_thread(render.report, self._node.home, session.digest, datetime.now(UTC))
+            self._record_verification(asked, facts.checked.entries, intact=facts.checked.intact)
+        return HTMLResponse(render.render(facts), headers={"content-security-policy": render.POLICY})
+
+    async def subject(self, asked: Asked) -> Response:
+        """In which sessions one record took part. Its id comes in a form, not in an address, and is not shown."""
+        found = None
+        if record := asked.form.get("record", ""):
+            found = await asyncio.to_thread(self._node.desk.audit_subject, record, asked.login.role)
+        return self._show("subject.html", asked, found=found)
+
     async def audit(self, asked: Asked) -> Response:
         wanted = Filter.parse(asked.request.query_params)
         return self._show(
@@ -199,16 +183,23 @@ class Pages:
 
     async def verify(self, asked: Asked) -> Response:
         """The log as its file is, in a thread; one at a time, since a large one takes a minute."""
-        if self._verifying.locked():
-            raise PageError(HTTPStatus.CONFLICT, "the log is being verified already", action="load the page again soon")
-        async with self._verifying:
+        async with self._sole_verification():
             path, key = self._node.journal.path, self._node.identity.fingerprint
             verdict = await asyncio.to_thread(verify, path, key)
             self._verification = Verification(verdict, datetime.now(UTC))
-            self._node.journal.append(
-                events.LogVerified(by=asked.login.role, entries=verdict.entries, intact=verdict.ok)
-            )
+            self._record_verification(asked, verdict.entries, intact=verdict.ok)
         return _to(asked, "/audit")
+
+    @asynccontextmanager
+    async def _sole_verification(self) -> AsyncIterator[None]:
+        """Raises: PageError if another runs."""
+        if self._verifying.locked():
+            raise PageError(HTTPStatus.CONFLICT, "the log is being verified already", action="load the page again soon")
+        async with self._verifying:
+            yield
+
+    def _record_verification(self, asked: Asked, entries: int, *, intact: bool) -> None:
+        self._node.journal.append(events.LogVerified(by=asked.login.role, entries=entries, intact=intact))
 
     async def export(self, _: Asked) -> Response:
         """The log's file as it is now, complete by itself: `privity audit verify` checks it anywhere."""
@@ -235,6 +226,19 @@ class Pages:
     async def refuse(self, asked: Asked) -> Response:
         session = self._session(asked)
         self._node.refuse_for(session.digest, asked.form.get("reason", ""))
+        return _to(asked, f"/sessions/{session.digest}")
+
+    async def consider_withdrawal(self, asked: Asked) -> Response:
+        """What ends with consent, and what nothing undoes, before it is withdrawn."""
+        from parties.report.consequences import consequences
+
+        session = self._session(asked)
+        told = await asyncio.to_thread(consequences, self._node.home, session.digest)
+        return self._show("withdraw.html", asked, session=session, told=told)
+
+    async def withdraw(self, asked: Asked) -> Response:
+        session = self._session(asked)
+        self._node.withdraw(session.digest)
         return _to(asked, f"/sessions/{session.digest}")
 
     # errors
@@ -272,6 +276,7 @@ class Pages:
             "contract": contract,
             "leaving": leaving(contract, name),
             "inferences": inferences(contract, name),
+            "withdrawn": tuple(self._node.store.withdrawals(session.digest)),
             "verdicts": views.verdicts(self._node, contract),
         }
 
@@ -330,9 +335,14 @@ ENDPOINTS = (
     Endpoint("GET", "/", Pages.overview, BOTH),
     Endpoint("GET", "/sessions/{session}", Pages.session, BOTH),
     Endpoint("GET", "/sessions/{session}/contract", Pages.contract, BOTH),
+    Endpoint("GET", "/sessions/{session}/report", Pages.report, BOTH),
     Endpoint("GET", "/sessions/{session}/decide", Pages.consider, OPERATOR),
     Endpoint("POST", "/sessions/{session}/approve", Pages.approve, OPERATOR),
     Endpoint("POST", "/sessions/{session}/refuse", Pages.refuse, OPERATOR),
+    Endpoint("GET", "/sessions/{session}/withdraw", Pages.consider_withdrawal, OPERATOR),
+    Endpoint("POST", "/sessions/{session}/withdraw", Pages.withdraw, OPERATOR),
+    Endpoint("GET", "/subject", Pages.subject, BOTH),
+    Endpoint("POST", "/subject", Pages.subject, BOTH),
     Endpoint("GET", "/audit", Pages.audit, BOTH),
     Endpoint("GET", "/audit/log", Pages.export, BOTH),
     Endpoint("GET", "/audit/head", Pages.signed_head, BOTH),
@@ -349,21 +359,5 @@ def _download(content: bytes, kind: str, name: str) -> Response:
     return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
 
 
-def described(entry: Entry) -> str:
-    """What an event's fields say, in one line."""
-    data = {key: value for key, value in entry.envelope()["data"].items() if key != "session"}
-    return ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in data.items())
-
-
-def _said(value: object) -> str:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return " ".join(map(str, value))
-        case _:
-            return str(value)
-
-
-_templates.filters["described"] = described
+_templates.filters["described"] = views.described
 _templates.filters["meaning"] = lambda kind: (VOCABULARY[kind].__doc__ or "").split(".")[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpc.errors import PrivityError
+from parties.audit.entries import Entry
 from parties.contract import Participant
 from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import State
@@ -92,3 +93,19 @@ def standing(node: Node, participant: Participant) -> str:
     if confirmed is None:
         return "not confirmed"
     return "confirmed" if confirmed == participant.fingerprint else "ANOTHER KEY THAN WAS CONFIRMED"
+
+
+def described(entry: Entry) -> str:
+    """What an event's fields say, in one line."""
+    data = {key: value for key, value in entry.envelope()["data"].items() if key != "session"}
+    return ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in data.items())
+
+
+def _said(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return " ".join(map(str, value))
+        case _:
+            return str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -140,6 +141,22 @@ def test_models_are_listed_and_lie_sealed(world, trained):
         content = (world.directory / name / "models" / f"{trained}.model").read_bytes()
         assert b"standardiser" not in content
         assert world.plan.purpose.encode() not in content
+
+
+def test_a_record_is_found_in_its_sessions(world, trained, predicted, tmp_path):
+    """A node tells which sessions one of its own records took part in; its log has the question, never the id."""
+    home, file = world.directory / RECIPIENT, tmp_path / "id"
+    answers = {}
+    for record in ("R00007", "N007", "R99999"):
+        file.write_text(record)
+        told = privity("audit", "subject", "--file", file, "--json", "--home", home)
+        assert told.status == 0, told.err
+        answers[record] = {one["session"]: one["answer"] for one in json.loads(told.out)}
+        assert record.encode() not in (home / "audit.sqlite").read_bytes()
+    assert (answers["R00007"][trained], answers["R00007"][predicted.id]) == ("held", "not held")
+    assert (answers["N007"][trained], answers["N007"][predicted.id]) == ("not held", "held")
+    assert set(answers["R99999"].values()) == {"not held"}
+    assert [event.type for event in events(world, RECIPIENT, trained)].count("vault:records:kept") == 1
 
 
 REFUSED = {

@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import Unauthorised
 from gateway.logins import CODE_S, COOKIE, LOGIN_S, Logins
 from mpc.curves import Points
+from parties.audit.snapshot import locate, take
 from parties.messages import Figures, ToldModel
 
 CHROMIUM = shutil.which("chromium")
@@ -68,6 +69,8 @@ def test_a_browser_logs_in(gateway, client):
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert "Nothing was proposed yet" in page.text
         assert browser.get(url).status_code == 401
+        logged = [entry.event.type for entry in take(locate(gateway.home)).entries()]
+        assert [kind for kind in logged if ":login:" in kind] == ["gateway:login:offered", "gateway:login:opened"]
         foreign = {"origin": "http://elsewhere.example"}
         assert browser.post(f"http://{gateway.serving.rest}/v1/logins", headers=foreign).status_code == 403
     with httpx2.Client(cookies={COOKIE: "guessed"}) as stranger:

@@ -23,7 +23,11 @@ from parties.messages import (
     Validated,
     Waiting,
     Welcome,
+    Withdraw,
+    Withdrawn,
 )
+from parties.tls import utc_now
+from parties.withdrawal import Withdrawal, check_withdrawal, sign_withdrawal
 
 
 def progress(session: str, iteration: int, loss: float | None = None) -> Progress:
@@ -164,6 +168,56 @@ def test_refusal_ends_it_for_all(consortium, client: GatewayClient, make_plan):
         assert daemon.hear(Stop).fault == fault.model_copy(update={"who": "clinic-b"})
     view = client.session(session)
     assert (view.state, view.fault and view.fault.who) == (State.REFUSED, "clinic-b")
+
+
+def word(daemon, session: str) -> Withdraw:
+    """That this participant's consent ends."""
+    withdrawal = Withdrawal(contract=session, name=daemon.name, at=utc_now())
+    return Withdraw(session=session, envelope=sign_withdrawal(daemon.identity, withdrawal))
+
+
+@pytest.mark.parametrize(("begun", "state"), [(False, State.REFUSED), (True, State.FAILED)])
+def test_a_withdrawal_ends_what_is_not_over(consortium, client: GatewayClient, make_plan, begun, state):
+    """The session stops for all others, who get the party's own signed word; whoever was away gets it later."""
+    session = client.propose(make_plan()).id
+    contract = consortium.started() if begun else consortium.proposed()
+    said = word(consortium.b, session)
+    consortium.b.say(said).say(said).settled()
+    for daemon in (consortium.a, consortium.dealer):
+        stop, heard = daemon.hear(Stop), daemon.hear(Withdrawn)
+        assert (stop.fault.code, stop.fault.who) == ("withdrawn", "clinic-b")
+        assert check_withdrawal(contract, heard.name, heard.envelope).name == "clinic-b"
+        daemon.settled()  # and nothing more: it was said twice, and passed on once
+    view = client.session(session)
+    assert (view.state, view.withdrawn) == (state, ("clinic-b",))
+
+
+def test_a_withdrawal_after_the_end_is_passed_on(gateway, consortium, client: GatewayClient, make_plan):
+    """A completed session stays completed; a participant that was away is told when it comes back."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    for daemon in consortium.everybody:
+        daemon.say(daemon.finished(session)).settled()
+    consortium.a.hang_up()
+    consortium.b.say(word(consortium.b, session)).settled()
+    assert consortium.dealer.hear(Withdrawn).name == "clinic-b"
+    view = client.session(session)
+    assert (view.state, view.withdrawn) == (State.COMPLETED, ("clinic-b",))
+    back = gateway.again(consortium.a).dial()
+    back.hear(Welcome)
+    assert back.hear(Withdrawn).session == session
+
+
+def test_a_withdrawal_that_does_not_hold_is_dropped(consortium, client: GatewayClient, make_plan):
+    """Of another contract, or by a dealer: nobody is told, and the session goes on."""
+    session = client.propose(make_plan()).id
+    consortium.proposed()
+    forged = word(consortium.b, "ab" * 32).model_copy(update={"session": session})
+    consortium.b.say(forged).settled()
+    consortium.dealer.say(word(consortium.dealer, session)).settled()
+    consortium.a.settled()
+    view = client.session(session)
+    assert (view.state, view.withdrawn) == (State.PROPOSED, ())
 
 
 def test_failure_of_one_ends_it_for_all(consortium, client: GatewayClient, make_plan):

@@ -291,7 +291,7 @@ def test_a_contract_is_read_on_one_screen(contract):
     """What an operator reads before signing names purpose, basis, everybody, and every opening with its recipient."""
     screen = leaves(contract)
     lines = screen.splitlines()
-    assert len(lines) == 11 + len(contract.disclosures)
+    assert len(lines) == 12 + len(contract.disclosures)
     for part in (contract.digest, contract.purpose, contract.legal_basis, "clinic-b (1 columns)", "dealer", "outcome"):
         assert part in screen
     for item in contract.disclosures:

@@ -32,7 +32,7 @@ from parties.plan import EvaluationPlan
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "c7763bb7139e7392c341abe302371b21c98ac5b310a9a6a4e57fafc5b6f03a59"
+VECTOR_SHA256 = "b141540478880ab1649b6752b48c61282885bb3f7cc56da4a30c7c8717958d5b"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

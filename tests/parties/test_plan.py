@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from parties.errors import PlanError
+from parties.kinds import load_any_plan
 from parties.plan import Plan, load_plan, parse_plan
 from parties.planning import propose_plan
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SECRET = "Hemoglobin 13.2"  # stands where a value of data could have slipped in
 
 
@@ -43,6 +46,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "purpose of two lines": ({"purpose": f"a\n{SECRET}"}, "purpose: must be one line of printable characters"),
     "purpose that hides": ({"purpose": f"a\x1b[2K{SECRET}"}, "purpose: must be one line of printable characters"),
     "assessment that hides": ({"impact_assessment": "a\u202eb"}, "impact_assessment: must be one line"),
+    "assessment without title": ({"impact_assessment_sha256": "ab" * 32}, "needs its title as well"),
+    "assessment's short digest": (
+        {"impact_assessment": "a", "impact_assessment_sha256": "ab" * 31},
+        "impact_assessment_sha256: String should match pattern",
+    ),
+    "assessment's file, unread": ({"impact_assessment_file": SECRET}, "impact_assessment_file: there is no such key"),
     "purpose without end": ({"purpose": "x" * 501}, "purpose: String should have at most 500 characters"),
     "one party": ({"parties": [party()]}, "parties: .* at least 2 items"),
     "seventeen parties": ({"parties": [party(f"p{i}") for i in range(17)]}, "parties: .* at most 16 items"),
@@ -209,3 +218,38 @@ def test_figures_have_one_order():
     assert asked == ("auc", "brier")
     assert parse_plan(content()).evaluation.figures == ("auc", "log-loss", "brier")
     assert parse_plan(content(evaluation={"figures": []})).evaluation.figures == ()
+
+
+def with_document(tmp_path: Path, line: str) -> Path:
+    """A plan in a directory of its own, beside the assessment's document."""
+    (tmp_path / "dpia.pdf").write_bytes(b"%PDF an assessment")
+    path = tmp_path / "plan.toml"
+    path.write_text(f"{line}\n{(EXAMPLES / 'plan.toml').read_text()}".replace('impact_assessment_sha256 = ""', ""))
+    path.write_text(path.read_text().replace('impact_assessment = ""', 'impact_assessment = "DPIA 7"'))
+    return path
+
+
+def test_an_assessment_is_named_by_its_documents_digest(tmp_path):
+    """The file is read from the plan's own directory, wherever the analyst is; the plan holds its digest alone."""
+    path = with_document(tmp_path, 'impact_assessment_file = "dpia.pdf"')
+    digest = hashlib.sha256(b"%PDF an assessment").hexdigest()
+    for plan in (load_plan(path), load_any_plan(path)):
+        assert (plan.impact_assessment, plan.impact_assessment_sha256) == ("DPIA 7", digest)
+        assert "dpia.pdf" not in plan.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('impact_assessment_file = "absent.pdf"', "the document can't be read"),
+        ("impact_assessment_file = 7", "the document can't be read"),
+        (
+            f'impact_assessment_file = "dpia.pdf"\nimpact_assessment_sha256 = "{"ab" * 32}"',
+            "the document's digest stands there too",
+        ),
+    ],
+)
+def test_an_assessment_that_can_t_be_read_is_an_error(tmp_path, line, complaint):
+    """Of a file that is missing, or beside a digest: each its own sentence."""
+    with pytest.raises(PlanError, match=complaint):
+        load_any_plan(with_document(tmp_path, line))

@@ -60,6 +60,7 @@ RULES = {
     "partners and dealer listed": ({"partners": ("clinic-b",), "dealers": ("dealer",)}, []),
     "a partner not listed": ({"partners": ("clinic-c",)}, ["partners"]),
     "a dealer not listed": ({"dealers": ("clinic-b",)}, ["dealers"]),
+    "no digest of an assessment": ({"impact_assessment_digest": True}, ["impact_assessment_digest"]),
     "no impact assessment": ({"impact_assessment": True}, ["impact_assessment"]),
     "its solver": ({"solvers": ("newton",)}, []),
     "another solver": ({"solvers": ("nesterov", "sgd")}, ["solvers"]),

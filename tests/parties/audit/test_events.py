@@ -27,8 +27,8 @@ def values(schema):
     match schema:
         case {"anyOf": [some, {"type": "null"}]}:
             return st.none() | values(some)
-        case {"enum": choices}:
-            return st.sampled_from(choices)
+        case {"enum": choices} | {"const": choices}:
+            return st.sampled_from(choices if isinstance(choices, list) else [choices])
         case {"type": "boolean"}:
             return st.booleans()
         case {"type": "integer"}:

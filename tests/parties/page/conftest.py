@@ -25,6 +25,7 @@ from parties.home import Home, init
 from parties.identity import Identity
 from parties.intake import take_in
 from parties.job import ModelPart, Outcome, OwnModel
+from parties.kinds import parse_contract, training
 from parties.lifecycle import Step
 from parties.messages import Figures
 from parties.models import KeptModel
@@ -126,16 +127,24 @@ class Clinic:
         assert self.state(contract.digest) == "proposed", self.node.store.get(contract.digest).fault
         return contract.digest
 
-    def prediction(self) -> PredictionContract:
-        """One that waits, by a model of which this node keeps its share."""
-        trained = self.contract(retention=RetentionPlan(model_days=30))
+    def agreed(self, session: str) -> Contract:
+        """The contract of a training that came."""
+        return training(parse_contract(self.node.store.get(session).contract.encode()))
+
+    def prediction(self, trained: Contract | None = None, *, keep: bool = True, **changed: Any) -> PredictionContract:
+        """One that came, by a model of which this node keeps its share, or should."""
+        trained = trained or self.contract(retention=RetentionPlan(model_days=30))
+        if keep:
+            self.keep_share(trained)
+        contract = draft_prediction(trained, trained.parties).model_copy(update=changed)
+        self.do(self.node.receive(contract.canonical()))
+        return contract
+
+    def keep_share(self, trained: Contract) -> None:
         standardiser = Standardiser(names=("age", "dose"), mean=(54.5, 3.0), deviation=(14.5, 2.0), clip=32.0)
         part = ModelPart.of(standardiser, np.zeros((trained.program.columns + 1, 1), dtype=np.int64))
         kept = KeptModel(contract=trained.canonical().decode(), stored=datetime.now(UTC), part=part)
         self.node.models.store(trained.digest, kept)
-        contract = draft_prediction(trained, trained.parties)
-        self.do(self.node.receive(contract.canonical()))
-        return contract
 
     def completed(self, session: str) -> None:
         """As a run leaves it, with a result."""

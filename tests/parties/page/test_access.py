@@ -11,7 +11,8 @@ from parties.audit.events import LoginOffered, LoginOpened
 from parties.errors import PageError, SettingsError
 from parties.node import Node
 from parties.page.access import COOKIE, LINK_S, LOGIN_S, MAX_FORM_BYTES, Login, Logins
-from parties.page.app import ENDPOINTS, HEADERS
+from parties.page.app import ENDPOINTS
+from parties.page.guard import HEADERS
 from parties.page.ledger import Filter, excerpt
 from parties.web.addresses import names_loopback, parse_address
 from parties.web.server import listen
@@ -21,9 +22,14 @@ ALLOWED = {  # (role, method, path): whether it is answered; each cell is stated
     ("operator", "GET", "/"): True,
     ("operator", "GET", "/sessions/{session}"): True,
     ("operator", "GET", "/sessions/{session}/contract"): True,
+    ("operator", "GET", "/sessions/{session}/report"): True,
     ("operator", "GET", "/sessions/{session}/decide"): True,
     ("operator", "POST", "/sessions/{session}/approve"): True,
     ("operator", "POST", "/sessions/{session}/refuse"): True,
+    ("operator", "GET", "/sessions/{session}/withdraw"): True,
+    ("operator", "POST", "/sessions/{session}/withdraw"): True,
+    ("operator", "GET", "/subject"): True,
+    ("operator", "POST", "/subject"): True,
     ("operator", "GET", "/audit"): True,
     ("operator", "GET", "/audit/log"): True,
     ("operator", "GET", "/audit/head"): True,
@@ -32,9 +38,14 @@ ALLOWED = {  # (role, method, path): whether it is answered; each cell is stated
     ("officer", "GET", "/"): True,
     ("officer", "GET", "/sessions/{session}"): True,
     ("officer", "GET", "/sessions/{session}/contract"): True,
+    ("officer", "GET", "/sessions/{session}/report"): True,
     ("officer", "GET", "/sessions/{session}/decide"): False,
     ("officer", "POST", "/sessions/{session}/approve"): False,
     ("officer", "POST", "/sessions/{session}/refuse"): False,
+    ("officer", "GET", "/sessions/{session}/withdraw"): False,
+    ("officer", "POST", "/sessions/{session}/withdraw"): False,
+    ("officer", "GET", "/subject"): True,
+    ("officer", "POST", "/subject"): True,
     ("officer", "GET", "/audit"): True,
     ("officer", "GET", "/audit/log"): True,
     ("officer", "GET", "/audit/head"): True,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from parties.audit.verify import verify
 from parties.contract import recipient
 from parties.errors import REASONS
-from parties.page.app import HEADERS
-from parties.page.leaving import inferences, leaving
+from parties.leaving import inferences, leaving
+from parties.page.guard import HEADERS
 from parties.page.ledger import PAGE_ENTRIES
 from parties.plan import RetentionPlan
+from parties.report.render import POLICY
 from tests.parties.page.conftest import SECRET_RESULT
 
 CHROMIUM = shutil.which("chromium")
@@ -135,6 +136,60 @@ def test_the_contract_is_the_signed_one(clinic):
     session = clinic.proposed()
     content = clinic.browser("officer").get(f"/sessions/{session}/contract").content
     assert hashlib.sha256(content).hexdigest() == session
+
+
+@pytest.mark.parametrize("role", ["operator", "officer"])
+def test_a_report_is_a_link_away(clinic, role):
+    """Both roles read the report in the browser, under a policy that admits its style alone; the log keeps that."""
+    session, browser = clinic.proposed(), clinic.browser(role)
+    assert f"/sessions/{session}/report" in browser.get(f"/sessions/{session}").text
+    answer = browser.get(f"/sessions/{session}/report")
+    assert answer.status_code == 200
+    assert "Article 30" in answer.text
+    assert "style-src 'sha256-" in answer.headers["content-security-policy"]
+    assert answer.headers["content-security-policy"] == POLICY
+    assert (HEADERS.items() - {("content-security-policy", HEADERS["content-security-policy"])}) <= dict(
+        answer.headers
+    ).items()
+    assert f"by {role}, entries" in browser.get("/audit?kind=log:file:verified").text
+    assert browser.get(f"/sessions/{'ab' * 32}/report").status_code == 404
+
+
+def test_consent_is_withdrawn_after_a_last_look(clinic):
+    """The page says what can't be undone; the button ends it, and afterwards there is no such link."""
+    session, browser = clinic.proposed(), clinic.browser()
+    browser.post(f"/sessions/{session}/approve")
+    assert f"/sessions/{session}/withdraw" in browser.get(f"/sessions/{session}").text
+    assert f"/sessions/{session}/withdraw" not in clinic.browser("officer").get(f"/sessions/{session}").text
+    look = browser.get(f"/sessions/{session}/withdraw").text
+    assert "Nothing was told by this session so far" in look
+    assert clinic.state(session) == "approved"
+    page = browser.post(f"/sessions/{session}/withdraw").text
+    assert clinic.state(session) == "cancelled"
+    assert "we withdrew consent" in page
+    assert f"/sessions/{session}/withdraw" not in page
+    refused = clinic.proposed(purpose="another")
+    browser.post(f"/sessions/{refused}/refuse", reason="purpose")
+    answer = browser.post(f"/sessions/{refused}/withdraw")
+    assert (answer.status_code, "no consent to withdraw" in answer.text) == (409, True)
+
+
+@pytest.mark.parametrize("role", ["operator", "officer"])
+def test_a_record_is_searched_at_the_page(clinic, role):
+    """Its id stands in no address, no page and no log; who asked is recorded."""
+    session, browser = clinic.proposed(), clinic.browser(role)
+    clinic.node.store.begin_epoch(session, 1)
+    clinic.node.records.keep(session, ["p7", "person-8 & “co”"], datetime.now(UTC) + timedelta(days=1))
+    assert "is recorded, not of whom" in browser.get("/subject").text
+    held = browser.post("/subject", record="person-8 & “co”")
+    assert "It took part in 1 session<" in held.text
+    assert "person-8" not in held.text
+    assert "person-8" not in str(held.url)
+    assert "did not take part" in browser.post("/subject", record="p9").text
+    assert "by " + role in browser.get("/audit?kind=vault:records:searched").text
+    assert b"person-8" not in clinic.node.journal.path.read_bytes()
+    clinic.node.records.destroy(session)
+    assert "can’t be told: key destroyed" in browser.post("/subject", record="p7").text
 
 
 def test_every_disclosure_is_a_line(clinic):

@@ -1,0 +1,52 @@
+"""What an operator is told before consent is withdrawn: what ends by it, and what nothing can undo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from parties.home import Home
+from parties.report.account import facts_of
+from parties.report.facts import Facts, Told
+from parties.report.material import Material
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """Of a withdrawal from one session."""
+
+    facts: Facts
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """What was told already: that stays with whoever was told it."""
+        return tuple(one for one in self.facts.told if one.recorded)
+
+    @property
+    def share(self) -> str:
+        """What becomes of this organisation's share of the model, in words."""
+        if self.facts.share.stored and not self.facts.share.deleted:
+            return "this organisation's share of the model: nobody can predict by it from then on"
+        return "no share of a model: none is kept here"
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        told = [
+            f"  {one.what}: to {one.to}, {one.recorded} time(s), last on {one.last:%Y-%m-%d %H:%M} UTC"
+            for one in self.told
+        ]
+        undone = "What can't be undone, because it was told already:"
+        return [
+            f"session  {self.facts.session}",
+            f"purpose  {self.facts.purpose}",
+            "ends     the session, if it is not over, and predictions by its model that are not",
+            f"destroys {self.share}",
+            "tells    every participant that you withdrew, for their logs; it can't be taken back",
+            undone if told else "Nothing was told by this session so far.",
+            *told,
+        ]
+
+
+def consequences(home: Home, beginning: str) -> Consequences:
+    """Raises: LifecycleError if no session begins so, or several; AuditError, ContractError."""
+    return Consequences(facts_of(Material.of(home, beginning, check=False), datetime.now(UTC)))
