@@ -38,10 +38,12 @@ from parties.messages import (
     Finished,
     FromDaemon,
     FromGateway,
+    FromPartner,
     Head,
     Lost,
     Proposal,
     Refuse,
+    Relayed,
     Start,
     Stop,
     Waiting,
@@ -50,6 +52,8 @@ from parties.partners import Partners
 from parties.store import Session, SessionStore
 from parties.supervisor import Process
 from parties.tls import TlsKey
+from parties.witness import Witness
+from parties.witness_store import Heads
 
 if TYPE_CHECKING:
     from parties.page.server import Page
@@ -88,6 +92,7 @@ class Daemon(ABC):
         self.partners = Partners(home.path("partners.json"))
         self.store = SessionStore(home.path("state.sqlite"))
         self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
+        self.witness = Witness(self.name, self.identity, self.journal, self.partners, Heads(home.path("state.sqlite")))
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.door = Door(self.settings.listen, self.settings.advertise)
         self.page: Page | None = None  # of a node whose settings say so
@@ -138,7 +143,7 @@ class Daemon(ABC):
     # the gateway's messages
 
     def on_connect(self) -> list[FromDaemon]:
-        return [*self.greetings(), Head(note=self.journal.head())]
+        return [*self.greetings(), Head(note=self.journal.head()), *self.witness.offers()]
 
     async def on_message(self, message: FromGateway) -> None:
         if isinstance(message, Proposal):
@@ -147,6 +152,16 @@ class Daemon(ABC):
             self._spawn(self.start(message))
         elif isinstance(message, Stop):
             self.stop(message.session, message.fault)
+        elif isinstance(message, Relayed):
+            self._hear_partner(message)
+
+    def _hear_partner(self, message: FromPartner) -> None:
+        """What came from a participant, or in its name: the gateway may have made it up."""
+        try:
+            for answer in self.witness.hear(message):
+                self.stream.send(answer)
+        except PrivityError as exc:
+            log.warning("not taken from a partner", who=message.peer, type=message.type, code=exc.code, what=exc.what)
 
     async def receive(self, content: bytes) -> None:
         """A proposed contract: refuse it, sign it, or let it wait for the operator."""
@@ -369,6 +384,9 @@ class Daemon(ABC):
                 fault=fault,
             )
         )
+        contract = live.contract
+        for offer in self.witness.offers(other.name for other in (*contract.parties, contract.dealer)):
+            self.stream.send(offer)
 
     # the daemon's life
 

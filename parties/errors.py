@@ -12,6 +12,7 @@ PrivityError (mpc.errors)
     ├── DataError            a table, a column, a row                            (data's owner)
     │   └── VaultError       data at rest: missing, altered, wrong key           (operator)
     ├── AuditError           a log that does not verify                          (compliance officer)
+    │   └── HeadError        a head, an offer or a cosignature that does not hold (compliance officer)
     ├── PageError            a request that a node's page does not answer        (who made it)
     ├── WorkerFailed         a worker process died or reported an error
     └── GatewayError         the gateway is away or refused a request
@@ -91,6 +92,19 @@ class VaultError(DataError):
 
 class AuditError(PartyError):
     code = "audit"
+
+
+class HeadError(AuditError):
+    """With `reason`, a partner's refusal of this log's head that holds: `rollback` or `fork`."""
+
+    code = "head"
+
+    def __init__(
+        self, what: str, *, action: str = "ask the partner and the gateway's operator", reason: str = ""
+    ) -> None:
+        super().__init__(what, action=action)
+        if reason:
+            self.code = f"{HeadError.code}.{reason}"
 
 
 class PageError(PartyError):

@@ -36,6 +36,8 @@ Note = Annotated[str, StringConstraints(max_length=MAX_SENTENCE)]  # lines; part
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # as far as JSON's numbers are whole
 Envelope = dict[str, Any]  # DSSE; checked by parties.identity.unseal
+Hash = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]  # 32 bytes in base64
+MAX_PROOF_HASHES = 128  # more than a tree of 2**63 leaves needs
 
 
 class Fault(Frozen):
@@ -173,6 +175,71 @@ class Head(Frozen):
     note: Note
 
 
+class Relayed(Frozen):
+    """What one participant says to another through the gateway, which may drop it and can't make it.
+
+    `peer` is whom it is for on the way up, and from whom it came on the way down; what counts is what the sender's
+    identity signed. `public_key` is that identity's, to be compared with the fingerprint that was confirmed.
+    """
+
+    peer: Name
+    public_key: Hex32
+
+    @property
+    def slot(self) -> tuple[str, ...]:
+        """Of messages with one slot, from and to the same, the newest replaces those that wait."""
+        return (type(self).__name__,)
+
+
+class Offer(Relayed):
+    """A head to cosign: an envelope over a HeadOffer."""
+
+    type: Literal["offer"] = "offer"
+    envelope: Envelope
+
+
+class Cosigned(Relayed):
+    """A head that was offered, with the sender's cosignature."""
+
+    type: Literal["cosigned"] = "cosigned"
+    note: Note
+
+
+class Declined(Relayed):
+    """A head that was offered is not cosigned: an envelope over a HeadRefusal."""
+
+    type: Literal["declined"] = "declined"
+    envelope: Envelope
+
+
+FromPartner = Offer | Cosigned | Declined
+
+
+class HeadOffer(Frozen):
+    """A head of `log`, for `to` to cosign; signed by the log's identity."""
+
+    log: Name
+    to: Name
+    at: Count  # microseconds since 1970, later with each offer: an old one that comes again is told by it
+    note: Note
+    old: Count  # entries of the head that `to` cosigned last, as far as the log's owner knows; 0: none
+    proof: Annotated[tuple[Hash, ...], Field(max_length=MAX_PROOF_HASHES)]  # that the head continues that one
+
+
+class HeadRefusal(Frozen):
+    """Why a head is not cosigned, with the head that speaks against it; signed by whom it was offered to."""
+
+    log: Name
+    by: Name
+    at: Count  # the offer's
+    reason: Literal["behind", "rollback", "fork"]  # behind: the proof begins at another head than `known`
+    known: Note  # the last head of `log` that `by` cosigned
+
+
+HEAD_OFFER_TYPE = "application/vnd.privity.head-offer.v1+json"
+HEAD_REFUSAL_TYPE = "application/vnd.privity.head-refusal.v1+json"
+
+
 class Welcome(Frozen):
     type: Literal["welcome"] = "welcome"
     gateway: Name
@@ -209,9 +276,12 @@ class Rejected(Frozen):
 
 
 FromDaemon = Annotated[
-    Hello | Publish | Approve | Refuse | Waiting | Progress | Lost | Finished | Head, Field(discriminator="type")
+    Hello | Publish | Approve | Refuse | Waiting | Progress | Lost | Finished | Head | Offer | Cosigned | Declined,
+    Field(discriminator="type"),
 ]
-FromGateway = Annotated[Welcome | Proposal | Start | Stop | Rejected, Field(discriminator="type")]
+FromGateway = Annotated[
+    Welcome | Proposal | Start | Stop | Rejected | Offer | Cosigned | Declined, Field(discriminator="type")
+]
 
 _FROM_DAEMON: TypeAdapter[FromDaemon] = TypeAdapter(FromDaemon)
 _FROM_GATEWAY: TypeAdapter[FromGateway] = TypeAdapter(FromGateway)

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import (
     Column,
     Connection,
+    Engine,
     Integer,
     MetaData,
     String,
@@ -65,14 +66,20 @@ class Session:
     fault: Fault | None
 
 
+def open_engine(path: Path, tables: MetaData) -> Engine:
+    """An SQLite file with these tables, in which every change is one committed transaction."""
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _durable)
+    event.listen(engine, "begin", _begin)
+    tables.create_all(engine)
+    return engine
+
+
 class SessionStore:
     """Sessions in SQLite; every change is one committed transaction."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _durable)
-        event.listen(self._engine, "begin", _begin)
-        _METADATA.create_all(self._engine)
+        self._engine = open_engine(path, _METADATA)
 
     def receive(self, digest: str, contract: str) -> None:
         """Raises: LifecycleError if this contract came before."""

@@ -31,7 +31,7 @@ from parties.contract import APPROVAL_TYPE, Contract
 from parties.errors import LifecycleError
 from parties.home import init
 from parties.lifecycle import FINAL, State, Step, advance
-from parties.messages import INTRODUCTION_TYPE, FromDaemon, FromGateway
+from parties.messages import HEAD_OFFER_TYPE, HEAD_REFUSAL_TYPE, INTRODUCTION_TYPE, FromDaemon, FromGateway
 from parties.plan import Plan, load_plan
 from parties.planning import propose_plan
 from parties.tls import utc_now
@@ -120,7 +120,7 @@ def test_the_officers_questions_are_answered():
     page = read("docs/officer.md")
     headings = re.findall(r"^## \d+\. .+\?$", page, re.MULTILINE)
     assert [int(re.sub(r"\D", "", heading)) for heading in headings] == list(range(1, 11))
-    reading = {"verify", "list", "show", "explain", "pending", "login", "export", "reconcile", "prove"}
+    reading = {"verify", "list", "show", "explain", "pending", "login", "export", "reconcile", "prove", "heads"}
     for heading in headings:
         commands = [
             match["arguments"].split() for line in fenced(section(page, heading)) if (match := COMMAND.match(line))
@@ -255,6 +255,8 @@ def test_envelopes_and_frames_are_documented():
     assert set(re.findall(r"^\| `(application/vnd[^`]+)`", text, re.MULTILINE)) == {
         APPROVAL_TYPE,
         BUNDLE_TYPE,
+        HEAD_OFFER_TYPE,
+        HEAD_REFUSAL_TYPE,
         INTRODUCTION_TYPE,
     }
     lengths = re.findall(r"^\| (\d+) \| ", section(text, "## Between workers"), re.MULTILINE)

@@ -102,6 +102,32 @@ class LogVerified(Event):
     intact: Annotated[Flag, Field(description="whether all of it verified")]
 
 
+class HeadCosigned(Event):
+    """A participant cosigned a head of another's log: it continues the one that it cosigned before."""
+
+    type = "log:head:cosigned"
+    subject_field = "log"
+    log: Annotated[Name, Field(description="whose log")]
+    by: Annotated[Name, Field(description="who cosigned")]
+    size: Annotated[Count, Field(description="entries under the head")]
+    root: Annotated[Digest, Field(description="the head's Merkle root, in hexadecimal")]
+
+
+class HeadRefused(Event):
+    """A participant refused to cosign a head: the log was rolled back, or written anew."""
+
+    type = "log:head:refused"
+    subject_field = "log"
+    log: Annotated[Name, Field(description="whose log")]
+    by: Annotated[Name, Field(description="who refused")]
+    size: Annotated[Count, Field(description="entries under the head that was offered")]
+    cosigned: Annotated[Count, Field(description="entries under the head that was cosigned last")]
+    reason: Annotated[
+        Literal["rollback", "fork"],
+        Field(description="`rollback`: it is shorter than that one; `fork`: it does not continue it"),
+    ]
+
+
 class ServiceStarted(Event):
     """A daemon began to serve."""
 

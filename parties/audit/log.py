@@ -22,7 +22,7 @@ from typing import Final, Self
 from parties.audit import layout, notes
 from parties.audit.entries import ORIGIN_PATTERN, Entry
 from parties.audit.events import Event, LibraryChanged, LogCreated
-from parties.audit.merkle import Frontier
+from parties.audit.merkle import Frontier, consistency_proof
 from parties.audit.notes import Checkpoint
 from parties.errors import AuditError
 from parties.identity import Identity
@@ -91,6 +91,23 @@ class AuditLog:
     def head(self) -> str:
         """The newest signed head, a C2SP checkpoint: what partners keep."""
         return self._head
+
+    def root(self, size: int) -> bytes:
+        """The Merkle root over the first `size` entries. Raises: AuditError if the log has not so many."""
+        with self._mutex, _reported(self.path):
+            if size > self.size:
+                raise AuditError(f"the audit log {self.path} has {self.size} entries, not {size}")
+            return Frontier.at(size, self._subtree).root()
+
+    def head_since(self, old: int) -> tuple[str, list[bytes]]:
+        """The newest head, and the hashes that show that it continues the one over `old` entries; none from 0.
+
+        Raises: AuditError if the log has not so many entries.
+        """
+        with self._mutex, _reported(self.path):
+            if old > self.size:
+                raise AuditError(f"the audit log {self.path} has {self.size} entries, not {old}")
+            return self._head, consistency_proof(old, self.size, self._subtree) if old else []
 
     def append(self, event: Event) -> int:
         """Write one event; its index, once it is durable.
@@ -179,9 +196,7 @@ class AuditLog:
             raise _unusable(self.path, "does not agree with its own signed head")
 
     def _append(self, events: Sequence[Event]) -> range:
-        connection = self._connection
-        if connection is None:
-            raise AuditError(f"the audit log {self.path} is closed", action="start the daemon again")
+        connection = self._opened()
         frontier = self._frontier.copy()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -197,6 +212,14 @@ class AuditLog:
         # Only now: a frontier ahead of the disk would sign heads over entries that do not exist.
         first, self._frontier, self._head = self.size, frontier, head
         return range(first, frontier.size)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise AuditError(f"the audit log {self.path} is closed", action="start the daemon again")
+        return self._connection
+
+    def _subtree(self, last: int, level: int) -> bytes:
+        return layout.subtree(self._opened(), last, level)
 
     def _write(self, connection: sqlite3.Connection, frontier: Frontier, events: Sequence[Event]) -> str:
         now = self._clock()

@@ -5,7 +5,8 @@ the signed head of its commit. What the caller knows: the signer's fingerprint, 
 same appends are made again by the same code, and the result must be the same bytes, so that nothing hides in headers,
 slack or free space.
 
-Only an earlier head reveals that the owner of the key rolled the log back or wrote another one.
+Only an earlier head reveals that the owner of the key rolled the log back or wrote another one: one that a partner
+cosigned, or that somebody kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from parties.audit.merkle import HASH_BYTES, Frontier, leaf_hash
 from parties.audit.notes import Checkpoint
 from parties.audit.snapshot import UNREADABLE, Snapshot, error_name, locate, take
 from parties.audit.verdict import KEEP, Failure, Fault, Found, Verdict
+from parties.audit.witnesses import cosigned_of
 from parties.errors import AuditError
 from parties.identity import fingerprint, parse_fingerprint
 
@@ -35,10 +37,12 @@ def verify(path: Path, key: str | None = None, *heads: Path) -> Verdict:
     """Check what lies at `path`: a log, a directory that holds one, a proof, or a bundle.
 
     `key` is the signer's fingerprint as confirmed out of band; `heads` are files with heads of this log seen earlier.
+    Of a directory, the heads that partners cosigned, which lie beside the log, are taken for true as well.
 
     Raises: PartnerError if `key` is not a fingerprint; AuditError if a head can't be read. Everything else is in the
     verdict.
     """
+    cosigned = cosigned_of(path)
     path = locate(path)
     expected = parse_fingerprint(key) if key is not None else None
     known = [KnownHead.read(head) for head in heads]
@@ -50,7 +54,7 @@ def verify(path: Path, key: str | None = None, *heads: Path) -> Verdict:
         snapshot = take(path)
     except AuditError as exc:
         return _failed(Verdict(str(path)), "file", exc)
-    return examine(snapshot, str(path), expected, known)
+    return examine(snapshot, str(path), expected, [*known, *cosigned])
 
 
 def examine(snapshot: Snapshot, path: str = "", key: str | None = None, known: Sequence[KnownHead] = ()) -> Verdict:
@@ -117,7 +121,10 @@ class _Examination:
     def _accept_heads(self) -> None:
         """Take the heads known as this log's own, or fail."""
         if not self._known:
-            self._remark("only a head seen earlier, given by --head, could reveal a rollback or a rewritten log")
+            self._remark(
+                "only a head seen earlier, cosigned by a partner or given by --head, could reveal a rollback or a "
+                "rewritten log"
+            )
         for head in self._known:
             if cosigned := head.accept(self.verdict.origin, self._key):
                 self.verdict = replace(self.verdict, cosigned=(*self.verdict.cosigned, cosigned))
@@ -191,17 +198,24 @@ class _Examination:
         if self._expected.pop(size, set()) - {self._frontier.root()}:
             raise Found(
                 "fork",
-                f"it is not the log of the head given: they differ within the first {size} entries",
+                f"it is not the log of the head {self._whose(size)}: they differ within the first {size} entries",
             )
+
+    def _whose(self, size: int) -> str:
+        """Where a head of this size is from."""
+        heads = [head.cosigner for head in self._known if head.checkpoint.size == size]
+        names = sorted({cosigner.name for cosigner in heads if cosigner is not None})
+        return f"that {', '.join(names)} cosigned" if names and None not in heads else "given"
 
     def _check_end(self, beyond: object) -> None:
         size = self._frontier.size
         if beyond is not None or not size:
             raise Found("entry", f"entry {size} is not under any signed head", size)
         if self._expected:
+            most = max(self._expected)
             raise Found(
                 "rollback",
-                f"entry {size} is missing: the head given is over {max(self._expected)} entries, the log has {size}",
+                f"entry {size} is missing: the head {self._whose(most)} is over {most} entries, the log has {size}",
                 size,
             )
         self.verdict = replace(self.verdict, head_checked=bool(self._known))

@@ -13,7 +13,8 @@ import rfc8785
 
 from gateway import server
 from gateway.cli import main
-from gateway.sessions import Line, Sessions
+from gateway.relay import Line
+from gateway.sessions import Sessions
 from parties.identity import Identity
 from parties.messages import FromGateway, Proposal, Start
 

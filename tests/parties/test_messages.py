@@ -14,12 +14,15 @@ from parties.messages import (
     MAX_MESSAGE_BYTES,
     MAX_SENTENCE,
     Approve,
+    Cosigned,
+    Declined,
     Fault,
     Figures,
     Finished,
     Head,
     Hello,
     Lost,
+    Offer,
     Progress,
     Proposal,
     Publish,
@@ -40,6 +43,11 @@ SESSION = "ab" * 32
 FAULT = Fault(code="data", who="clinic-a", what="a column is missing", action="add it")
 TABLE = Schema(name="cohort", rows=3, id_column="id", columns=(Column(name="x", kind="number", complete=True),))
 
+BETWEEN_PARTNERS = [
+    Offer(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
+    Cosigned(peer="clinic-b", public_key=SESSION, note="privity\n3\nabc=\n\n— a b=\n"),
+    Declined(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
+]
 FROM_DAEMON = [
     Hello(introduction={"payload": "e30="}),
     Publish(data=(PublishedData(table=TABLE, version="ab" * 16),)),
@@ -68,6 +76,12 @@ def test_a_daemon_s_message_survives(message):
     assert decode_from_daemon(encode(message)) == message
     with pytest.raises(GatewayError, match="the gateway sent something that is no message"):
         decode_from_gateway(encode(message))
+
+
+@pytest.mark.parametrize("message", BETWEEN_PARTNERS, ids=lambda message: message.type)
+def test_what_partners_say_survives_both_ways(message):
+    """The gateway takes it from one daemon and gives it to another in the same words."""
+    assert decode_from_daemon(encode(message)) == decode_from_gateway(encode(message)) == message
 
 
 @pytest.mark.parametrize("message", FROM_GATEWAY, ids=lambda message: message.type)
