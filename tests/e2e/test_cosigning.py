@@ -1,4 +1,4 @@
-"""Partners hold each other's logs to what they have seen: a log that was rolled back is refused, and does not verify."""
+"""Partners hold logs to what they have seen: one that was rolled back is refused, and does not verify."""
 
 from __future__ import annotations
 
