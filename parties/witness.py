@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
@@ -53,6 +54,15 @@ _REASONS: Final = {
 log = structlog.get_logger("privity")
 
 
+@dataclass(frozen=True)
+class _Offered:
+    """What an offer said: its time, and how much the log had then, in all and to tell."""
+
+    at: int
+    told: int
+    size: int
+
+
 class Witness:
     """One participant's side of all cosigning. Answers are returned, for the caller to send."""
 
@@ -67,7 +77,7 @@ class Witness:
     ) -> None:
         self._name, self._identity, self._journal = name, identity, journal
         self._partners, self._heads, self._clock = partners, heads, clock
-        self._offered: dict[str, tuple[int, int]] = {}  # by partner: the last offer's time, and `_told` then
+        self._offered: dict[str, _Offered] = {}  # by partner: the last offer
         self._settled: dict[str, int] = {}  # by partner: `_told` at the last offer that was answered
         self._own_entries = 0  # that say who cosigned what, and no more: on their account nothing is offered
         self._last_at = 0
@@ -106,7 +116,7 @@ class Witness:
         # A log that is shorter than what was cosigned is offered all the same: that it was rolled back must show.
         note, proof = self._journal.head_since(old if old <= self._journal.size else 0)
         self._last_at = max(self._last_at + 1, (self._clock() - EPOCH) // MICROSECOND)
-        self._offered[name] = (self._last_at, self._told())
+        self._offered[name] = _Offered(self._last_at, self._told(), self._journal.size)
         hashes = tuple(base64.b64encode(item).decode() for item in proof)
         offer = HeadOffer(log=self._name, to=name, at=self._last_at, note=note, old=old, proof=hashes)
         return Offer(peer=name, public_key=self._identity.public.hex(), envelope=self._seal(HEAD_OFFER_TYPE, offer))
@@ -137,8 +147,8 @@ class Witness:
     def _on_declined(self, message: Declined) -> list[Offer]:
         """Offer with another proof, if that is all that was missing; else record the refusal."""
         refusal = self._open(message, HEAD_REFUSAL_TYPE, HeadRefusal)
-        at, _ = self._offered.get(message.peer, (None, 0))
-        if (refusal.log, refusal.by, refusal.at) != (self._name, message.peer, at):
+        offered = self._offered.get(message.peer)
+        if offered is None or (refusal.log, refusal.by, refusal.at) != (self._name, message.peer, offered.at):
             raise HeadError(f"a refusal of {message.peer} answers no offer of this log")
         known = KnownHead.parse(refusal.known)
         size = known.checkpoint.size
@@ -150,9 +160,7 @@ class Witness:
             raise HeadError(f"{message.peer} refuses a head that continues the one that it names")
         self._settle(message.peer)
         reason: Reason = "rollback" if size > self._journal.size else "fork"
-        self._record(
-            HeadRefused(log=self._name, by=message.peer, size=self._journal.size, cosigned=size, reason=reason)
-        )
+        self._record(HeadRefused(log=self._name, by=message.peer, size=offered.size, cosigned=size, reason=reason))
         raise HeadError(
             f"{message.peer} refuses this log's head: {_REASONS[reason].format(size)}",
             action="the log was rolled back or written anew: run `privity audit verify`, then restore a whole one",
@@ -164,7 +172,7 @@ class Witness:
 
     def _settle(self, name: str) -> None:
         if name in self._offered:
-            self._settled[name] = self._offered[name][1]
+            self._settled[name] = self._offered[name].told
 
     # partners' logs
 
