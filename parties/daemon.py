@@ -39,6 +39,7 @@ from parties.messages import (
     FromDaemon,
     FromGateway,
     FromPartner,
+    HandedOver,
     Head,
     Lost,
     Proposal,
@@ -48,8 +49,10 @@ from parties.messages import (
     Stop,
     Waiting,
 )
+from parties.notices import expiring, notices
 from parties.partners import Partners
 from parties.store import Session, SessionStore
+from parties.succession import Succession
 from parties.supervisor import Process
 from parties.tls import TlsKey
 from parties.witness import Witness
@@ -92,12 +95,15 @@ class Daemon(ABC):
         self.partners = Partners(home.path("partners.json"))
         self.store = SessionStore(home.path("state.sqlite"))
         self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
-        self.witness = Witness(self.name, self.identity, self.journal, self.partners, Heads(home.path("state.sqlite")))
+        self.succession = Succession(self.name, home.handovers, self.partners, self.journal)
+        heads, former = Heads(home.path("state.sqlite")), self.succession.former
+        self.witness = Witness(self.name, self.identity, self.journal, self.partners, heads, former)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.door = Door(self.settings.listen, self.settings.advertise)
         self.page: Page | None = None  # of a node whose settings say so
         self.live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._warned: set[str] = set()
 
     # what differs
 
@@ -143,7 +149,18 @@ class Daemon(ABC):
     # the gateway's messages
 
     def on_connect(self) -> list[FromDaemon]:
-        return [*self.greetings(), Head(note=self.journal.head()), *self.witness.offers()]
+        self._warn()
+        head = Head(note=self.journal.head())
+        # A partner that knows no key but the former one hears of the new one before it is asked to cosign under it.
+        return [*self.greetings(), head, *self.succession.announcements(), *self.witness.offers()]
+
+    def _warn(self) -> None:
+        """Of each certificate that ends soon, once while the daemon runs."""
+        for one in expiring(self.home, datetime.now(UTC)):
+            if one.certificate not in self._warned:
+                self._warned.add(one.certificate)
+                log.warning("a certificate ends", certificate=one.certificate, days=one.days, what=one.line())
+                self.journal.append(events.CertificateExpiring(certificate=one.certificate, days=one.days))
 
     async def on_message(self, message: FromGateway) -> None:
         if isinstance(message, Proposal):
@@ -158,6 +175,9 @@ class Daemon(ABC):
     def _hear_partner(self, message: FromPartner) -> None:
         """What came from a participant, or in its name: the gateway may have made it up."""
         try:
+            if isinstance(message, HandedOver):
+                self.succession.hear(message)
+                return
             for answer in self.witness.hear(message):
                 self.stream.send(answer)
         except PrivityError as exc:
@@ -400,6 +420,14 @@ class Daemon(ABC):
         async def partner_remove(request: dict[str, Any]) -> Any:
             desk.partner_remove(**request)
 
+        async def partner_accept(request: dict[str, Any]) -> Any:
+            return desk.partner_accept(**request)
+
+        async def partner_revoke(request: dict[str, Any]) -> Any:
+            revoked = desk.partner_revoke(**request)
+            self._end_sessions_of(request["name"], revoked)
+            return revoked
+
         async def status(_: dict[str, Any]) -> Any:
             return {
                 "name": self.name,
@@ -408,9 +436,36 @@ class Daemon(ABC):
                 "gateway": self.stream.connected.is_set(),
                 "sessions": {s.digest: s.state.value for s in self.store.all()},
                 "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
+                "notices": notices(self.home, self.partners, datetime.now(UTC)),
             }
 
-        return {"partner-add": partner_add, "partner-remove": partner_remove, "status": status}
+        return {
+            "partner-add": partner_add,
+            "partner-remove": partner_remove,
+            "partner-accept": partner_accept,
+            "partner-revoke": partner_revoke,
+            "status": status,
+        }
+
+    def _end_sessions_of(self, name: str, revoked: str) -> None:
+        """A key was revoked: whatever was agreed with it ends here, and for everybody."""
+        error = PartnerError(
+            f"the key of '{name}' was revoked at {self.name}", action=f"ask the operator of {self.name}"
+        )
+        for session in self.store.all():
+            if session.state in FINAL:
+                continue
+            contract = parse_contract(session.contract.encode())
+            keys = {one.fingerprint for one in (*contract.parties, contract.dealer)}
+            if revoked not in keys:
+                continue
+            if session.state is State.PROPOSED:
+                self.refuse(session.digest, error, by="operator")
+                continue
+            live, fault = self.live.get(session.digest), Fault.of(error, self.name)
+            self.stop(session.digest, fault)
+            if live is None or live.process is None:  # else its end tells everybody
+                self.stream.send(Refuse(session=session.digest, fault=fault))
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT. Raises: PrivityError if the gateway rejects this daemon."""

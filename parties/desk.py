@@ -72,6 +72,18 @@ class Desk:
         if found is not None:
             self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
 
+    def partner_revoke(self, name: str) -> str:
+        """The fingerprint that nobody takes here from now on. Raises: PartnerError if there is none of that name."""
+        revoked = self._partners.revoke(name)
+        self._journal.append(events.PartnerRevoked(name=name, fingerprint=revoked))
+        return revoked
+
+    def partner_accept(self, name: str) -> str:
+        """The fingerprint of the key that is confirmed now. Raises: PartnerError if none was handed over to."""
+        former, successor = self._partners.accept(name)
+        self._journal.append(events.PartnerKeyReplaced(name=name, fingerprint=former, successor=successor))
+        return successor
+
     def _open_vault(self) -> Vault:
         from parties.vault import Vault, load_master_key  # a dealer, which has none, loads no table library
 

@@ -12,6 +12,7 @@ PrivityError (mpc.errors)
     ├── DataError            a table, a column, a row                            (data's owner)
     │   └── VaultError       data at rest: missing, altered, wrong key           (operator)
     ├── AuditError           a log that does not verify                          (compliance officer)
+    │   ├── ForeignLog       a log of another name or key                        (operator)
     │   └── HeadError        a head, an offer or a cosignature that does not hold (compliance officer)
     ├── PageError            a request that a node's page does not answer        (who made it)
     ├── WorkerFailed         a worker process died or reported an error
@@ -92,6 +93,10 @@ class VaultError(DataError):
 
 class AuditError(PartyError):
     code = "audit"
+
+
+class ForeignLog(AuditError):
+    """The log is another participant's, or another key signs it."""
 
 
 class HeadError(AuditError):

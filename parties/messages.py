@@ -15,6 +15,7 @@ from mpc.errors import PrivityError
 from mpc.program import Figure
 from parties.contract import DataVersion, Hex32
 from parties.errors import GatewayError
+from parties.handover import SignedHandover
 from parties.plan import Frozen, Name, explain
 from parties.schema import Schema
 
@@ -69,6 +70,7 @@ class Hello(Frozen):
 
     type: Literal["hello"] = "hello"
     introduction: Envelope
+    handovers: tuple[SignedHandover, ...] = ()  # of its keys, where it had others before
 
 
 class Introduction(Frozen):
@@ -212,7 +214,14 @@ class Declined(Relayed):
     envelope: Envelope
 
 
-FromPartner = Offer | Cosigned | Declined
+class HandedOver(Relayed):
+    """The hand-overs of the sender's key, the newest of which leads to `public_key`."""
+
+    type: Literal["handed-over"] = "handed-over"
+    handovers: tuple[SignedHandover, ...]
+
+
+FromPartner = Offer | Cosigned | Declined | HandedOver
 
 
 class HeadOffer(Frozen):
@@ -276,12 +285,10 @@ class Rejected(Frozen):
 
 
 FromDaemon = Annotated[
-    Hello | Publish | Approve | Refuse | Waiting | Progress | Lost | Finished | Head | Offer | Cosigned | Declined,
+    Hello | Publish | Approve | Refuse | Waiting | Progress | Lost | Finished | Head | FromPartner,
     Field(discriminator="type"),
 ]
-FromGateway = Annotated[
-    Welcome | Proposal | Start | Stop | Rejected | Offer | Cosigned | Declined, Field(discriminator="type")
-]
+FromGateway = Annotated[Welcome | Proposal | Start | Stop | Rejected | FromPartner, Field(discriminator="type")]
 
 _FROM_DAEMON: TypeAdapter[FromDaemon] = TypeAdapter(FromDaemon)
 _FROM_GATEWAY: TypeAdapter[FromGateway] = TypeAdapter(FromGateway)

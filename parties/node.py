@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from mpc.errors import PrivityError
 from parties.audit import events
-from parties.contract import Terms
+from parties.contract import Party, Terms
 from parties.daemon import Daemon, Live
 from parties.desk import Desk
 from parties.errors import ContractError, OperatorRefusal, SettingsError
@@ -66,9 +66,15 @@ class Node(Daemon):
         if party.columns:
             check_features(manifest.table, party.columns)
         if isinstance(contract, PredictionContract):
-            contract.check_model(self._model(contract).trained)
+            contract.check_model(self._model(contract).trained, self._follows)
         elif contract.label.held_by(self.name):
             check_label(manifest.table, contract.label.column)
+
+    def _follows(self, former: Party, present: Party) -> bool:
+        """Whether a party has the key that it had, or one that follows it here."""
+        if former.name == self.name:
+            return former.key in {*self.succession.former, self.identity.public}
+        return self.partners.is_same(former.name, former.fingerprint, present.fingerprint)
 
     def _model(self, contract: PredictionContract) -> KeptModel:
         """Raises: VaultError if this node keeps no share of it, or no longer."""

@@ -8,7 +8,7 @@ cosignature: of this log no head was ever cosigned here that this one does not c
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
@@ -73,9 +73,11 @@ class Witness:
         journal: AuditLog,
         partners: Partners,
         heads: Heads,
+        former: Sequence[bytes] = (),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._name, self._identity, self._journal = name, identity, journal
+        self._own_keys = (*former, identity.public)  # `former`: those that handed over to this identity
         self._partners, self._heads, self._clock = partners, heads, clock
         self._offered: dict[str, _Offered] = {}  # by partner: the last offer
         self._settled: dict[str, int] = {}  # by partner: `_told` at the last offer that was answered
@@ -168,7 +170,8 @@ class Witness:
         )
 
     def _is_own(self, head: KnownHead) -> bool:
-        return head.checkpoint.origin == self._name and head.note.signed_by(self._name, self._identity.public)
+        signed = any(head.note.signed_by(self._name, key) for key in self._own_keys)
+        return head.checkpoint.origin == self._name and signed
 
     def _settle(self, name: str) -> None:
         if name in self._offered:
@@ -229,18 +232,16 @@ class Witness:
     def _check_key(self, message: Relayed) -> None:
         """Raises: PartnerError unless it comes with the key that was confirmed for this name."""
         confirmed, presented = self._partners.all().get(message.peer), fingerprint(bytes.fromhex(message.public_key))
-        if confirmed is None:
-            raise PartnerError(
-                f"'{message.peer}' is not a confirmed partner", action="`privity partner add` confirms it"
-            )
-        if confirmed != presented:
-            if (message.peer, presented) not in self._mismatched:  # once: the gateway can say it for ever
+        try:
+            self._partners.check_key(message.peer, presented)
+        except PartnerError:
+            known = confirmed in {None, presented} or self._partners.keys().offered.get(message.peer) == presented
+            if (
+                not known and (message.peer, presented) not in self._mismatched
+            ):  # once: a gateway can repeat it for ever
                 self._mismatched.add((message.peer, presented))
                 self._journal.append(PartnerMismatched(name=message.peer, confirmed=confirmed, presented=presented))
-            raise PartnerError(
-                f"what came in the name of '{message.peer}' has the key {presented}, {confirmed} was confirmed",
-                action="somebody swapped a key; call the partner and the gateway's operator",
-            )
+            raise
 
     def _seal(self, kind: str, content: Frozen) -> dict[str, Any]:
         return self._identity.seal(kind, rfc8785.dumps(content.model_dump(mode="json")))

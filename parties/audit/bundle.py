@@ -24,19 +24,23 @@ from parties.audit.agreements import Agreement
 from parties.audit.entries import Entry, decode
 from parties.audit.heads import Cosigner, KnownHead
 from parties.contract import Hex32
-from parties.errors import AuditError
+from parties.errors import AuditError, PartnerError
+from parties.handover import SignedHandover, keys_of
 from parties.plan import Frozen
 
 BUNDLE_TYPE: Final = "application/vnd.privity.audit-bundle.v1+json"
 MAGIC: Final = b"PK\x03\x04"
-MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED = (
+MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS = (
     "manifest.json",
     "head",
     "entries.jsonl",
     "proofs.jsonl",
     "cosigned.jsonl",
+    "handovers.jsonl",
 )
-FILE_NAME: Final = re.compile(r"head|(?:entries|proofs|cosigned)\.jsonl|(?:contracts|approvals)/([0-9a-f]{64})\.json")
+FILE_NAME: Final = re.compile(
+    r"head|(?:entries|proofs|cosigned|handovers)\.jsonl|(?:contracts|approvals)/([0-9a-f]{64})\.json"
+)
 UNCHANGED: Final = "use a bundle that `privity audit export` wrote, unchanged"
 
 
@@ -101,6 +105,17 @@ class Bundle:
             return [CosignedHead.model_validate_json(line) for line in self.lines(COSIGNED)]
         except ValidationError as exc:
             raise AuditError(f"{COSIGNED} can't be read", action=UNCHANGED) from exc
+
+    def keys(self, manifest: Manifest) -> list[bytes]:
+        """The keys that signed the log in turn, the manifest's last. Raises: AuditError if the chain does not hold."""
+        try:
+            chain = [SignedHandover.model_validate_json(line) for line in self.lines(HANDOVERS)]
+            keys = keys_of(manifest.origin, chain) or [bytes.fromhex(manifest.public_key)]
+        except (ValidationError, PartnerError) as exc:
+            raise AuditError("its hand-overs of the log's key do not hold", action=UNCHANGED) from exc
+        if keys[-1].hex() != manifest.public_key:
+            raise AuditError("its hand-overs do not lead to the key that signs it", action=UNCHANGED)
+        return keys
 
     def agreements(self) -> dict[str, Agreement]:
         """Contracts and approvals, by session."""

@@ -128,13 +128,15 @@ def export_command(
     from parties.audit.snapshot import locate
     from parties.audit.witnesses import cosigned_of
     from parties.errors import SettingsError
+    from parties.handover import HANDOVERS_FILE, Handovers
     from parties.identity import Identity
 
     if home is None or not home.is_dir():
         raise SettingsError("a bundle is signed by a home's key", action="give --home DIR, or set PRIVITY_HOME")
     identity = Identity.load(home / "identity.pem")
     with _naming(locate(home)):
-        content = export(locate(home), identity, session, agreements_of(home), cosigned_of(home))
+        chain = Handovers(home / HANDOVERS_FILE).chain()
+        content = export(locate(home), identity, session, agreements_of(home), cosigned_of(home), chain)
     _deliver(content, out)
 
 

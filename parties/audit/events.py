@@ -42,6 +42,7 @@ DataVersion = Annotated[
 Fingerprint = Annotated[
     str, Field(pattern=r"^([0-9a-f]{4}-){9}[0-9a-f]{4}$", description="an identity key's fingerprint")
 ]
+PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="an Ed25519 public key in hexadecimal")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,60}$", description="a reason code")]
 Release = Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+-]{0,31}$", description="a version number")]
 Sqlite = Annotated[
@@ -169,6 +170,19 @@ class IdentityCreated(Event):
     fingerprint: Fingerprint
 
 
+class IdentityRotated(Event):
+    """This participant's key handed over to another, which signs every later head.
+
+    The old key signs the head over this entry, which is the last one under it.
+    """
+
+    type = "keys:identity:rotated"
+    subject_field = "fingerprint"
+    fingerprint: Annotated[Fingerprint, Field(description="the fingerprint of the key that follows")]
+    public_key: PublicKey
+    predecessor: Annotated[PublicKey, Field(description="the key that signed so far, in hexadecimal")]
+
+
 class PartnerAdded(Event):
     """The operator confirmed a partner's key."""
 
@@ -185,6 +199,46 @@ class PartnerRemoved(Event):
     subject_field = "name"
     name: Name
     fingerprint: Fingerprint
+
+
+class PartnerKeyOffered(Event):
+    """A partner's confirmed key handed over to another one, which the operator has yet to accept."""
+
+    type = "keys:partner:offered"
+    subject_field = "name"
+    name: Name
+    confirmed: Fingerprint
+    successor: Annotated[Fingerprint, Field(description="the fingerprint of the key that follows")]
+
+
+class PartnerKeyReplaced(Event):
+    """The operator accepted the key that a partner's confirmed key handed over to."""
+
+    type = "keys:partner:replaced"
+    subject_field = "name"
+    name: Name
+    fingerprint: Annotated[Fingerprint, Field(description="the key confirmed so far")]
+    successor: Annotated[Fingerprint, Field(description="the key confirmed from here on")]
+
+
+class PartnerRevoked(Event):
+    """The operator revoked a partner's key: nothing that it signs is taken any more."""
+
+    type = "keys:partner:revoked"
+    subject_field = "name"
+    name: Name
+    fingerprint: Fingerprint
+
+
+class CertificateExpiring(Event):
+    """A certificate ends within thirty days, or has ended."""
+
+    type = "keys:certificate:expiring"
+    subject_field = "certificate"
+    certificate: Annotated[
+        Literal["own", "gateway"], Field(description="`own`, of this daemon; `gateway`, which it must show")
+    ]
+    days: Annotated[Count, Field(description="whole days that are left")]
 
 
 class PartnerMismatched(Event):
@@ -457,6 +511,16 @@ class NodeJoined(Event):
     subject_field = "name"
     name: Name
     fingerprint: Fingerprint
+
+
+class KeyReplaced(Event):
+    """A daemon came to the gateway with a key that its known one handed over to; it is the one known from here on."""
+
+    type = "gateway:key:replaced"
+    subject_field = "name"
+    name: Name
+    known: Fingerprint
+    successor: Annotated[Fingerprint, Field(description="the fingerprint of the key that follows")]
 
 
 class KeyMismatched(Event):

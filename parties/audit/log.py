@@ -22,15 +22,16 @@ from typing import Final, Self
 
 from parties.audit import layout, notes
 from parties.audit.batch import Batch
-from parties.audit.entries import ORIGIN_PATTERN, Entry
-from parties.audit.events import Event, LibraryChanged, LogCreated
+from parties.audit.entries import ORIGIN_PATTERN, Entry, decode
+from parties.audit.events import Event, IdentityCreated, IdentityRotated, LibraryChanged, LogCreated
 from parties.audit.logfile import connect, lock, primary_code, reported, sync_directory, unusable
 from parties.audit.merkle import Frontier, consistency_proof
 from parties.audit.notes import Checkpoint
-from parties.errors import AuditError
+from parties.errors import AuditError, ForeignLog
 from parties.identity import Identity
 
 FILE_NAME: Final = "audit.sqlite"
+ROTATED: Final = f'"type":"{IdentityRotated.type}"'.encode()  # stands in each entry that hands the log over
 GATHER_S: Final = 0.001  # who shared a commit is about to append again: waiting for them is less than a commit takes
 MAX_BATCHES: Final = 512  # of as many callers, in one commit
 
@@ -124,6 +125,23 @@ class AuditLog:
         """
         return self.append_all([event])[0]
 
+    def rotate(self, successor: Identity) -> None:
+        """Hand the log over: the old key signs a last head, over the entry that names the new one.
+
+        Raises: AuditError as `append`; the old key signs on then.
+        """
+        rotated = IdentityRotated(
+            fingerprint=successor.fingerprint,
+            public_key=successor.public.hex(),
+            predecessor=self._identity.public.hex(),
+        )
+        with self._mutex:
+            with reported(self.path):
+                self._append([Batch([rotated])])
+            self._identity = successor
+        # So that the newest head is again one of the key that signs.
+        self.append(IdentityCreated(fingerprint=successor.fingerprint))
+
     def append_all(self, events: Sequence[Event]) -> range:
         """Write events together, in this order, all or none; their indices, once they are durable.
 
@@ -212,9 +230,6 @@ class AuditLog:
         found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
         if found != list(_MARKS.values()):
             raise unusable(self.path, "is not an audit log of a format that this release knows")
-        owner = connection.execute("SELECT origin, public_key FROM log").fetchall()
-        if owner != [(self.origin, self._identity.public)]:
-            raise unusable(self.path, f"is not the log of {self.origin} under the key {self._identity.fingerprint}")
         last = layout.last_head(connection)
         entries = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM entries").fetchone()[0]
         if last is None or last[0] != entries:
@@ -222,9 +237,29 @@ class AuditLog:
         self._frontier = Frontier.at(entries, lambda number, level: layout.subtree(connection, number, level))
         self._head = last[1]
         note = notes.parse_note(self._head)
-        signed = note.signed_by(self.origin, self._identity.public)
-        if not signed or note.text != self._checkpoint(self._frontier).render():
+        owner = connection.execute("SELECT origin FROM log").fetchall()
+        if owner != [(self.origin,)] or not note.signed_by(self.origin, self._signer(connection, entries - 1)):
+            raise ForeignLog(
+                f"the audit log {self.path} is not the log of {self.origin} under the key {self._identity.fingerprint}",
+                action="keep the file, and run `privity audit verify` on it",
+            )
+        if note.text != self._checkpoint(self._frontier).render():
             raise unusable(self.path, "does not agree with its own signed head")
+
+    def _signer(self, connection: sqlite3.Connection, last: int) -> bytes:
+        """The key that signed the newest head, if this identity is to sign the next."""
+        (content,) = connection.execute("SELECT content FROM entries WHERE number = ?", (last,)).fetchone()
+        if ROTATED not in content:
+            return self._identity.public
+        event = decode(content).event
+        if not isinstance(event, IdentityRotated):
+            return self._identity.public
+        if event.public_key != self._identity.public.hex():
+            raise AuditError(
+                f"the audit log {self.path} was handed over to the key {event.fingerprint}",
+                action="run `privity key rotate` again, which finishes what was broken off",
+            )
+        return bytes.fromhex(event.predecessor)
 
     def _commit_waiting(self) -> None:
         """Write all that waits in one transaction; an error is that of every batch in it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mpc.errors import PrivityError
 from parties.contract import Participant
 from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import State
+from parties.notices import notices
 from parties.policy import Finding
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Overview:
     partners: dict[str, str]
     data: list[DataRow]
     connected: bool
+    notices: list[str]
 
 
 def overview(node: Node) -> Overview:
@@ -65,6 +68,7 @@ def overview(node: Node) -> Overview:
         partners=node.partners.all(),
         data=[_data(node, name) for name in node.vault.list()],
         connected=node.stream.connected.is_set(),
+        notices=notices(node.home, node.partners, datetime.now(UTC)),
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mpc.errors import PeerLost
 from parties.errors import DataError, GatewayError
+from parties.handover import SignedHandover
 from parties.messages import (
     MAX_MESSAGE_BYTES,
     MAX_SENTENCE,
@@ -19,6 +20,7 @@ from parties.messages import (
     Fault,
     Figures,
     Finished,
+    HandedOver,
     Head,
     Hello,
     Lost,
@@ -47,6 +49,7 @@ BETWEEN_PARTNERS = [
     Offer(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
     Cosigned(peer="clinic-b", public_key=SESSION, note="privity\n3\nabc=\n\n— a b=\n"),
     Declined(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
+    HandedOver(peer="clinic-b", public_key=SESSION, handovers=(SignedHandover(by_old={}, by_new={}),)),
 ]
 FROM_DAEMON = [
     Hello(introduction={"payload": "e30="}),

@@ -52,6 +52,7 @@ class Side:
 
     def __init__(self, home, name, identities, clock):
         self.home, self.name, self.identity, self._clock = home / name, name, identities[name], clock
+        self.former = []
         self.home.mkdir()
         self.partners = Partners(self.home / "partners.json")
         for other in identities:
@@ -63,7 +64,7 @@ class Side:
         path, heads = self.home / "audit.sqlite", Heads(self.home / "state.sqlite")
         self.journal = AuditLog.open(path, self.identity, self.name)
         self.heads = heads
-        self.witness = Witness(self.name, self.identity, self.journal, self.partners, heads, self._clock)
+        self.witness = Witness(self.name, self.identity, self.journal, self.partners, heads, self.former, self._clock)
 
     def stop(self):
         self.journal.close()
@@ -261,6 +262,38 @@ def test_compare_and_swap_takes_one_of_two(sides):
     assert heads.witnessed("x") == second
 
 
+def test_a_log_that_was_handed_over_is_cosigned_on(sides):
+    """After a rotation the partner refuses the new key until it is confirmed, and then cosigns the same log."""
+    a, b, _ = sides
+    settle(a, b)
+    old, new = a.identity, Identity.generate()
+    a.journal.rotate(new)
+    a.identity, a.former = new, [old.public]
+    a.stop()
+    a.restart()
+    with pytest.raises(PartnerError, match="not the one confirmed"):
+        settle(a, b)
+    b.partners.offer("clinic-a", new.fingerprint)
+    with pytest.raises(PartnerError, match="privity partner accept clinic-a"):
+        settle(a, b)
+    b.partners.accept("clinic-a")
+    assert [type(message) for message in settle(a, b)] == [Offer, Cosigned]
+    assert verify(a.home, new.fingerprint).ok
+
+
+def test_a_revoked_partner_is_neither_cosigned_nor_believed(sides):
+    """No head of a revoked key is cosigned, and no cosignature of it is kept."""
+    a, b, _ = sides
+    (cosigned,) = b.witness.hear(carried(a, a.offer_to("clinic-b")))
+    a.partners.revoke("clinic-b")
+    with pytest.raises(PartnerError, match="was revoked here"):
+        a.witness.hear(carried(b, cosigned))
+    with pytest.raises(PartnerError, match="was revoked here"):
+        a.witness.hear(carried(b, b.offer_to("clinic-a")))
+    assert cosigned_of(a.home) == []
+    assert [offer.peer for offer in a.witness.offers()] == ["clinic-c"]
+
+
 # a gateway that lies
 
 
@@ -281,7 +314,9 @@ def test_an_offer_under_another_name_is_refused(sides):
     a, b, c = sides
     offer = carried(a, a.offer_to("clinic-b"))
     for _ in range(2):
-        with pytest.raises(PartnerError, match=f"has the key {a.identity.fingerprint}, {c.identity.fingerprint} was"):
+        with pytest.raises(
+            PartnerError, match=f"{a.identity.fingerprint} came, {c.identity.fingerprint} was confirmed"
+        ):
             b.witness.hear(offer.model_copy(update={"peer": "clinic-c"}))
     mismatch = PartnerMismatched(name="clinic-c", confirmed=c.identity.fingerprint, presented=a.identity.fingerprint)
     assert b.events(PartnerMismatched) == [mismatch]  # once, however often it is said
@@ -363,7 +398,7 @@ def test_a_forged_cosignature_is_refused(sides):
     plain = good.model_copy(update={"note": a.journal.head()})
     with pytest.raises(HeadError, match="not signed by its key"):
         a.witness.hear(plain)
-    with pytest.raises(PartnerError, match="has the key"):
+    with pytest.raises(PartnerError, match="not the one confirmed"):
         a.witness.hear(good.model_copy(update={"peer": "clinic-c"}))
     swapped = good.model_copy(update={"peer": "clinic-c", "public_key": c.identity.public.hex()})
     with pytest.raises(HeadError, match="what came as a cosignature of clinic-c is not signed by its key"):
