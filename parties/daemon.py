@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import signal
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,6 +62,7 @@ from parties.witness_store import Heads
 if TYPE_CHECKING:
     from parties.page.server import Page
 
+EPOCH = 1  # of each session: none is resumed
 PEER_LOST = "engine.peer-lost"
 CAUSE_WAIT_S = 5.0  # when a peer vanished, the gateway tells who was the first and why, if it is there to tell
 
@@ -174,14 +176,24 @@ class Daemon(ABC):
 
     def _hear_partner(self, message: FromPartner) -> None:
         """What came from a participant, or in its name: the gateway may have made it up."""
-        try:
-            if isinstance(message, HandedOver):
-                self.succession.hear(message)
-                return
-            for answer in self.witness.hear(message):
+        with self.reporting(who=message.peer, type=message.type):
+            for answer in self.partner_said(message):
                 self.stream.send(answer)
+
+    def partner_said(self, message: FromPartner) -> list[FromPartner]:
+        """What to answer. Raises: PrivityError if it does not hold."""
+        if isinstance(message, HandedOver):
+            self.succession.hear(message)
+            return []
+        return self.witness.hear(message)
+
+    @contextlib.contextmanager
+    def reporting(self, **about: str) -> Iterator[None]:
+        """An error goes to the operational log, and the daemon goes on."""
+        try:
+            yield
         except PrivityError as exc:
-            log.warning("not taken from a partner", who=message.peer, type=message.type, code=exc.code, what=exc.what)
+            log.warning("not taken from a partner", code=exc.code, what=exc.what, action=exc.action, **about)
 
     async def receive(self, content: bytes) -> None:
         """A proposed contract: refuse it, sign it, or let it wait for the operator."""
@@ -332,14 +344,14 @@ class Daemon(ABC):
             if live.approvals[self.name].certificate != live.tls.certificate:
                 raise ContractError(f"the approval that came for {self.name} is not the one that it signed")
             self.journal.append(
-                events.SessionStarted(session=message.session, epoch=1, parties=len(live.contract.parties))
+                events.SessionStarted(session=message.session, epoch=EPOCH, parties=len(live.contract.parties))
             )
             self.store.keep_approvals(message.session, message.approvals)
-            self.store.begin_epoch(message.session, 1)
+            self.store.begin_epoch(message.session, EPOCH)
             self.store.step(message.session, Step.START)
             with self.door.inbox(message.session) as inbox:
-                live.process = await self.launch(live, 1, inbox.fileno())
-            self.journal.append(events.WorkerStarted(session=message.session, epoch=1, certificate=live.tls.sha256))
+                live.process = await self.launch(live, EPOCH, inbox.fileno())
+            self.journal.append(events.WorkerStarted(session=message.session, epoch=EPOCH, certificate=live.tls.sha256))
             status = await live.process.run(lambda report: self._hear(live, report))
             self.journal.append(events.WorkerEnded(session=message.session, exit=status))
             await self._conclude(live, status)

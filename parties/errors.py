@@ -14,6 +14,7 @@ PrivityError (mpc.errors)
     ├── AuditError           a log that does not verify                          (compliance officer)
     │   ├── ForeignLog       a log of another name or key                        (operator)
     │   └── HeadError        a head, an offer or a cosignature that does not hold (compliance officer)
+    ├── TranscriptError      a party's signature on a transcript that doesn't hold (compliance officer)
     ├── PageError            a request that a node's page does not answer        (who made it)
     ├── WorkerFailed         a worker process died or reported an error
     └── GatewayError         the gateway is away or refused a request
@@ -110,6 +111,10 @@ class HeadError(AuditError):
         super().__init__(what, action=action)
         if reason:
             self.code = f"{HeadError.code}.{reason}"
+
+
+class TranscriptError(PartyError):
+    code = "transcript"
 
 
 class PageError(PartyError):

@@ -221,7 +221,20 @@ class HandedOver(Relayed):
     handovers: tuple[SignedHandover, ...]
 
 
-FromPartner = Offer | Cosigned | Declined | HandedOver
+class SignedTranscript(Relayed):
+    """The sender's signature on its transcript of a session that ended; with `ask`, the receiver's is missing."""
+
+    type: Literal["transcript"] = "transcript"
+    session: Hex32
+    envelope: Envelope
+    ask: bool = False
+
+    @property
+    def slot(self) -> tuple[str, ...]:
+        return (*super().slot, self.session)
+
+
+FromPartner = Offer | Cosigned | Declined | HandedOver | SignedTranscript
 
 
 class HeadOffer(Frozen):

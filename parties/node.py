@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from mpc.errors import PrivityError
 from parties.audit import events
 from parties.contract import Party, Terms
-from parties.daemon import Daemon, Live
+from parties.daemon import EPOCH, Daemon, Live
 from parties.desk import Desk
 from parties.errors import ContractError, OperatorRefusal, SettingsError
 from parties.home import Home
@@ -22,7 +22,15 @@ from parties.identity import write_private
 from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
 from parties.kinds import AnyContract
 from parties.lifecycle import State
-from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData
+from parties.messages import (
+    Fault,
+    FromDaemon,
+    FromPartner,
+    Progress,
+    Publish,
+    PublishedData,
+    SignedTranscript,
+)
 from parties.models import KeptModel, Models
 from parties.policy import Circumstances, Finding, check, judge, load_policy, verdict
 from parties.prediction import PredictionContract
@@ -30,6 +38,7 @@ from parties.predictions import Predictions
 from parties.schema import check_features, check_label
 from parties.supervisor import Process
 from parties.tables import features, labels
+from parties.transcripts import Transcripts
 from parties.vault import Manifest, Vault, load_master_key
 
 EXPIRY_S = 3600.0  # from one look for models whose time is over to the next
@@ -48,6 +57,7 @@ class Node(Daemon):
         self.models = Models(home.path("models"), master_key)
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
+        self.transcripts = Transcripts(self.name, self.identity, self.store, self.journal)
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
@@ -115,7 +125,7 @@ class Node(Daemon):
         return verdict(self.findings(contract)) == "holds"
 
     def greetings(self) -> list[FromDaemon]:
-        return [self._published()]
+        return [self._published(), *self.transcripts.reminders()]
 
     def _published(self) -> Publish:
         manifests = [self.vault.manifest(name) for name in self.vault.list()]
@@ -172,6 +182,7 @@ class Node(Daemon):
                     shape=(intent.values,),
                     clause=item.clause,
                     count=count,
+                    transcript=intent.transcript,  # under this log's signed head before anything leaves
                 )
             )
             self._counts[contract.digest, item.clause] = count
@@ -198,6 +209,9 @@ class Node(Daemon):
         self.journal.append(
             events.OpeningsCounted(session=digest, rounds=done.openings, words=done.words, bytes_sent=done.bytes_sent)
         )
+        if done.transcript is not None:
+            for signed in self.transcripts.conclude(contract, EPOCH, done.transcript, done.openings, done.words):
+                self.stream.send(signed)
         if done.outcome is not None:
             self._keep(digest, done.outcome)
         if isinstance(contract, PredictionContract):
@@ -210,7 +224,16 @@ class Node(Daemon):
     def _end(self, live: Live, fault: Fault | None) -> None:
         if fault is not None:
             self.predictions.discard(live.contract.digest)
+            self.transcripts.forget(live.contract.digest)
         super()._end(live, fault)
+        if fault is None:
+            with self.reporting():
+                self.transcripts.catch_up(live.contract)
+
+    def partner_said(self, message: FromPartner) -> list[FromPartner]:
+        if isinstance(message, SignedTranscript):
+            return [*self.transcripts.hear(message)]
+        return super().partner_said(message)
 
     def _keep(self, digest: str, outcome: Outcome) -> None:
         """What this party was disclosed, in a file that only it reads; its digest, not its values, in the log."""

@@ -52,6 +52,13 @@ _APPROVALS = Table(
     Column("name", String, primary_key=True),
     Column("envelope", String, nullable=False),
 )
+_TRANSCRIPTS = Table(
+    "transcripts",
+    _METADATA,
+    Column("digest", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("envelope", String, nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,18 @@ class SessionStore:
     def approvals(self, digest: str) -> dict[str, dict[str, Any]]:
         """The envelopes kept, by participant; empty if the session never began here."""
         wanted = select(_APPROVALS).where(_APPROVALS.c.digest == digest).order_by(_APPROVALS.c.name)
+        with self._engine.begin() as connection:
+            return {row.name: json.loads(row.envelope) for row in connection.execute(wanted)}
+
+    def keep_transcript(self, digest: str, name: str, envelope: dict[str, Any]) -> None:
+        """Keep what a party signed of its transcript, in the place of what it signed before."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_TRANSCRIPTS).where(_TRANSCRIPTS.c.digest == digest, _TRANSCRIPTS.c.name == name))
+            connection.execute(insert(_TRANSCRIPTS).values(digest=digest, name=name, envelope=json.dumps(envelope)))
+
+    def transcripts(self, digest: str) -> dict[str, dict[str, Any]]:
+        """The envelopes kept, by party."""
+        wanted = select(_TRANSCRIPTS).where(_TRANSCRIPTS.c.digest == digest).order_by(_TRANSCRIPTS.c.name)
         with self._engine.begin() as connection:
             return {row.name: json.loads(row.envelope) for row in connection.execute(wanted)}
 

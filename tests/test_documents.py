@@ -35,6 +35,7 @@ from parties.lifecycle import FINAL, State, Step, advance
 from parties.messages import HEAD_OFFER_TYPE, HEAD_REFUSAL_TYPE, INTRODUCTION_TYPE, FromDaemon, FromGateway
 from parties.plan import Plan, load_plan
 from parties.planning import propose_plan
+from parties.statement import TRANSCRIPT_TYPE
 from parties.tls import utc_now
 
 ROOT = Path(__file__).parent.parent
@@ -260,6 +261,7 @@ def test_envelopes_and_frames_are_documented():
         HEAD_OFFER_TYPE,
         HEAD_REFUSAL_TYPE,
         INTRODUCTION_TYPE,
+        TRANSCRIPT_TYPE,
     }
     lengths = re.findall(r"^\| (\d+) \| ", section(text, "## Between workers"), re.MULTILINE)
     assert sum(map(int, lengths)) == HEADER_BYTES

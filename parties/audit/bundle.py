@@ -39,7 +39,7 @@ MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS = (
     "handovers.jsonl",
 )
 FILE_NAME: Final = re.compile(
-    r"head|(?:entries|proofs|cosigned|handovers)\.jsonl|(?:contracts|approvals)/([0-9a-f]{64})\.json"
+    r"head|(?:entries|proofs|cosigned|handovers)\.jsonl|(?:contracts|approvals|transcripts)/([0-9a-f]{64})\.json"
 )
 UNCHANGED: Final = "use a bundle that `privity audit export` wrote, unchanged"
 
@@ -123,7 +123,10 @@ class Bundle:
         for name, content in self.files.items():
             if name.startswith("contracts/"):
                 digest = name.removeprefix("contracts/").removesuffix(".json")
-                found[digest] = Agreement(content, json.loads(self.files.get(f"approvals/{digest}.json", b"{}")))
+                approvals, transcripts = (
+                    json.loads(self.files.get(f"{kind}/{digest}.json", b"{}")) for kind in ("approvals", "transcripts")
+                )
+                found[digest] = Agreement(content, approvals, transcripts)
         return found
 
 

@@ -20,6 +20,7 @@ from parties.audit.verdict import Failure, Found, Verdict
 from parties.contract import check_approval
 from parties.errors import AuditError, ContractError
 from parties.identity import fingerprint, unseal
+from parties.statement import read_statement
 
 
 def examine(path: Path, key: str | None, known: Sequence[KnownHead]) -> tuple[Verdict, Bundle | None]:
@@ -141,7 +142,7 @@ class _Examination:
         return entry
 
     def _agreements(self) -> None:
-        """Contracts by their digest, approvals by the keys that the contract names."""
+        """Contracts by their digest, approvals and transcripts by the keys that the contract names."""
         for digest, item in self._bundle.agreements().items():
             if hashlib.sha256(item.contract).hexdigest() != digest:
                 raise Found("contract", f"the contract of session {digest[:12]} is not the one with that digest")
@@ -149,6 +150,8 @@ class _Examination:
                 contract = item.parsed()
                 for name, envelope in item.approvals.items():
                     check_approval(contract, name, envelope)
+                for name, envelope in item.transcripts.items():
+                    read_statement(contract, name, envelope)
             except ContractError as exc:
                 raise Found("contract", f"session {digest[:12]}: {exc.what}", None, exc.action) from exc
             for participant in (*contract.parties, contract.dealer):

@@ -305,6 +305,8 @@ def _show_reconciliation(outcome: Reconciliation) -> None:
     console.print(outcome.line(), style="green" if outcome.ok else "bold red")
     for difference in outcome.differences:
         console.print(f"  {difference.topic}: {difference.what}")
+    for signature in outcome.signatures:
+        console.print(f"  note: {signature}")
     for verdict in outcome.verdicts:
         _show_verdict(verdict)
 

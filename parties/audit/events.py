@@ -434,6 +434,7 @@ class DisclosureRecorded(Event):
     clause: Clause
     count: Annotated[Count, Field(description="how often so far, this one included")]
     salted_digest: Digest | None = None
+    transcript: Annotated[Digest | None, Field(description="keyed digest of all that was opened before")] = None
 
 
 class DisclosureRefused(Event):
@@ -458,6 +459,16 @@ class TranscriptCompared(Event):
     partner: Name
     digest: Digest
     equal: Annotated[Flag, Field(description="whether both were the same")]
+
+
+class TranscriptSigned(Event):
+    """A party's signature on its hash chain at the session's end came, and was compared with the own one."""
+
+    type = "session:transcript:signed"
+    session: Session
+    partner: Name
+    digest: Digest
+    equal: Annotated[Flag, Field(description="whether it is the own one, and the first that the party signed")]
 
 
 class ResultStored(Event):

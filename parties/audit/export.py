@@ -98,6 +98,8 @@ class _Export:
             files[f"contracts/{digest}.json"] = item.contract
             if item.approvals:
                 files[f"approvals/{digest}.json"] = rfc8785.dumps(item.approvals)
+            if item.transcripts:
+                files[f"transcripts/{digest}.json"] = rfc8785.dumps(item.transcripts)
         (origin,) = self._connection.execute("SELECT origin FROM log").fetchone()
         manifest = Manifest(
             origin=origin,

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from gateway.consortium import Consortium, Daemon
-from parties.audit.events import HeadRefused, SessionCompleted
+from parties.audit.events import DisclosureRecorded, HeadRefused, SessionCompleted, TranscriptSigned
 from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
 from parties.audit.witnesses import cosigned_of
@@ -25,6 +25,10 @@ def world(tmp_path_factory):
 
 def entries(world, name):
     return [entry.event for entry in take(locate(world.directory / name)).entries()]
+
+
+def of_session(world, name, session, kind):
+    return [event for event in entries(world, name) if isinstance(event, kind) and event.session == session]
 
 
 def covered(world, name):
@@ -50,6 +54,25 @@ def test_a_session_s_end_is_cosigned_by_everybody_in_it(world, tmp_path):
     home = world.directory / "org-0"
     assert privity("audit", "export", session.id, "--home", home, "--out", out).status == 0
     assert privity("audit", "verify", out).out.count("cosigned: ") == len(members) - 1
+
+
+def test_a_session_s_transcript_is_signed_by_both_parties(world, tmp_path):
+    """Each party holds the other's signature, each disclosure its transcript, and reconciling says so."""
+    session = world.train(world.plan).id
+    bundles = {name: tmp_path / f"{name}.bundle" for name in world.parties}
+    for name in world.parties:
+        until("the signature", lambda name=name: of_session(world, name, session, TranscriptSigned))
+        (signed,) = of_session(world, name, session, TranscriptSigned)
+        assert signed.equal
+        disclosed = of_session(world, name, session, DisclosureRecorded)
+        assert disclosed
+        assert all(event.transcript for event in disclosed)
+        home = world.directory / name
+        assert privity("audit", "export", session, "--home", home, "--out", bundles[name]).status == 0
+    told = privity("audit", "reconcile", *bundles.values())
+    assert told.status == 0, told.out
+    assert told.out.count("'s signature on the transcript") == 2
+    assert "does NOT hold" not in told.out
 
 
 def test_a_rolled_back_log_is_refused_by_every_partner(world):

@@ -31,6 +31,7 @@ from parties.messages import (
     PublishedData,
     Refuse,
     Rejected,
+    SignedTranscript,
     Start,
     Stop,
     Waiting,
@@ -49,6 +50,7 @@ BETWEEN_PARTNERS = [
     Offer(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
     Cosigned(peer="clinic-b", public_key=SESSION, note="privity\n3\nabc=\n\n— a b=\n"),
     Declined(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
+    SignedTranscript(peer="clinic-b", public_key=SESSION, session=SESSION, envelope={"payload": "e30="}, ask=True),
     HandedOver(peer="clinic-b", public_key=SESSION, handovers=(SignedHandover(by_old={}, by_new={}),)),
 ]
 FROM_DAEMON = [
