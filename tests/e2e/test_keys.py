@@ -16,6 +16,7 @@ from parties.audit.events import (
 from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
 from parties.lifecycle import State
+from parties.prediction import PredictionPlan
 from tests.e2e.world import ID, World, plan_for, privity, split_columns, until
 
 
@@ -34,8 +35,15 @@ def events(world, name, kind):
     return [entry.event for entry in entries if isinstance(entry.event, kind)]
 
 
+def prediction(world, model):
+    """By the model that a training left, of the very rows."""
+    parties = [{"name": party.name, "data": party.data} for party in world.plan.parties]
+    content = {"kind": "prediction", "purpose": "score", "model": model, "recipient": "org-1", "parties": parties}
+    return PredictionPlan.model_validate(content | {"dealer": world.plan.dealer})
+
+
 def test_a_rotated_key_is_accepted_and_trains_on(world, tmp_path):
-    """Contracts with the new key are refused until each partner accepts it; the old session's bundle still verifies."""
+    """The new key is refused until each partner accepts it; old bundles verify, and old models predict."""
     session = world.train(world.plan)
     home, old = world.directory / "org-0", world.consortium.identities()["org-0"]
     running = privity("key", "rotate", "--home", home)
@@ -61,6 +69,7 @@ def test_a_rotated_key_is_accepted_and_trains_on(world, tmp_path):
         assert done.status == 0, done.err
         assert events(world, name, PartnerKeyReplaced)[0].successor == new
     assert world.train(world.plan).state is State.COMPLETED
+    assert world.train(prediction(world, session.id)).state is State.COMPLETED
     for name in others:
         cosigned = [event for event in events(world, name, HeadCosigned) if event.log == "org-0"]
         assert cosigned

@@ -5,7 +5,14 @@ import time
 import pytest
 
 from gateway.consortium import Consortium, Daemon
-from parties.audit.events import ContractRefused, DisclosureRecorded, PartnerMismatched, WorkerStarted
+from parties.audit.events import (
+    ContractRefused,
+    DisclosureRecorded,
+    HeadCosigned,
+    PartnerMismatched,
+    TranscriptSigned,
+    WorkerStarted,
+)
 from parties.audit.snapshot import locate, take
 from parties.lifecycle import FINAL
 from tests.e2e.modified_gateway import DEED
@@ -104,6 +111,34 @@ def test_forged_start_starts_nothing(world, deed, lie):
     assert workers == [
         sum(isinstance(e, WorkerStarted) for e in entries(world, name)) for name in world.consortium.members
     ]
+
+
+def of(world, name, kind, **fields):
+    found = [event for event in entries(world, name) if isinstance(event, kind)]
+    return [event for event in found if all(getattr(event, field) == value for field, value in fields.items())]
+
+
+@pytest.mark.parametrize("lie", ["swapped-heads", "forged-cosignatures", "forged-transcripts"])
+def test_what_partners_say_to_each_other_is_not_forged(world, deed, lie):
+    """Heads, cosignatures and transcripts that the gateway changes are taken by nobody; the honest ones that follow are."""
+    own, other, key = "org-0", "org-1", world.consortium.identities()
+    began = len(entries(world, own))
+    deed(lie)
+    session = world.train(world.plan)
+    assert session.state == "completed"
+    ended = len(entries(world, own))
+    if lie == "swapped-heads":
+        for name in (own, other):
+            until("the evidence", lambda name=name: of(world, name, PartnerMismatched, presented=key["org-2"]))
+    deed("")
+    assert world.train(world.plan).state == "completed"
+    until("an honest cosignature", lambda: any(e.size > ended for e in of(world, own, HeadCosigned, log=own, by=other)))
+    if lie == "forged-transcripts":
+        assert of(world, own, TranscriptSigned, session=session.id) == []
+    else:
+        taken = [event.size for event in of(world, own, HeadCosigned, log=own, by=other)]
+        assert not [size for size in taken if began < size <= ended]
+    assert [event for event in of(world, own, TranscriptSigned) if not event.equal] == []
 
 
 def test_different_contracts_for_different_parties_never_run(world, deed):
