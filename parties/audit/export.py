@@ -116,8 +116,13 @@ class _Export:
         shown = {participant.name for contract in contracts for participant in (*contract.parties, contract.dealer)}
         for head in heads:
             cosigner, old = head.cosigner, head.checkpoint.size
-            if cosigner is None or not 0 < old <= self._size or (self._session and cosigner.name not in shown):
+            if cosigner is None or (self._session and cosigner.name not in shown):
                 continue
+            if not 0 < old <= self._size:
+                raise AuditError(
+                    f"{cosigner.name} cosigned a head over {old} entries; the log has {self._size}",
+                    action="it was rolled back: run `privity audit verify` on it, and restore the whole log",
+                )
             proof = consistency_proof(old, self._size, self._subtree)
             line = CosignedHead(
                 name=cosigner.name,

@@ -120,7 +120,7 @@ def of(world, name, kind, **fields):
 
 @pytest.mark.parametrize("lie", ["swapped-heads", "forged-cosignatures", "forged-transcripts"])
 def test_what_partners_say_to_each_other_is_not_forged(world, deed, lie):
-    """Heads, cosignatures and transcripts that the gateway changes are taken by nobody; the honest ones that follow are."""
+    """Heads, cosignatures and transcripts that the gateway changes are taken by nobody; honest ones that follow are."""
     own, other, key = "org-0", "org-1", world.consortium.identities()
     began = len(entries(world, own))
     deed(lie)

@@ -125,6 +125,10 @@ def test_cosigned_heads_are_checked(made, consortium, tmp_path):
         verdict = verify(out, identity.fingerprint)
         assert (verdict.failure.fault if verdict.failure else None) == fault
         assert len(verdict.cosigned) == (fault is None)
+    longer = notes.sign(notes.Checkpoint("clinic-a", 99, bytes(32)).render(), "clinic-a", identity)
+    known = KnownHead.parse(longer.render(), Cosigner("clinic-b", partner.public))
+    with pytest.raises(AuditError, match="clinic-b cosigned a head over 99 entries; the log has 8"):
+        export(path, identity, digest, agreements, [known])
     forked = notes.sign(notes.Checkpoint("clinic-a", 2, bytes(32)).render(), "clinic-a", identity)
     line = notes.cosign(forked.text, "clinic-b", partner, utc_now())
     known = KnownHead.parse(forked.with_signatures(line).render(), Cosigner("clinic-b", partner.public))
