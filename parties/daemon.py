@@ -151,10 +151,12 @@ class Daemon(ABC):
     # the gateway's messages
 
     def on_connect(self) -> list[FromDaemon]:
-        self._warn()
-        head = Head(note=self.journal.head())
-        # A partner that knows no key but the former one hears of the new one before it is asked to cosign under it.
-        return [*self.greetings(), head, *self.succession.announcements(), *self.witness.offers()]
+        said = [*self.greetings(), Head(note=self.journal.head())]
+        with self.reporting():
+            self._warn()
+            # A partner that knows no key but the former one hears of the new one before it cosigns under it.
+            said += [*self.succession.announcements(), *self.witness.offers()]
+        return said
 
     def _warn(self) -> None:
         """Of each certificate that ends soon, once while the daemon runs."""
@@ -193,7 +195,7 @@ class Daemon(ABC):
         try:
             yield
         except PrivityError as exc:
-            log.warning("not taken from a partner", code=exc.code, what=exc.what, action=exc.action, **about)
+            log.warning("between partners", code=exc.code, what=exc.what, action=exc.action, **about)
 
     async def receive(self, content: bytes) -> None:
         """A proposed contract: refuse it, sign it, or let it wait for the operator."""
@@ -417,8 +419,9 @@ class Daemon(ABC):
             )
         )
         contract = live.contract
-        for offer in self.witness.offers(other.name for other in (*contract.parties, contract.dealer)):
-            self.stream.send(offer)
+        with self.reporting():
+            for offer in self.witness.offers(other.name for other in (*contract.parties, contract.dealer)):
+                self.stream.send(offer)
 
     # the daemon's life
 

@@ -13,6 +13,8 @@ from parties.errors import SettingsError
 from parties.home import Home
 from parties.partners import Partners
 
+Certificate = Literal["own", "gateway"]
+
 WARN: Final = timedelta(days=30)
 
 _WHOSE: Final = {"own": "this daemon's TLS certificate", "gateway": "the gateway's certificate"}
@@ -26,7 +28,7 @@ _ACTIONS: Final = {
 class Expiring:
     """A certificate that ends within thirty days, or has ended."""
 
-    certificate: Literal["own", "gateway"]
+    certificate: Certificate
     ends: datetime
     days: int  # whole ones that are left
 
@@ -38,7 +40,7 @@ class Expiring:
 
 def expiring(home: Home, now: datetime) -> list[Expiring]:
     """Of the daemon's own certificate and the one that the gateway must show, those that end soon."""
-    certificates: dict[Literal["own", "gateway"], str] = {}
+    certificates: dict[Certificate, str] = {}
     with suppress(SettingsError):  # a daemon without it does not start
         certificates["own"] = home.tls.certificate
     with suppress(OSError):  # not fetched yet
@@ -46,16 +48,24 @@ def expiring(home: Home, now: datetime) -> list[Expiring]:
     found = []
     for name, pem in certificates.items():
         with suppress(ValueError):  # a damaged copy of the gateway's is fetched again
-            ends = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
-            if ends - now <= WARN:
-                found.append(Expiring(name, ends, max(0, (ends - now).days)))
-    return found
+            found.append(of_certificate(name, pem, now))
+    return [one for one in found if one is not None]
+
+
+def of_certificate(name: Certificate, pem: str, now: datetime) -> Expiring | None:
+    """None while there is time. Raises: ValueError if it is not a certificate."""
+    ends = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+    return Expiring(name, ends, max(0, (ends - now).days)) if ends - now <= WARN else None
 
 
 def notices(home: Home, partners: Partners, now: datetime) -> list[str]:
-    """One sentence each. Raises: SettingsError if a file of partners is damaged."""
-    offered = [
+    """One sentence each."""
+    said = [one.line() for one in expiring(home, now)]
+    try:
+        offered = partners.keys().offered
+    except SettingsError as exc:
+        return [*said, str(exc)]
+    return said + [
         f"{name} has handed over to the key {key}: compare it over the phone, then `privity partner accept {name}`"
-        for name, key in partners.keys().offered.items()
+        for name, key in offered.items()
     ]
-    return [*(one.line() for one in expiring(home, now)), *offered]

@@ -236,7 +236,7 @@ class CertificateExpiring(Event):
     type = "keys:certificate:expiring"
     subject_field = "certificate"
     certificate: Annotated[
-        Literal["own", "gateway"], Field(description="`own`, of this daemon; `gateway`, which it must show")
+        Literal["own", "gateway"], Field(description="`own`, of this daemon or gateway; `gateway`, which it must show")
     ]
     days: Annotated[Count, Field(description="whole days that are left")]
 

@@ -86,15 +86,18 @@ def test_a_rotated_key_is_accepted_and_trains_on(world, tmp_path):
 
 
 def test_a_revoked_key_ends_its_sessions(world):
-    """A running session with a revoked key ends for everybody at once, and no contract with it is signed again."""
+    """Running and waiting sessions with a revoked key end for everybody at once, and no contract is signed again."""
     session = world.begin(world.long_plan())
     world.until_training(session, "org-0")
+    waiting = world.client.propose(world.plan).id
+    until("the contract", lambda: world.state("org-1", waiting) == "proposed")
     done = privity("partner", "revoke", "org-0", "--home", world.directory / "org-1")
     assert done.status == 0, done.err
     view = world.ended(session)
     assert view.state is State.FAILED
     assert (view.fault.who, view.fault.code) == ("org-1", "partner")
     assert "was revoked" in view.fault.what
+    until("the other's end", lambda: world.client.session(waiting).state is State.REFUSED)
     key = world.consortium.identities()["org-0"]
     assert [event.fingerprint for event in events(world, "org-1", PartnerRevoked)] == [key]
     assert [e.reason for e in events(world, "org-1", SessionFailed) if e.session == session] == ["partner"]

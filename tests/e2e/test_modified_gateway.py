@@ -149,4 +149,4 @@ def test_different_contracts_for_different_parties_never_run(world, deed):
     until("its end", lambda: any(sessions(world, home)[new] in FINAL for new in set(sessions(world, home)) - before))
     (digest,) = set(sessions(world, home)) - before
     assert not [e for e in entries(world, home) if isinstance(e, WorkerStarted) and e.session == digest]
-    assert not [e for e in entries(world, home) if isinstance(e, DisclosureRecorded)]
+    assert of(world, home, DisclosureRecorded, session=digest) == []

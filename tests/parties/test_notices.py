@@ -56,3 +56,5 @@ def test_a_key_that_waits_is_a_notice(home):
     partners.offer("clinic-b", Identity.generate().fingerprint)
     (said,) = notices(home, partners, NOW)
     assert "privity partner accept clinic-b" in said
+    home.path("partner-keys.json").write_text("damaged")
+    assert "is damaged; restore it from a backup" in notices(home, partners, NOW)[0]
