@@ -15,6 +15,7 @@ from parties.errors import DataError, LifecycleError, VaultError
 from parties.home import Home
 from parties.job import Outcome
 from parties.partners import Partners
+from parties.witness_store import Heads
 
 if TYPE_CHECKING:
     from parties.models import Models
@@ -66,11 +67,12 @@ class Desk:
         self._journal.append(events.PartnerAdded(name=name, fingerprint=self._partners.all()[name]))
 
     def partner_remove(self, name: str) -> None:
-        """Raises: PartnerError."""
+        """The head of its log that was cosigned here is forgotten too. Raises: PartnerError."""
         found = self._partners.all().get(name)
         self._partners.remove(name)
         if found is not None:
             self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
+        Heads(self._home.path("state.sqlite")).forget(name)
 
     def partner_revoke(self, name: str) -> str:
         """The fingerprint that nobody takes here from now on. Raises: PartnerError if there is none of that name."""

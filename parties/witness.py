@@ -21,7 +21,7 @@ from parties.audit.events import HeadCosigned, HeadRefused, PartnerMismatched
 from parties.audit.heads import KnownHead
 from parties.audit.log import AuditLog
 from parties.audit.merkle import extends
-from parties.audit.notes import Checkpoint, cosign
+from parties.audit.notes import Checkpoint, cosign, parse_checkpoint, parse_note
 from parties.errors import ContractError, HeadError, PartnerError
 from parties.identity import Identity, fingerprint, unseal
 from parties.messages import (
@@ -118,7 +118,8 @@ class Witness:
         # A log that is shorter than what was cosigned is offered all the same: that it was rolled back must show.
         note, proof = self._journal.head_since(old if old <= self._journal.size else 0)
         self._last_at = max(self._last_at + 1, (self._clock() - EPOCH) // MICROSECOND)
-        self._offered[name] = _Offered(self._last_at, self._told(), self._journal.size)
+        size = parse_checkpoint(parse_note(note).text).size
+        self._offered[name] = _Offered(self._last_at, size - self._own_entries, size)
         hashes = tuple(base64.b64encode(item).decode() for item in proof)
         offer = HeadOffer(log=self._name, to=name, at=self._last_at, note=note, old=old, proof=hashes)
         return Offer(peer=name, public_key=self._identity.public.hex(), envelope=self._seal(HEAD_OFFER_TYPE, offer))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, insert, select, update
+from sqlalchemy import BigInteger, Column, MetaData, String, Table, delete, insert, select, update
 
 from parties.store import open_engine
 
@@ -73,6 +73,11 @@ class Heads:
                 .values(at=head.at, note=head.note)
             )
             return changed.rowcount == 1
+
+    def forget(self, name: str) -> None:
+        """A partner was removed: whoever comes under its name later has another log."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_WITNESSED).where(_WITNESSED.c.name == name))
 
     def cosigned(self) -> list[CosignedNote]:
         """The newest head by each partner's key."""

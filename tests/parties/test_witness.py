@@ -252,6 +252,16 @@ def test_the_head_is_remembered_before_the_cosignature_leaves(sides):
     assert b.events(HeadCosigned) == []
 
 
+def test_a_removed_partner_begins_anew(sides):
+    """Whoever comes under a removed partner's name has another log; without a removal the old one counts."""
+    a, b, _ = sides
+    a.journal.append_all([EVENT] * 3)
+    settle(a, b)
+    roll_back(a)
+    b.heads.forget("clinic-a")
+    assert [type(message) for message in settle(a, b)] == [Offer, Cosigned]
+
+
 def test_compare_and_swap_takes_one_of_two(sides):
     """Of two steps from one state the second fails, from nothing as from a head."""
     heads, first, second = sides[0].heads, Witnessed(1, "one"), Witnessed(2, "two")
