@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from parties.audit.agreements import Agreement
 from parties.audit.entries import Entry, decode
@@ -41,6 +41,8 @@ MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS = (
 FILE_NAME: Final = re.compile(
     r"head|(?:entries|proofs|cosigned|handovers)\.jsonl|(?:contracts|approvals|transcripts)/([0-9a-f]{64})\.json"
 )
+ENVELOPES: Final = ("approvals", "transcripts")
+_BY_NAME: Final = TypeAdapter(dict[str, dict[str, Any]])
 UNCHANGED: Final = "use a bundle that `privity audit export` wrote, unchanged"
 
 
@@ -118,16 +120,21 @@ class Bundle:
         return keys
 
     def agreements(self) -> dict[str, Agreement]:
-        """Contracts and approvals, by session."""
+        """Contracts, approvals and transcripts, by session. Raises: AuditError if a file of them can't be read."""
         found = {}
         for name, content in self.files.items():
             if name.startswith("contracts/"):
                 digest = name.removeprefix("contracts/").removesuffix(".json")
-                approvals, transcripts = (
-                    json.loads(self.files.get(f"{kind}/{digest}.json", b"{}")) for kind in ("approvals", "transcripts")
-                )
+                approvals, transcripts = (self._envelopes(f"{kind}/{digest}.json") for kind in ENVELOPES)
                 found[digest] = Agreement(content, approvals, transcripts)
         return found
+
+    def _envelopes(self, name: str) -> dict[str, dict[str, Any]]:
+        """By participant."""
+        try:
+            return _BY_NAME.validate_json(self.files.get(name, b"{}"))
+        except ValidationError as exc:
+            raise AuditError(f"{name} can't be read", action=UNCHANGED) from exc
 
 
 def is_one(path: Path) -> bool:
