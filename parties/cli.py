@@ -341,10 +341,10 @@ def key_rotate(home: Home) -> None:
     """
     from parties.home import Home as HomeDirectory
     from parties.identity import fingerprint_words
-    from parties.rotation import rotate
+    from parties.identity_rotation import rotate_identity
     from parties.tls import utc_now
 
-    fingerprint = rotate(HomeDirectory(home), utc_now())
+    fingerprint = rotate_identity(HomeDirectory(home), utc_now())
     typer.echo("The key handed over to a new one. Its fingerprint, to read to your partners over the phone:")
     typer.echo(f"  {fingerprint}\n  {fingerprint_words(fingerprint)}")
     typer.echo("Next: start the daemon; each partner then runs `privity partner accept` with your name.")

@@ -20,7 +20,7 @@ IDENTITY_FILE: Final = "identity.pem"
 NEXT_FILE: Final = "identity.next.pem"  # from the first step to the last; found again if one was broken off
 
 
-def rotate(home: Home, now: datetime) -> str:
+def rotate_identity(home: Home, now: datetime) -> str:
     """Make a new key, hand over to it, and take it into use; its fingerprint. May be called again if broken off.
 
     Raises: SettingsError if this is no home; AuditError if a daemon runs, or the log is not whole.

@@ -29,9 +29,9 @@ from parties.errors import AuditError, ForeignLog, PartnerError, SettingsError
 from parties.handover import Handovers, SignedHandover, hand_over, keys_of, successor_of
 from parties.home import Home, init
 from parties.identity import Identity, fingerprint
+from parties.identity_rotation import NEXT_FILE, rotate_identity
 from parties.messages import HandedOver
 from parties.partners import Partners
-from parties.rotation import NEXT_FILE, rotate
 from parties.succession import Succession
 from parties.tls import Invitation
 
@@ -186,9 +186,9 @@ def home(tmp_path):
 def test_a_home_gets_a_new_key(home):
     """The new key is in use, the old one's hand-over is kept, the log goes on; and so a second time."""
     first = home.identity
-    second = rotate(home, NOW)
+    second = rotate_identity(home, NOW)
     assert home.identity.fingerprint == second
-    third = rotate(home, NOW)
+    third = rotate_identity(home, NOW)
     assert [fingerprint(key) for key in keys_of("clinic-a", home.handovers.chain())] == [
         first.fingerprint,
         second,
@@ -205,7 +205,7 @@ def test_a_rotation_that_was_broken_off_is_finished(home, tmp_path, step):
     """After whichever step it broke off, nothing is signed by a key that handed over, and another call finishes it."""
     before, place = home.identity, tmp_path / "before"
     shutil.copytree(home.directory, place)
-    after = rotate(home, NOW)
+    after = rotate_identity(home, NOW)
     broken = Home(tmp_path / "broken")
     shutil.copytree(place, broken.directory)
     shutil.copy(home.path("identity.pem"), broken.path(NEXT_FILE))
@@ -215,7 +215,7 @@ def test_a_rotation_that_was_broken_off_is_finished(home, tmp_path, step):
         shutil.copy(home.path("audit.sqlite"), broken.path("audit.sqlite"))
         with pytest.raises(AuditError):
             AuditLog.open(broken.path("audit.sqlite"), before, "clinic-a")
-    assert rotate(broken, NOW) == after
+    assert rotate_identity(broken, NOW) == after
     assert keys_of("clinic-a", broken.handovers.chain())[0] == before.public
     assert len(broken.handovers.chain()) == 1
     assert verify(broken.directory, after).ok
@@ -244,7 +244,7 @@ def test_no_key_is_rotated_under_a_running_daemon(home):
         AuditLog.open(home.path("audit.sqlite"), home.identity, "clinic-a"),
         pytest.raises(AuditError, match="open in another process"),
     ):
-        rotate(home, NOW)
+        rotate_identity(home, NOW)
     assert home.identity.fingerprint == before
 
 
@@ -361,7 +361,7 @@ def test_damaged_files_are_named(party, tmp_path):
 def test_a_first_key_announces_nothing(party, home):
     """Without a hand-over there is nothing to tell; with one each partner is told."""
     assert party.succession.announcements() == []
-    rotate(home, NOW)
+    rotate_identity(home, NOW)
     partners = Partners(home.path("partners.json"))
     partners.add("clinic-b", Identity.generate().fingerprint)
     partners.add("dealer", Identity.generate().fingerprint)
