@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
+from parties.audit.logfile import sync_directory
 from parties.contract import Participant
 from parties.errors import PartnerError, SettingsError
 from parties.identity import parse_fingerprint
@@ -175,3 +176,4 @@ def write_json(path: Path, content: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_directory(path.parent)

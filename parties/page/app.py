@@ -200,8 +200,8 @@ class Pages:
         if self._verifying.locked():
             raise PageError(HTTPStatus.CONFLICT, "the log is being verified already", action="load the page again soon")
         async with self._verifying:
-            path, key = self._node.journal.path, self._node.identity.fingerprint
-            verdict = await asyncio.to_thread(verify, path, key)
+            home, key = self._node.home.directory, self._node.identity.fingerprint
+            verdict = await asyncio.to_thread(verify, home, key)
             self._verification = Verification(verdict, datetime.now(UTC))
             self._node.journal.append(
                 events.LogVerified(by=asked.login.role, entries=verdict.entries, intact=verdict.ok)

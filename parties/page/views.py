@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mpc.errors import PrivityError
+from parties.audit.witnesses import cosigned_of
 from parties.contract import Participant
 from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import State
@@ -55,6 +56,7 @@ class Overview:
     data: list[DataRow]
     connected: bool
     notices: list[str]
+    cosigned: dict[str, int]  # entries under the newest head that each partner cosigned
 
 
 def overview(node: Node) -> Overview:
@@ -69,6 +71,9 @@ def overview(node: Node) -> Overview:
         data=[_data(node, name) for name in node.vault.list()],
         connected=node.stream.connected.is_set(),
         notices=notices(node.home, node.partners, datetime.now(UTC)),
+        cosigned={
+            head.cosigner.name: head.checkpoint.size for head in cosigned_of(node.home.directory) if head.cosigner
+        },
     )
 
 
