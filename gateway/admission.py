@@ -1,12 +1,14 @@
 """Who may speak on the control stream: TLS lets in whoever holds an invitation, this module one identity each.
 
 The first stream under an invitation pins identity key and certificate; from then on another of either is refused and
-recorded. A name in a message counts for nothing: the certificate must be under that very participant's invitation.
+recorded, but for a key to which the pinned one handed over. A name in a message counts for nothing: the certificate
+must be under that very participant's invitation.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +18,9 @@ from pydantic import ValidationError
 
 from gateway.journal import Journal
 from gateway.store import Member, Rows
-from parties.audit.events import InvitationMade, InvitationUsed, KeyMismatched, NodeJoined
+from parties.audit.events import InvitationMade, InvitationUsed, KeyMismatched, KeyReplaced, NodeJoined
 from parties.errors import ContractError, PartnerError
+from parties.handover import SignedHandover, successor_of
 from parties.identity import fingerprint, unseal
 from parties.messages import INTRODUCTION_TYPE, Hello, Introduction
 from parties.plan import explain
@@ -45,7 +48,7 @@ def admit(rows: Rows, journal: Journal, hello: Hello, certificate: str, now: dat
     if member.public_key is None:
         _join(rows, journal, member, introduction, now)
     else:
-        _compare(journal, member, member.public_key, introduction)
+        _compare(rows, journal, member, member.public_key, introduction, hello.handovers)
     journal.append(NodeJoined(name=member.name, fingerprint=fingerprint(bytes.fromhex(introduction.public_key))))
     return member
 
@@ -72,6 +75,12 @@ def _check_certificate(introduction: Introduction, certificate: str) -> None:
         )
 
 
+def _follows(known: str, introduction: Introduction, handovers: Sequence[SignedHandover]) -> bool:
+    """Whether the key that joined handed over to the one that is shown. Raises: PartnerError for a broken chain."""
+    successor = successor_of(introduction.name, fingerprint(bytes.fromhex(known)), handovers)
+    return successor is not None and successor.hex() == introduction.public_key
+
+
 def _is_under(certificate: str, authority: str) -> bool:
     shown = x509.load_pem_x509_certificate(certificate.encode())
     try:
@@ -96,8 +105,20 @@ def _join(rows: Rows, journal: Journal, member: Member, introduction: Introducti
     rows.join(member.name, introduction.public_key, introduction.certificate_sha256, now)
 
 
-def _compare(journal: Journal, member: Member, known: str, introduction: Introduction) -> None:
+def _compare(
+    rows: Rows,
+    journal: Journal,
+    member: Member,
+    known: str,
+    introduction: Introduction,
+    handovers: Sequence[SignedHandover],
+) -> None:
     if (known, member.certificate_sha256) == (introduction.public_key, introduction.certificate_sha256):
+        return
+    if member.certificate_sha256 == introduction.certificate_sha256 and _follows(known, introduction, handovers):
+        presented = fingerprint(bytes.fromhex(introduction.public_key))
+        journal.append(KeyReplaced(name=member.name, known=fingerprint(bytes.fromhex(known)), successor=presented))
+        rows.replace_key(member.name, introduction.public_key)
         return
     event = KeyMismatched(
         name=member.name,

@@ -12,6 +12,8 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import structlog
+
 from gateway import control as control_plane
 from gateway.access import TOKEN_FILE, Token
 from gateway.app import make_app
@@ -21,13 +23,16 @@ from gateway.journal import Journal
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings, load_settings
 from gateway.store import Store
-from parties.audit.events import ServiceStarted, ServiceStopped
+from parties.audit.events import CertificateExpiring, ServiceStarted, ServiceStopped
 from parties.audit.log import FILE_NAME as AUDIT_FILE
 from parties.audit.log import AuditLog
 from parties.identity import Identity
+from parties.notices import of_certificate
 from parties.tls import utc_now
 from parties.web.addresses import parse_address
 from parties.web.server import Server, listen
+
+operational = structlog.get_logger()
 
 TICK_S = 0.5
 FAREWELL_S = 2  # how long open requests and streams may take to end
@@ -50,6 +55,9 @@ async def running(home: Path, *, clock: Callable[[], datetime] = utc_now) -> Asy
     settings = load_settings(home)
     with _opened(home, settings, clock) as (log, store):
         log.append(ServiceStarted(role="gateway", version=version("privity")))
+        if ending := of_certificate("own", load_tls_key(home).certificate, clock()):
+            operational.warning("the gateway's certificate ends", ends=ending.ends.isoformat(), days=ending.days)
+            log.append(CertificateExpiring(certificate="own", days=ending.days))
         coordinator = Sessions(store, log, settings, clock=clock)
         async with _serving(home, settings, coordinator, store, log, clock) as serving:
             yield serving

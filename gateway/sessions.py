@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import rfc8785
 import structlog
@@ -23,6 +23,7 @@ from gateway.blame import first_cause
 from gateway.errors import Busy, NotFound
 from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
+from gateway.relay import Line, Relay
 from gateway.resolve import Directory, Listed, resolve
 from gateway.resolve_prediction import resolve_prediction
 from gateway.settings import GatewaySettings
@@ -57,6 +58,7 @@ from parties.messages import (
     Proposal,
     Publish,
     Refuse,
+    Relayed,
     Start,
     Stop,
     Waiting,
@@ -73,14 +75,6 @@ log = structlog.get_logger()
 
 AboutSession: TypeAlias = Approve | Refuse | Withdraw | Waiting | Progress | Lost | Finished
 GRACE_S = 1.0  # from the first word that somebody vanished to the verdict
-
-
-class Line(Protocol):
-    """A participant's live stream. Neither call waits."""
-
-    def send(self, message: FromGateway) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class _Turn:
@@ -114,6 +108,7 @@ class Sessions:
         self._gone: dict[str, float] = {}  # when a participant's last stream ended
         self._began = monotonic()
         self._live: dict[str, Live] = defaultdict(Live)
+        self._relay = Relay(self._lines)
         self.bytes_sent = 0  # to participants, since the start
 
     @contextmanager
@@ -230,6 +225,7 @@ class Sessions:
                 for other, envelope in turn.rows.withdrawals(record.digest).items():
                     if name in record.roles and other != name:
                         turn.send([name], Withdrawn(session=record.digest, name=other, envelope=envelope))
+        self._relay.deliver(name)
 
     def disconnected(self, name: str, line: Line) -> None:
         """A stream ended; nothing, if a newer one took its place."""
@@ -254,6 +250,8 @@ class Sessions:
                     turn.rows.publish(name, message.data)
                 case Head():
                     turn.rows.set_head(name, message.note)
+                case Relayed():
+                    self._relay.pass_on(turn.rows, name, message)
                 case Approve() | Refuse() | Withdraw() | Waiting() | Progress() | Lost() | Finished():
                     self._about_session(turn, name, message)
 

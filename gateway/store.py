@@ -178,6 +178,10 @@ class Rows:
         row = self._session.get_one(_Participant, name)
         row.public_key, row.certificate_sha256, row.joined = public_key, certificate_sha256, now
 
+    def replace_key(self, name: str, public_key: str) -> None:
+        """Pin the key to which the pinned one handed over."""
+        self._session.get_one(_Participant, name).public_key = public_key
+
     def set_head(self, name: str, note: str) -> None:
         self._session.get_one(_Participant, name).head = note
 

@@ -7,7 +7,7 @@ is refused, whichever of CrypTen's methods asks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ class Disclosure:
     name: str
     recipients: Recipients
     values: int
+    transcript: bytes = b""  # keyed digest of all opened words so far; filled in where it is opened
 
     def to(self, world: int) -> tuple[int, ...]:
         return tuple(range(world)) if self.recipients == "session" else self.recipients
@@ -78,7 +79,7 @@ class Discloser:
         Cost: 2 rounds: one to compare transcripts, one of 8 bytes a word to each recipient.
         Raises: DisclosureRefused, before anything leaves this party.
         """
-        self._ledger.permit(disclosure)
+        self._ledger.permit(replace(disclosure, transcript=self._transcript.digest()))
         self._transcript.compare(self._channel)
         rank, world = self._channel.rank, self._channel.world
         fresh = share + self._before.words(share.shape) - self._after.words(share.shape)

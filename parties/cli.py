@@ -84,6 +84,7 @@ def _init(role: Role, home: Path, token: str, listen: str) -> None:
     from parties.audit.log import AuditLog
     from parties.daemon import origin_of
     from parties.home import init
+    from parties.identity import fingerprint_words
     from parties.tls import utc_now
 
     made = init(home, role, token, listen, utc_now())
@@ -93,6 +94,7 @@ def _init(role: Role, home: Path, token: str, listen: str) -> None:
     kind = "node" if role == "party" else role
     typer.echo(f"{name} is set up in {home}. Its fingerprint, to read to your partners over the phone:")
     typer.echo(f"  {identity.fingerprint}")
+    typer.echo(f"  {fingerprint_words(identity.fingerprint)}")
     typer.echo(f"Next: confirm partners with `privity partner add`, then `privity {kind} serve --home {home}`.")
 
 
@@ -169,14 +171,20 @@ def _status(home: Path, *, as_json: bool) -> None:
     typer.echo(f"{status['name']} runs; the gateway is {'connected' if status['gateway'] else 'NOT connected'}")
     if status["page"]:
         typer.echo(f"its page is at {status['page']}; `privity node login` gives a link")
+    for notice in status["notices"]:
+        typer.echo(f"NOTE: {notice}")
     for digest, state in status["sessions"].items():
         typer.echo(f"  {digest[:12]}  {state}")
 
 
 @partner_app.command("add")
-def partner_add(name: str, fingerprint: str, home: Home) -> None:
+def partner_add(
+    name: str,
+    fingerprint: Annotated[list[str], typer.Argument(help="Forty hexadecimal digits, or fifteen words.")],
+    home: Home,
+) -> None:
     """Confirm a partner's fingerprint, as its operator read it to you."""
-    ask(home, "partner-add", name=name, fingerprint=fingerprint)
+    ask(home, "partner-add", name=name, fingerprint=" ".join(fingerprint))
     typer.echo(f"{name} is a confirmed partner")
 
 
@@ -187,20 +195,38 @@ def partner_remove(name: str, home: Home) -> None:
     typer.echo(f"{name} is no longer a partner")
 
 
+@partner_app.command("revoke")
+def partner_revoke(name: str, home: Home) -> None:
+    """Refuse a partner's key for ever: for one that was stolen. Sessions with it end at once."""
+    typer.echo(f"the key {ask(home, 'partner-revoke', name=name)} of {name} is revoked")
+
+
+@partner_app.command("accept")
+def partner_accept(name: str, home: Home) -> None:
+    """Confirm the key to which a partner's confirmed one has handed over; `partner list` shows it."""
+    typer.echo(f"{name} is confirmed with the key {ask(home, 'partner-accept', name=name)}")
+
+
 @partner_app.command("list")
 def partner_list(home: Home, as_json: AsJson = False) -> None:
-    """Confirmed partners and their fingerprints."""
+    """Confirmed partners and their fingerprints, keys that wait to be accepted, and revoked ones."""
     from parties.home import Home as HomeDirectory
+    from parties.identity import fingerprint_words
     from parties.partners import Partners
 
     place = HomeDirectory(home)
     _ = place.settings  # a wrong --home is an error, not an empty list
-    partners = Partners(place.path("partners.json")).all()
+    partners = Partners(place.path("partners.json"))
     if as_json:
-        echo_json(partners)
+        echo_json(partners.all())
         return
-    for name, fingerprint in partners.items():
+    for name, fingerprint in partners.all().items():
         typer.echo(f"{name}  {fingerprint}")
+    keys = partners.keys()
+    for name, fingerprint in keys.offered.items():
+        typer.echo(f"{name}  {fingerprint}  handed over to, not accepted yet: {fingerprint_words(fingerprint)}")
+    for fingerprint, name in keys.revoked.items():
+        typer.echo(f"{name}  {fingerprint}  revoked")
 
 
 def subject(
@@ -273,14 +299,33 @@ def model_delete(session: SessionId, home: Home) -> None:
 
 @key_app.command("show")
 def key_show(home: Home, as_json: AsJson = False) -> None:
-    """The fingerprint that partners confirm."""
+    """The fingerprint that partners confirm, in digits and in words: one of the two will do."""
     from parties.home import Home as HomeDirectory
+    from parties.identity import fingerprint_words
 
     identity = HomeDirectory(home).identity
+    words = fingerprint_words(identity.fingerprint)
     if as_json:
-        echo_json({"fingerprint": identity.fingerprint, "public_key": identity.public.hex()})
+        echo_json({"fingerprint": identity.fingerprint, "words": words, "public_key": identity.public.hex()})
     else:
-        typer.echo(identity.fingerprint)
+        typer.echo(f"{identity.fingerprint}\n{words}")
+
+
+@key_app.command("rotate")
+def key_rotate(home: Home) -> None:
+    """Hand over to a new identity key, while no daemon runs; partners are told, and accept it.
+
+    A call that was broken off is finished by another.
+    """
+    from parties.home import Home as HomeDirectory
+    from parties.identity import fingerprint_words
+    from parties.identity_rotation import rotate_identity
+    from parties.tls import utc_now
+
+    fingerprint = rotate_identity(HomeDirectory(home), utc_now())
+    typer.echo("The key handed over to a new one. Its fingerprint, to read to your partners over the phone:")
+    typer.echo(f"  {fingerprint}\n  {fingerprint_words(fingerprint)}")
+    typer.echo("Next: start the daemon; each partner then runs `privity partner accept` with your name.")
 
 
 @policy_app.command("show")

@@ -128,7 +128,8 @@ class ControlStream:
             public_key=identity.public.hex(),
             certificate_sha256=self._home.tls.sha256,
         )
-        return Hello(introduction=identity.seal(INTRODUCTION_TYPE, rfc8785.dumps(introduction.model_dump(mode="json"))))
+        envelope = identity.seal(INTRODUCTION_TYPE, rfc8785.dumps(introduction.model_dump(mode="json")))
+        return Hello(introduction=envelope, handovers=tuple(self._home.handovers.chain()))
 
 
 def common_name(certificate: str) -> str:

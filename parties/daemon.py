@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import signal
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,24 +39,32 @@ from parties.messages import (
     Finished,
     FromDaemon,
     FromGateway,
+    FromPartner,
+    HandedOver,
     Head,
     Lost,
     Proposal,
     Refuse,
+    Relayed,
     Start,
     Stop,
     Waiting,
     Withdrawn,
 )
+from parties.notices import expiring, notices
 from parties.partners import Partners
 from parties.store import Session, SessionStore
+from parties.succession import Succession
 from parties.supervisor import Process
 from parties.tls import TlsKey
 from parties.withdrawal import Withdrawals
+from parties.witness import Witness
+from parties.witness_store import Heads
 
 if TYPE_CHECKING:
     from parties.page.server import Page
 
+EPOCH = 1  # of each session: none is resumed
 PEER_LOST = "engine.peer-lost"
 CAUSE_WAIT_S = 5.0  # when a peer vanished, the gateway tells who was the first and why, if it is there to tell
 
@@ -91,11 +100,15 @@ class Daemon(ABC):
         self.store = SessionStore(home.path("state.sqlite"))
         self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
         self.withdrawals = Withdrawals(self.name, self.identity, self.store, self.journal, self.destroy_share)
+        self.succession = Succession(self.name, home.handovers, self.partners, self.journal)
+        heads, former = Heads(home.path("state.sqlite")), self.succession.former
+        self.witness = Witness(self.name, self.identity, self.journal, self.partners, heads, former)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.door = Door(self.settings.listen, self.settings.advertise)
         self.page: Page | None = None  # of a node whose settings say so
         self.live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._warned: set[str] = set()
 
     # what differs
 
@@ -145,7 +158,20 @@ class Daemon(ABC):
     # the gateway's messages
 
     def on_connect(self) -> list[FromDaemon]:
-        return [*self.greetings(), Head(note=self.journal.head())]
+        said = [*self.greetings(), Head(note=self.journal.head())]
+        with self.reporting():
+            self._warn()
+            # A partner that knows no key but the former one hears of the new one before it cosigns under it.
+            said += [*self.succession.announcements(), *self.witness.offers()]
+        return said
+
+    def _warn(self) -> None:
+        """Of each certificate that ends soon, once while the daemon runs."""
+        for one in expiring(self.home, datetime.now(UTC)):
+            if one.certificate not in self._warned:
+                self._warned.add(one.certificate)
+                log.warning("a certificate ends", certificate=one.certificate, days=one.days, what=one.line())
+                self.journal.append(events.CertificateExpiring(certificate=one.certificate, days=one.days))
 
     async def on_message(self, message: FromGateway) -> None:
         if isinstance(message, Proposal):
@@ -155,10 +181,31 @@ class Daemon(ABC):
         elif isinstance(message, Stop):
             self.stop(message.session, message.fault)
         elif isinstance(message, Withdrawn):
-            try:
+            with self.reporting(session=message.session[:12], type=message.type):
                 self.withdrawals.hear(message.session, message.name, message.envelope)
-            except PrivityError as exc:
-                log.warning("a withdrawal came that does not hold", session=message.session[:12], error=exc.what)
+        elif isinstance(message, Relayed):
+            self._hear_partner(message)
+
+    def _hear_partner(self, message: FromPartner) -> None:
+        """What came from a participant, or in its name: the gateway may have made it up."""
+        with self.reporting(who=message.peer, type=message.type):
+            for answer in self.partner_said(message):
+                self.stream.send(answer)
+
+    def partner_said(self, message: FromPartner) -> list[FromPartner]:
+        """What to answer. Raises: PrivityError if it does not hold."""
+        if isinstance(message, HandedOver):
+            self.succession.hear(message)
+            return []
+        return self.witness.hear(message)
+
+    @contextlib.contextmanager
+    def reporting(self, **about: str) -> Iterator[None]:
+        """An error goes to the operational log, and the daemon goes on."""
+        try:
+            yield
+        except PrivityError as exc:
+            log.warning("between partners", code=exc.code, what=exc.what, action=exc.action, **about)
 
     async def receive(self, content: bytes) -> None:
         """A proposed contract: refuse it, sign it, or let it wait for the operator."""
@@ -306,14 +353,14 @@ class Daemon(ABC):
             if live.approvals[self.name].certificate != live.tls.certificate:
                 raise ContractError(f"the approval that came for {self.name} is not the one that it signed")
             self.journal.append(
-                events.SessionStarted(session=message.session, epoch=1, parties=len(live.contract.parties))
+                events.SessionStarted(session=message.session, epoch=EPOCH, parties=len(live.contract.parties))
             )
             self.store.keep_approvals(message.session, message.approvals)
-            self.store.begin_epoch(message.session, 1)
+            self.store.begin_epoch(message.session, EPOCH)
             self.store.step(message.session, Step.START)
             with self.door.inbox(message.session) as inbox:
-                live.process = await self.launch(live, 1, inbox.fileno())
-            self.journal.append(events.WorkerStarted(session=message.session, epoch=1, certificate=live.tls.sha256))
+                live.process = await self.launch(live, EPOCH, inbox.fileno())
+            self.journal.append(events.WorkerStarted(session=message.session, epoch=EPOCH, certificate=live.tls.sha256))
             if live.stopped is not None:  # while it was being started
                 live.process.kill()
             status = await live.process.run(lambda report: self._hear(live, report))
@@ -382,6 +429,10 @@ class Daemon(ABC):
                 fault=fault,
             )
         )
+        contract = live.contract
+        with self.reporting():
+            for offer in self.witness.offers(other.name for other in (*contract.parties, contract.dealer)):
+                self.stream.send(offer)
 
     # the daemon's life
 
@@ -395,6 +446,14 @@ class Daemon(ABC):
         async def partner_remove(request: dict[str, Any]) -> Any:
             desk.partner_remove(**request)
 
+        async def partner_accept(request: dict[str, Any]) -> Any:
+            return desk.partner_accept(**request)
+
+        async def partner_revoke(request: dict[str, Any]) -> Any:
+            revoked = desk.partner_revoke(**request)
+            self._end_sessions_of(request["name"], revoked)
+            return revoked
+
         async def status(_: dict[str, Any]) -> Any:
             return {
                 "name": self.name,
@@ -403,9 +462,36 @@ class Daemon(ABC):
                 "gateway": self.stream.connected.is_set(),
                 "sessions": {s.digest: s.state.value for s in self.store.all()},
                 "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
+                "notices": notices(self.home, self.partners, datetime.now(UTC)),
             }
 
-        return {"partner-add": partner_add, "partner-remove": partner_remove, "status": status}
+        return {
+            "partner-add": partner_add,
+            "partner-remove": partner_remove,
+            "partner-accept": partner_accept,
+            "partner-revoke": partner_revoke,
+            "status": status,
+        }
+
+    def _end_sessions_of(self, name: str, revoked: str) -> None:
+        """A key was revoked: whatever was agreed with it ends here, and for everybody."""
+        error = PartnerError(
+            f"the key of '{name}' was revoked at {self.name}", action=f"ask the operator of {self.name}"
+        )
+        for session in self.store.all():
+            if session.state in FINAL:
+                continue
+            contract = parse_contract(session.contract.encode())
+            keys = {one.fingerprint for one in (*contract.parties, contract.dealer)}
+            if revoked not in keys:
+                continue
+            if session.state is State.PROPOSED:
+                self.refuse(session.digest, error, by="operator")
+                continue
+            live, fault = self.live.get(session.digest), Fault.of(error, self.name)
+            self.stop(session.digest, fault)
+            if live is None or live.process is None:  # else its end tells everybody
+                self.stream.send(Refuse(session=session.digest, fault=fault))
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT. Raises: PrivityError if the gateway rejects this daemon."""

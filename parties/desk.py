@@ -15,6 +15,7 @@ from parties.kinds import parse_contract
 from parties.lifecycle import State
 from parties.partners import Partners
 from parties.store import SessionStore
+from parties.witness_store import Heads
 
 if TYPE_CHECKING:
     from parties.audit.events import Reader
@@ -123,11 +124,24 @@ class Desk:
         self._journal.append(events.PartnerAdded(name=name, fingerprint=self._partners.all()[name]))
 
     def partner_remove(self, name: str) -> None:
-        """Raises: PartnerError."""
+        """The head of its log that was cosigned here is forgotten too. Raises: PartnerError."""
         found = self._partners.all().get(name)
         self._partners.remove(name)
         if found is not None:
             self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
+        Heads(self._home.path("state.sqlite")).forget(name)
+
+    def partner_revoke(self, name: str) -> str:
+        """The fingerprint that nobody takes here from now on. Raises: PartnerError if there is none of that name."""
+        revoked = self._partners.revoke(name)
+        self._journal.append(events.PartnerRevoked(name=name, fingerprint=revoked))
+        return revoked
+
+    def partner_accept(self, name: str) -> str:
+        """The fingerprint of the key that is confirmed now. Raises: PartnerError if none was handed over to."""
+        former, successor = self._partners.accept(name)
+        self._journal.append(events.PartnerKeyReplaced(name=name, fingerprint=former, successor=successor))
+        return successor
 
     def _open_records(self) -> Records:
         from parties.records import Records

@@ -13,6 +13,9 @@ PrivityError (mpc.errors)
     ├── DataError            a table, a column, a row                            (data's owner)
     │   └── VaultError       data at rest: missing, altered, wrong key           (operator)
     ├── AuditError           a log that does not verify                          (compliance officer)
+    │   ├── ForeignLog       a log of another name or key                        (operator)
+    │   └── HeadError        a head, an offer or a cosignature that does not hold (compliance officer)
+    ├── TranscriptError      a party's signature on a transcript that doesn't hold (compliance officer)
     ├── PageError            a request that a node's page does not answer        (who made it)
     ├── WorkerFailed         a worker process died or reported an error
     └── GatewayError         the gateway is away or refused a request
@@ -101,6 +104,27 @@ class VaultError(DataError):
 
 class AuditError(PartyError):
     code = "audit"
+
+
+class ForeignLog(AuditError):
+    """The log is another participant's, or another key signs it."""
+
+
+class HeadError(AuditError):
+    """With `reason`, a partner's refusal of this log's head that holds: `rollback` or `fork`."""
+
+    code = "head"
+
+    def __init__(
+        self, what: str, *, action: str = "ask the partner and the gateway's operator", reason: str = ""
+    ) -> None:
+        super().__init__(what, action=action)
+        if reason:
+            self.code = f"{HeadError.code}.{reason}"
+
+
+class TranscriptError(PartyError):
+    code = "transcript"
 
 
 class PageError(PartyError):

@@ -3,6 +3,7 @@
 settings.toml   who it is and where the gateway is        identity.pem   signs; never leaves
 policy.toml     what it signs (nodes)                      tls.pem        its TLS key and certificate
 partners.json   fingerprints that its operator confirmed  gateway.pem    the gateway's certificate
+partner-keys.json  those revoked, offered, and former     handovers.json its own former keys' signatures
 state.sqlite    sessions and epochs                       audit.sqlite   the audit log
 vault.key, vault/   data at rest (nodes)                  results/       what it was disclosed (nodes)
 records/        keyed digests of the own ids of each session (nodes)
@@ -21,6 +22,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from parties.contract import Address, Hex32
 from parties.errors import PartnerError, SettingsError
+from parties.handover import HANDOVERS_FILE, Handovers
 from parties.identity import Identity, write_private
 from parties.plan import Frozen, Name, explain
 from parties.tls import Invitation, TlsKey, certificate_sha256, fetch_certificate
@@ -96,6 +98,10 @@ class Home:
     @property
     def identity(self) -> Identity:
         return Identity.load(self.path("identity.pem"))
+
+    @property
+    def handovers(self) -> Handovers:
+        return Handovers(self.path(HANDOVERS_FILE))
 
     @property
     def settings(self) -> Settings:

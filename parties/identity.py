@@ -21,6 +21,7 @@ from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from parties.errors import ContractError, PartnerError, SettingsError
+from parties.words import WORDS, from_words, to_words
 
 KEY_BYTES = 32
 FINGERPRINT_BYTES = 20  # 160 bits against a second key with the same fingerprint; ten groups of four over the phone
@@ -32,18 +33,32 @@ def fingerprint(public_key: bytes) -> str:
     return "-".join(digest[i : i + 4] for i in range(0, len(digest), 4))
 
 
-def parse_fingerprint(text: str) -> str:
-    """The canonical form of a fingerprint typed with any separators.
+def fingerprint_words(text: str) -> str:
+    """A fingerprint in canonical form, as fifteen words."""
+    return to_words(bytes.fromhex(text.replace("-", "")))
 
-    Raises: PartnerError if it is not ten groups of four hexadecimal digits.
+
+def parse_fingerprint(text: str) -> str:
+    """The canonical form of a fingerprint typed with any separators, or as its words.
+
+    Raises: PartnerError if it is neither ten groups of four hexadecimal digits nor fifteen words that check.
     """
     digits = re.sub(r"[\s:-]", "", text.strip().lower())
     if not re.fullmatch(rf"[0-9a-f]{{{2 * FINGERPRINT_BYTES}}}", digits):
-        raise PartnerError(
-            f"'{text}' is not a fingerprint: expected {2 * FINGERPRINT_BYTES} hexadecimal digits",
-            action="ask the partner to read out `privity key show`",
-        )
+        digits = _digits_of_words(text)
     return "-".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+
+
+def _digits_of_words(text: str) -> str:
+    try:
+        return from_words(text).hex()
+    except ValueError as exc:
+        what = f"expected {2 * FINGERPRINT_BYTES} hexadecimal digits, or {WORDS} words"
+        if len(text.split()) == WORDS:
+            what = "a word is misspelt, or is not the one that was read out"
+        raise PartnerError(
+            f"'{text[:200]}' is not a fingerprint: {what}", action="ask the partner to read out `privity key show`"
+        ) from exc
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -66,6 +66,7 @@ class Intent(Frozen):
     name: Disclosed
     recipient: Recipient
     values: Annotated[int, Field(ge=1)]
+    transcript: Hex32 | None = None  # the keyed digest of all opened words so far
 
 
 class Answer(Frozen):

@@ -16,6 +16,7 @@ from mpc.errors import PrivityError
 from mpc.program import Figure, Stage, Told
 from parties.contract import DataVersion, Hex32
 from parties.errors import GatewayError
+from parties.handover import SignedHandover
 from parties.plan import Frozen, Name, explain
 from parties.schema import Schema
 
@@ -39,6 +40,8 @@ Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # as far as JSON's numbers ar
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Stages = dict[Stage, Seconds]  # how long each took, in order
 Envelope = dict[str, Any]  # DSSE; checked by parties.identity.unseal
+Hash = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]  # 32 bytes in base64
+MAX_PROOF_HASHES = 128  # more than a tree of 2**63 leaves needs
 
 
 class Fault(Frozen):
@@ -70,6 +73,7 @@ class Hello(Frozen):
 
     type: Literal["hello"] = "hello"
     introduction: Envelope
+    handovers: tuple[SignedHandover, ...] = ()  # of its keys, where it had others before
 
 
 class Introduction(Frozen):
@@ -210,6 +214,91 @@ class Head(Frozen):
     note: Note
 
 
+class Relayed(Frozen):
+    """What one participant says to another through the gateway, which may drop it and can't make it.
+
+    `peer` is whom it is for on the way up, and from whom it came on the way down; what counts is what the sender's
+    identity signed. `public_key` is that identity's, to be compared with the fingerprint that was confirmed.
+    """
+
+    peer: Name
+    public_key: Hex32
+
+    @property
+    def slot(self) -> tuple[str, ...]:
+        """Of messages with one slot, from and to the same, the newest replaces those that wait."""
+        return (type(self).__name__,)
+
+
+class Offer(Relayed):
+    """A head to cosign: an envelope over a HeadOffer."""
+
+    type: Literal["offer"] = "offer"
+    envelope: Envelope
+
+
+class Cosigned(Relayed):
+    """A head that was offered, with the sender's cosignature."""
+
+    type: Literal["cosigned"] = "cosigned"
+    note: Note
+
+
+class Declined(Relayed):
+    """A head that was offered is not cosigned: an envelope over a HeadRefusal."""
+
+    type: Literal["declined"] = "declined"
+    envelope: Envelope
+
+
+class HandedOver(Relayed):
+    """The hand-overs of the sender's key, the newest of which leads to `public_key`."""
+
+    type: Literal["handed-over"] = "handed-over"
+    handovers: tuple[SignedHandover, ...]
+
+
+class SignedTranscript(Relayed):
+    """The sender's signature on its transcript of a session that ended; with `ask`, the receiver's is missing."""
+
+    type: Literal["transcript"] = "transcript"
+    session: Hex32
+    envelope: Envelope
+    ask: bool = False
+
+    @property
+    def slot(self) -> tuple[str, ...]:
+        return (*super().slot, self.session)
+
+
+FromPartner = Offer | Cosigned | Declined | HandedOver | SignedTranscript
+
+
+class HeadOffer(Frozen):
+    """A head of `log`, for `to` to cosign; signed by the log's identity."""
+
+    log: Name
+    to: Name
+    at: Count  # microseconds since 1970, later with each offer: an old one that comes again is told by it
+    note: Note
+    old: Count  # entries of the head that `to` cosigned last, as far as the log's owner knows; 0: none
+    proof: Annotated[tuple[Hash, ...], Field(max_length=MAX_PROOF_HASHES)]  # that the head continues that one
+
+
+class HeadRefusal(Frozen):
+    """Why a head is not cosigned, with the head that speaks against it; signed by whom it was offered to."""
+
+    log: Name
+    by: Name
+    at: Count  # the offer's
+    reason: Literal["behind", "rollback", "fork"]  # behind: the proof begins at another head than `known`
+    known: Note  # the last head of `log` that `by` cosigned
+
+
+HEAD_OFFER_TYPE = "application/vnd.privity.head-offer.v1+json"
+HEAD_REFUSAL_TYPE = "application/vnd.privity.head-refusal.v1+json"
+
+
 class Welcome(Frozen):
     type: Literal["welcome"] = "welcome"
     gateway: Name
@@ -255,10 +344,12 @@ class Rejected(Frozen):
 
 
 FromDaemon = Annotated[
-    Hello | Publish | Approve | Refuse | Withdraw | Waiting | Progress | Lost | Finished | Head,
+    Hello | Publish | Approve | Refuse | Withdraw | Waiting | Progress | Lost | Finished | Head | FromPartner,
     Field(discriminator="type"),
 ]
-FromGateway = Annotated[Welcome | Proposal | Start | Stop | Withdrawn | Rejected, Field(discriminator="type")]
+FromGateway = Annotated[
+    Welcome | Proposal | Start | Stop | Withdrawn | Rejected | FromPartner, Field(discriminator="type")
+]
 
 _FROM_DAEMON: TypeAdapter[FromDaemon] = TypeAdapter(FromDaemon)
 _FROM_GATEWAY: TypeAdapter[FromGateway] = TypeAdapter(FromGateway)

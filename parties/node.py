@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from mpc.errors import PrivityError
 from parties.audit import events
-from parties.contract import Terms
-from parties.daemon import Daemon, Live
+from parties.contract import Party, Terms
+from parties.daemon import EPOCH, Daemon, Live
 from parties.data_set import Manifest
 from parties.desk import Desk, destroy_share
 from parties.errors import ConsentWithdrawn, ContractError, OperatorRefusal, SettingsError, VaultError
@@ -24,7 +24,17 @@ from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outc
 from parties.kinds import AnyContract, columns_of, parse_contract
 from parties.lifecycle import FINAL, State
 from parties.local import direct, threaded
-from parties.messages import Fault, FromDaemon, Progress, Publish, PublishedData, Refuse, Withdraw
+from parties.messages import (
+    Fault,
+    FromDaemon,
+    FromPartner,
+    Progress,
+    Publish,
+    PublishedData,
+    Refuse,
+    SignedTranscript,
+    Withdraw,
+)
 from parties.models import KeptModel, Models
 from parties.policy import Circumstances, Finding, check, judge, verdict
 from parties.policy_file import PolicyFile
@@ -35,6 +45,7 @@ from parties.schema import check_features, check_label
 from parties.store import Session
 from parties.supervisor import Process
 from parties.tables import features, labels
+from parties.transcripts import Transcripts
 from parties.vault import Vault
 
 WATCH_S = 3600.0  # from one look for what is over or has changed to the next
@@ -56,6 +67,7 @@ class Node(Daemon):
         self.records = Records(home.path("records"), master_key)
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
+        self.transcripts = Transcripts(self.name, self.identity, self.store, self.journal)
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
@@ -74,7 +86,7 @@ class Node(Daemon):
         if party.columns:
             check_features(manifest.table, party.columns)
         if isinstance(contract, PredictionContract):
-            contract.check_model(self._model(contract).trained)
+            contract.check_model(self._model(contract).trained, self._follows)
         elif contract.label.held_by(self.name):
             check_label(manifest.table, contract.label.column)
 
@@ -85,6 +97,12 @@ class Node(Daemon):
         raise VaultError(
             f"there is no data set {name} that {self.name} shares", action="its operator runs `privity data share`"
         )
+
+    def _follows(self, former: Party, present: Party) -> bool:
+        """Whether a party has the key that it had, or one that follows it here."""
+        if former.name == self.name:
+            return former.key in {*self.succession.former, self.identity.public}
+        return self.partners.is_same(former.name, former.fingerprint, present.fingerprint)
 
     def _model(self, contract: PredictionContract) -> KeptModel:
         """Raises: ConsentWithdrawn if a party ended its consent; VaultError if no share of it is kept, or no longer."""
@@ -132,7 +150,7 @@ class Node(Daemon):
             Withdraw(session=digest, envelope=self.store.withdrawals(digest)[self.name])
             for digest in self.store.withdrawn_by(self.name)
         ]
-        return [self._published(), *told]
+        return [self._published(), *told, *self.transcripts.reminders()]
 
     def _published(self) -> Publish:
         manifests = [self.vault.manifest(name) for name in self.vault.list()]
@@ -201,6 +219,7 @@ class Node(Daemon):
                     shape=(intent.values,),
                     clause=item.clause,
                     count=count,
+                    transcript=intent.transcript,  # under this log's signed head before anything leaves
                 )
             )
             self._counts[contract.digest, item.clause] = count
@@ -227,6 +246,9 @@ class Node(Daemon):
         self.journal.append(
             events.OpeningsCounted(session=digest, rounds=done.openings, words=done.words, bytes_sent=done.bytes_sent)
         )
+        if done.transcript is not None:
+            for signed in self.transcripts.conclude(contract, EPOCH, done.transcript, done.openings, done.words):
+                self.stream.send(signed)
         if done.outcome is not None:
             self._keep(digest, done.outcome)
         if isinstance(contract, PredictionContract):
@@ -239,7 +261,16 @@ class Node(Daemon):
     def _end(self, live: Live, fault: Fault | None) -> None:
         if fault is not None:
             self.predictions.discard(live.contract.digest)
+            self.transcripts.forget(live.contract.digest)
         super()._end(live, fault)
+        if fault is None:
+            with self.reporting():
+                self.transcripts.catch_up(live.contract)
+
+    def partner_said(self, message: FromPartner) -> list[FromPartner]:
+        if isinstance(message, SignedTranscript):
+            return [*self.transcripts.hear(message)]
+        return super().partner_said(message)
 
     def _keep(self, digest: str, outcome: Outcome) -> None:
         """What this party was disclosed, in a file that only it reads; its digest, not its values, in the log."""

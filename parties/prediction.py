@@ -6,6 +6,7 @@ its own share of the model, and like a training's it is derived again by all bef
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -58,6 +59,10 @@ class PredictionPlan(Frozen):
         return self
 
 
+def _same_key(former: Party, present: Party) -> bool:
+    return former.public_key == present.public_key
+
+
 class PredictionContract(Terms):
     """Everything that a prediction may do."""
 
@@ -81,12 +86,15 @@ class PredictionContract(Terms):
         program = derive_prediction(spec_for(*facts))
         self._check_follows(self.program, program)
 
-    def check_model(self, trained: Contract) -> None:
-        """Raises: ContractError unless parties, columns and preparation are those of the training that left it."""
+    def check_model(self, trained: Contract, is_same: Callable[[Party, Party], bool] = _same_key) -> None:
+        """Raises: ContractError unless parties, columns and preparation are those of the training that left it.
+
+        `is_same` says of a party of the training, and of that name here, whether its key is the same, or follows it.
+        """
         if trained.digest != self.model:
             raise ContractError("the contract names another model")
-        mine, theirs = ([(p.name, p.public_key, p.columns) for p in each.parties] for each in (self, trained))
-        if mine != theirs:
+        mine, theirs = ([(p.name, p.columns) for p in each.parties] for each in (self, trained))
+        if mine != theirs or not all(map(is_same, trained.parties, self.parties)):
             raise ContractError(
                 "the parties, or their columns, are not those of the training that left the model",
                 action="name the same parties, and the columns of the model, in the same order",

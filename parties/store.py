@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Engine,
     Integer,
     MetaData,
     String,
@@ -61,6 +62,13 @@ _WITHDRAWALS = Table(
     Column("envelope", String, nullable=False),
     Column("recorded", Boolean, nullable=False),  # in the audit log
 )
+_TRANSCRIPTS = Table(
+    "transcripts",
+    _METADATA,
+    Column("digest", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("envelope", String, nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,20 @@ class Session:
     fault: Fault | None
 
 
+def open_engine(path: Path, tables: MetaData) -> Engine:
+    """An SQLite file with these tables, in which every change is one committed transaction."""
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _durable)
+    event.listen(engine, "begin", _begin)
+    tables.create_all(engine)
+    return engine
+
+
 class SessionStore:
     """Sessions in SQLite; every change is one committed transaction."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _durable)
-        event.listen(self._engine, "begin", _begin)
-        _METADATA.create_all(self._engine)
+        self._engine = open_engine(path, _METADATA)
 
     def receive(self, digest: str, contract: str) -> None:
         """Raises: LifecycleError if this contract came before."""
@@ -176,6 +190,18 @@ class SessionStore:
         these = (_WITHDRAWALS.c.digest == digest, _WITHDRAWALS.c.name == name)
         with self._engine.begin() as connection:
             connection.execute(update(_WITHDRAWALS).where(*these).values(recorded=True))
+
+    def keep_transcript(self, digest: str, name: str, envelope: dict[str, Any]) -> None:
+        """Keep what a party signed of its transcript, in the place of what it signed before."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_TRANSCRIPTS).where(_TRANSCRIPTS.c.digest == digest, _TRANSCRIPTS.c.name == name))
+            connection.execute(insert(_TRANSCRIPTS).values(digest=digest, name=name, envelope=json.dumps(envelope)))
+
+    def transcripts(self, digest: str) -> dict[str, dict[str, Any]]:
+        """The envelopes kept, by party."""
+        wanted = select(_TRANSCRIPTS).where(_TRANSCRIPTS.c.digest == digest).order_by(_TRANSCRIPTS.c.name)
+        with self._engine.begin() as connection:
+            return {row.name: json.loads(row.envelope) for row in connection.execute(wanted)}
 
     def begin_epoch(self, digest: str, epoch: int) -> None:
         """Raises: LifecycleError if this epoch, or a later one, began before: its masks are spent."""

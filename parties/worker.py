@@ -60,7 +60,8 @@ class NodeLedger:
 
     def _record(self, disclosure: Disclosure) -> None:
         told = recipient(disclosure.recipients, self._names)
-        self._voice.ask(Intent(name=disclosure.name, recipient=told, values=disclosure.values))
+        transcript = disclosure.transcript.hex()
+        self._voice.ask(Intent(name=disclosure.name, recipient=told, values=disclosure.values, transcript=transcript))
 
 
 def load(job: PartyJob, contract: AnyContract) -> Table:

@@ -29,11 +29,13 @@ from mpc.frames import HEADER_BYTES
 from parties.audit.bundle import BUNDLE_TYPE
 from parties.contract import APPROVAL_TYPE, Contract
 from parties.errors import LifecycleError
+from parties.handover import HANDOVER_TYPE
 from parties.home import init
 from parties.lifecycle import FINAL, State, Step, advance
-from parties.messages import INTRODUCTION_TYPE, FromDaemon, FromGateway
+from parties.messages import HEAD_OFFER_TYPE, HEAD_REFUSAL_TYPE, INTRODUCTION_TYPE, FromDaemon, FromGateway
 from parties.plan import Plan, load_plan
 from parties.planning import propose_plan
+from parties.statement import TRANSCRIPT_TYPE
 from parties.tls import utc_now
 from parties.withdrawal import WITHDRAWAL_TYPE
 
@@ -133,6 +135,7 @@ def test_the_officers_questions_are_answered():
         "export",
         "reconcile",
         "prove",
+        "heads",
     }
     for heading in headings:
         commands = [
@@ -252,7 +255,7 @@ def test_contracts_are_documented():
 
 def test_messages_are_documented():
     """The table of the control stream has every message of either side."""
-    listed = re.findall(r"^\| (daemon|gateway) \| `(\w+)` \|", read("docs/formats.md"), re.MULTILINE)
+    listed = re.findall(r"^\| (daemon|gateway) \| `([\w-]+)` \|", read("docs/formats.md"), re.MULTILINE)
     kinds = {"daemon": FromDaemon, "gateway": FromGateway}
     types = {
         (side, model.model_fields["type"].default)
@@ -268,8 +271,12 @@ def test_envelopes_and_frames_are_documented():
     assert set(re.findall(r"^\| `(application/vnd[^`]+)`", text, re.MULTILINE)) == {
         APPROVAL_TYPE,
         BUNDLE_TYPE,
+        HANDOVER_TYPE,
+        HEAD_OFFER_TYPE,
+        HEAD_REFUSAL_TYPE,
         INTRODUCTION_TYPE,
         WITHDRAWAL_TYPE,
+        TRANSCRIPT_TYPE,
     }
     lengths = re.findall(r"^\| (\d+) \| ", section(text, "## Between workers"), re.MULTILINE)
     assert sum(map(int, lengths)) == HEADER_BYTES

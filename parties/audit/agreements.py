@@ -1,4 +1,4 @@
-"""What was agreed on, beside the log: contracts that a participant answered, and the approvals that came with them."""
+"""What was signed beside the log: contracts that a participant answered, their approvals, and parties' transcripts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Agreement:
 
     contract: bytes
     approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    transcripts: dict[str, dict[str, Any]] = field(default_factory=dict)  # parties' statements at the session's end
 
     def parsed(self) -> AnyContract:
         """Raises: ContractError if this release can't read it."""
@@ -33,4 +34,7 @@ def agreements_of(home: Path) -> dict[str, Agreement]:
     from parties.store import SessionStore
 
     store = SessionStore(home / STATE_FILE)
-    return {row.digest: Agreement(row.contract.encode(), store.approvals(row.digest)) for row in store.all()}
+    return {
+        row.digest: Agreement(row.contract.encode(), store.approvals(row.digest), store.transcripts(row.digest))
+        for row in store.all()
+    }

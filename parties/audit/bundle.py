@@ -18,25 +18,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from parties.audit.agreements import Agreement
 from parties.audit.entries import Entry, decode
 from parties.audit.heads import Cosigner, KnownHead
 from parties.contract import Hex32
-from parties.errors import AuditError
+from parties.errors import AuditError, PartnerError
+from parties.handover import SignedHandover, keys_of
 from parties.plan import Frozen
 
 BUNDLE_TYPE: Final = "application/vnd.privity.audit-bundle.v1+json"
 MAGIC: Final = b"PK\x03\x04"
-MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED = (
+MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS = (
     "manifest.json",
     "head",
     "entries.jsonl",
     "proofs.jsonl",
     "cosigned.jsonl",
+    "handovers.jsonl",
 )
-FILE_NAME: Final = re.compile(r"head|(?:entries|proofs|cosigned)\.jsonl|(?:contracts|approvals)/([0-9a-f]{64})\.json")
+FILE_NAME: Final = re.compile(
+    r"head|(?:entries|proofs|cosigned|handovers)\.jsonl|(?:contracts|approvals|transcripts)/([0-9a-f]{64})\.json"
+)
+ENVELOPES: Final = ("approvals", "transcripts")
+_BY_NAME: Final = TypeAdapter(dict[str, dict[str, Any]])
 UNCHANGED: Final = "use a bundle that `privity audit export` wrote, unchanged"
 
 
@@ -102,14 +108,33 @@ class Bundle:
         except ValidationError as exc:
             raise AuditError(f"{COSIGNED} can't be read", action=UNCHANGED) from exc
 
+    def keys(self, manifest: Manifest) -> list[bytes]:
+        """The keys that signed the log in turn, the manifest's last. Raises: AuditError if the chain does not hold."""
+        try:
+            chain = [SignedHandover.model_validate_json(line) for line in self.lines(HANDOVERS)]
+            keys = keys_of(manifest.origin, chain) or [bytes.fromhex(manifest.public_key)]
+        except (ValidationError, PartnerError) as exc:
+            raise AuditError("its hand-overs of the log's key do not hold", action=UNCHANGED) from exc
+        if keys[-1].hex() != manifest.public_key:
+            raise AuditError("its hand-overs do not lead to the key that signs it", action=UNCHANGED)
+        return keys
+
     def agreements(self) -> dict[str, Agreement]:
-        """Contracts and approvals, by session."""
+        """Contracts, approvals and transcripts, by session. Raises: AuditError if a file of them can't be read."""
         found = {}
         for name, content in self.files.items():
             if name.startswith("contracts/"):
                 digest = name.removeprefix("contracts/").removesuffix(".json")
-                found[digest] = Agreement(content, json.loads(self.files.get(f"approvals/{digest}.json", b"{}")))
+                approvals, transcripts = (self._envelopes(f"{kind}/{digest}.json") for kind in ENVELOPES)
+                found[digest] = Agreement(content, approvals, transcripts)
         return found
+
+    def _envelopes(self, name: str) -> dict[str, dict[str, Any]]:
+        """By participant."""
+        try:
+            return _BY_NAME.validate_json(self.files.get(name, b"{}"))
+        except ValidationError as exc:
+            raise AuditError(f"{name} can't be read", action=UNCHANGED) from exc
 
 
 def is_one(path: Path) -> bool:

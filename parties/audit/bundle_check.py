@@ -20,6 +20,7 @@ from parties.audit.verdict import Failure, Found, Verdict
 from parties.contract import check_approval
 from parties.errors import AuditError, ContractError
 from parties.identity import fingerprint, unseal
+from parties.statement import read_statement
 
 
 def examine(path: Path, key: str | None, known: Sequence[KnownHead]) -> tuple[Verdict, Bundle | None]:
@@ -43,7 +44,7 @@ class _Examination:
         try:
             self._signed(key)
             head = self._bundle.head()
-            head.accept(self.verdict.origin, self._key)
+            head.accept(self.verdict.origin, *self._keys)
             self._entries(head.checkpoint)
             self._agreements()
             self._cosigned(head.checkpoint)
@@ -61,14 +62,17 @@ class _Examination:
         """The owner's signature over the list of files, and the files themselves."""
         manifest, envelope = self._bundle.signed()
         self._key = bytes.fromhex(manifest.public_key)
+        self._keys = self._bundle.keys(manifest)
         signer = fingerprint(self._key)
         self.verdict = replace(self.verdict, origin=manifest.origin, fingerprint=signer, session=manifest.session)
-        if key not in {None, signer}:
+        if key not in {None, *map(fingerprint, self._keys)}:
             raise Found("key", f"it is signed by {signer}, not by {key}")
         if key is None:
             self._remark(
                 f"the signer is not confirmed: ask {manifest.origin} for its fingerprint, then give it by --key"
             )
+        elif key != signer:
+            self._remark(f"the key {key} handed the log over to {signer}, which signs it by now: confirm that one")
         try:
             unseal(envelope, self._key, BUNDLE_TYPE)
         except ContractError as exc:
@@ -138,7 +142,7 @@ class _Examination:
         return entry
 
     def _agreements(self) -> None:
-        """Contracts by their digest, approvals by the keys that the contract names."""
+        """Contracts by their digest, approvals and transcripts by the keys that the contract names."""
         for digest, item in self._bundle.agreements().items():
             if hashlib.sha256(item.contract).hexdigest() != digest:
                 raise Found("contract", f"the contract of session {digest[:12]} is not the one with that digest")
@@ -146,17 +150,19 @@ class _Examination:
                 contract = item.parsed()
                 for name, envelope in item.approvals.items():
                     check_approval(contract, name, envelope)
+                for name, envelope in item.transcripts.items():
+                    read_statement(contract, name, envelope)
             except ContractError as exc:
                 raise Found("contract", f"session {digest[:12]}: {exc.what}", None, exc.action) from exc
             for participant in (*contract.parties, contract.dealer):
-                if participant.name == self.verdict.origin and participant.key != self._key:
+                if participant.name == self.verdict.origin and participant.key not in self._keys:
                     what = f"the contract of session {digest[:12]} names another key for {participant.name}"
                     raise Found("contract", what)
 
     def _cosigned(self, head: Checkpoint) -> None:
         for line in self._bundle.cosigned():
             known = line.known()
-            shown = known.accept(self.verdict.origin, self._key)
+            shown = known.accept(self.verdict.origin, *self._keys)
             old = known.checkpoint
             if not extends(old.size, old.root, head.size, head.root, _hashes(rfc8785.dumps(list(line.proof)))):
                 raise Found(
@@ -167,7 +173,7 @@ class _Examination:
     def _heads(self, head: Checkpoint) -> None:
         """Compare the heads that the caller knows, as far as a bundle about one session can be compared."""
         for other in self._known:
-            other.accept(self.verdict.origin, self._key)
+            other.accept(self.verdict.origin, *self._keys)
             if other.checkpoint.size == head.size and other.checkpoint.root != head.root:
                 raise _fork(head.size)
             if self.verdict.session and other.checkpoint.size != head.size:

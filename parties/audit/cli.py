@@ -50,7 +50,7 @@ def verify_command(
 ) -> None:
     """Check every byte of a log, a proof of one entry or a bundle, offline. Exit status 0 only if it verifies.
 
-    Without --key the signer is not confirmed; without --head a rollback can't be seen.
+    Without --key the signer is not confirmed. Of a home, the log is held against the heads that partners cosigned too.
     """
     from parties.audit import proof
     from parties.audit.verify import verify
@@ -126,15 +126,60 @@ def export_command(
     from parties.audit.agreements import agreements_of
     from parties.audit.export import export
     from parties.audit.snapshot import locate
+    from parties.audit.witnesses import cosigned_of
     from parties.errors import SettingsError
+    from parties.handover import HANDOVERS_FILE, Handovers
     from parties.identity import Identity
 
     if home is None or not home.is_dir():
         raise SettingsError("a bundle is signed by a home's key", action="give --home DIR, or set PRIVITY_HOME")
     identity = Identity.load(home / "identity.pem")
     with _naming(locate(home)):
-        content = export(locate(home), identity, session, agreements_of(home))
+        chain = Handovers(home / HANDOVERS_FILE).chain()
+        content = export(locate(home), identity, session, agreements_of(home), cosigned_of(home), chain)
     _deliver(content, out)
+
+
+@app.command("heads")
+def heads_command(
+    home: Home = None,
+    of: Annotated[
+        str,
+        typer.Option("--of", metavar="NAME", help="Only the last head of this participant's log, as a signed note."),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """List the heads of partners' logs that this home cosigned, and of its own log that partners cosigned.
+
+    What --of writes is for `privity audit verify --head` at whoever checks that log.
+    """
+    from parties.audit.witnesses import cosigned_of, witnessed_of
+    from parties.errors import AuditError, SettingsError
+
+    if home is None or not home.is_dir():
+        raise SettingsError("heads are kept in a home", action="give --home DIR, or set PRIVITY_HOME")
+    theirs, ours = witnessed_of(home), cosigned_of(home)
+    if of:
+        if of not in theirs:
+            raise AuditError(f"no head of '{of[:64]}' was cosigned here", action="`privity audit heads` shows all")
+        typer.echo(theirs[of].note.render(), nl=False)
+    elif as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "cosigned_here": {name: head.checkpoint.size for name, head in theirs.items()},
+                    "cosigned_by": {head.cosigner.name: head.checkpoint.size for head in ours if head.cosigner},
+                }
+            )
+        )
+    else:
+        for name, head in theirs.items():
+            typer.echo(f"{head.checkpoint.size} entries of {name}, cosigned here")
+        for head in ours:
+            if head.cosigner:
+                typer.echo(
+                    f"{head.checkpoint.size} entries of {head.checkpoint.origin}, cosigned by {head.cosigner.name}"
+                )
 
 
 @app.command("list")
@@ -249,6 +294,8 @@ def _show_verdict(verdict: Verdict) -> None:
     console.print(verdict.line(), style="green" if verdict.ok else "bold red")
     if verdict.failure is not None:
         console.print(f"  what to do: {verdict.failure.action}")
+    for head in verdict.cosigned if verdict.ok else ():
+        console.print(f"  cosigned: {head}")
     for remark in verdict.remarks:
         console.print(f"  note: {remark}")
 
@@ -258,6 +305,8 @@ def _show_reconciliation(outcome: Reconciliation) -> None:
     console.print(outcome.line(), style="green" if outcome.ok else "bold red")
     for difference in outcome.differences:
         console.print(f"  {difference.topic}: {difference.what}")
+    for signature in outcome.signatures:
+        console.print(f"  note: {signature}")
     for verdict in outcome.verdicts:
         _show_verdict(verdict)
 

@@ -42,6 +42,7 @@ DataVersion = Annotated[
 Fingerprint = Annotated[
     str, Field(pattern=r"^([0-9a-f]{4}-){9}[0-9a-f]{4}$", description="an identity key's fingerprint")
 ]
+PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="an Ed25519 public key in hexadecimal")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,60}$", description="a reason code")]
 Release = Annotated[str, Field(pattern=r"^[0-9][0-9a-z.+-]{0,31}$", description="a version number")]
 Sqlite = Annotated[
@@ -103,6 +104,32 @@ class LogVerified(Event):
     intact: Annotated[Flag, Field(description="whether all of it verified")]
 
 
+class HeadCosigned(Event):
+    """A participant cosigned a head of another's log: it continues the one that it cosigned before."""
+
+    type = "log:head:cosigned"
+    subject_field = "log"
+    log: Annotated[Name, Field(description="whose log")]
+    by: Annotated[Name, Field(description="who cosigned")]
+    size: Annotated[Count, Field(description="entries under the head")]
+    root: Annotated[Digest, Field(description="the head's Merkle root, in hexadecimal")]
+
+
+class HeadRefused(Event):
+    """A participant refused to cosign a head: the log was rolled back, or written anew."""
+
+    type = "log:head:refused"
+    subject_field = "log"
+    log: Annotated[Name, Field(description="whose log")]
+    by: Annotated[Name, Field(description="who refused")]
+    size: Annotated[Count, Field(description="entries under the head that was offered")]
+    cosigned: Annotated[Count, Field(description="entries under the head that was cosigned last")]
+    reason: Annotated[
+        Literal["rollback", "fork"],
+        Field(description="`rollback`: it is shorter than that one; `fork`: it does not continue it"),
+    ]
+
+
 class ServiceStarted(Event):
     """A daemon began to serve."""
 
@@ -144,6 +171,19 @@ class IdentityCreated(Event):
     fingerprint: Fingerprint
 
 
+class IdentityRotated(Event):
+    """This participant's key handed over to another, which signs every later head.
+
+    The old key signs the head over this entry, which is the last one under it.
+    """
+
+    type = "keys:identity:rotated"
+    subject_field = "fingerprint"
+    fingerprint: Annotated[Fingerprint, Field(description="the fingerprint of the key that follows")]
+    public_key: PublicKey
+    predecessor: Annotated[PublicKey, Field(description="the key that signed so far, in hexadecimal")]
+
+
 class PartnerAdded(Event):
     """The operator confirmed a partner's key."""
 
@@ -160,6 +200,46 @@ class PartnerRemoved(Event):
     subject_field = "name"
     name: Name
     fingerprint: Fingerprint
+
+
+class PartnerKeyOffered(Event):
+    """A partner's confirmed key handed over to another one, which the operator has yet to accept."""
+
+    type = "keys:partner:offered"
+    subject_field = "name"
+    name: Name
+    confirmed: Fingerprint
+    successor: Annotated[Fingerprint, Field(description="the fingerprint of the key that follows")]
+
+
+class PartnerKeyReplaced(Event):
+    """The operator accepted the key that a partner's confirmed key handed over to."""
+
+    type = "keys:partner:replaced"
+    subject_field = "name"
+    name: Name
+    fingerprint: Annotated[Fingerprint, Field(description="the key confirmed so far")]
+    successor: Annotated[Fingerprint, Field(description="the key confirmed from here on")]
+
+
+class PartnerRevoked(Event):
+    """The operator revoked a partner's key: nothing that it signs is taken any more."""
+
+    type = "keys:partner:revoked"
+    subject_field = "name"
+    name: Name
+    fingerprint: Fingerprint
+
+
+class CertificateExpiring(Event):
+    """A certificate ends within thirty days, or has ended."""
+
+    type = "keys:certificate:expiring"
+    subject_field = "certificate"
+    certificate: Annotated[
+        Literal["own", "gateway"], Field(description="`own`, of this daemon or gateway; `gateway`, which it must show")
+    ]
+    days: Annotated[Count, Field(description="whole days that are left")]
 
 
 class PartnerMismatched(Event):
@@ -425,6 +505,7 @@ class DisclosureRecorded(Event):
     clause: Clause
     count: Annotated[Count, Field(description="how often so far, this one included")]
     salted_digest: Digest | None = None
+    transcript: Annotated[Digest | None, Field(description="keyed digest of all that was opened before")] = None
 
 
 class DisclosureRefused(Event):
@@ -449,6 +530,16 @@ class TranscriptCompared(Event):
     partner: Name
     digest: Digest
     equal: Annotated[Flag, Field(description="whether both were the same")]
+
+
+class TranscriptSigned(Event):
+    """A party's signature on its hash chain at the session's end came, and was compared with the own one."""
+
+    type = "session:transcript:signed"
+    session: Session
+    partner: Name
+    digest: Digest
+    equal: Annotated[Flag, Field(description="whether it is the own one, and the first that the party signed")]
 
 
 class ResultStored(Event):
@@ -518,6 +609,16 @@ class NodeJoined(Event):
     subject_field = "name"
     name: Name
     fingerprint: Fingerprint
+
+
+class KeyReplaced(Event):
+    """A daemon came to the gateway with a key that its known one handed over to; it is the one known from here on."""
+
+    type = "gateway:key:replaced"
+    subject_field = "name"
+    name: Name
+    known: Fingerprint
+    successor: Annotated[Fingerprint, Field(description="the fingerprint of the key that follows")]
 
 
 class KeyMismatched(Event):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import rfc8785
@@ -16,6 +16,7 @@ from parties.audit.bundle import (
     BUNDLE_TYPE,
     COSIGNED,
     ENTRIES,
+    HANDOVERS,
     HEAD,
     MANIFEST,
     PROOFS,
@@ -30,6 +31,7 @@ from parties.audit.heads import KnownHead
 from parties.audit.merkle import consistency_proof, inclusion_proof
 from parties.audit.snapshot import UNREADABLE, error_name, reading
 from parties.errors import AuditError
+from parties.handover import SignedHandover
 from parties.identity import Identity
 
 
@@ -39,6 +41,7 @@ def export(
     session: str,
     agreements: Mapping[str, Agreement],
     cosigned: Iterable[KnownHead] = (),
+    handovers: Sequence[SignedHandover] = (),
 ) -> bytes:
     """A bundle of the log at `path`, about the one session whose id begins so, or, if empty, of the whole log.
 
@@ -46,7 +49,7 @@ def export(
     """
     with reading(path) as connection:
         try:
-            return _Export(connection, identity, session, agreements).pack(cosigned)
+            return _Export(connection, identity, session, agreements).pack(cosigned, handovers)
         except UNREADABLE as exc:
             raise AuditError(
                 f"its pages are damaged ({error_name(exc)})", action="run `privity audit verify` on it"
@@ -83,16 +86,20 @@ class _Export:
             if not session or (session_of(decode(content).event) or "").startswith(session)
         ]
 
-    def pack(self, cosigned: Iterable[KnownHead]) -> bytes:
+    def pack(self, cosigned: Iterable[KnownHead], handovers: Sequence[SignedHandover]) -> bytes:
         files = {HEAD: self._note.encode(), ENTRIES: joined(content for _, content in self._contents)}
         if self._session:
             proofs = (inclusion_proof(number, self._size, self._subtree) for number, _ in self._contents)
             files[PROOFS] = joined(rfc8785.dumps(_encoded(proof)) for proof in proofs)
         files[COSIGNED] = joined(self._cosigned(cosigned))
+        if handovers:
+            files[HANDOVERS] = joined(rfc8785.dumps(link.model_dump(mode="json")) for link in handovers)
         for digest, item in self._agreements.items():
             files[f"contracts/{digest}.json"] = item.contract
             if item.approvals:
                 files[f"approvals/{digest}.json"] = rfc8785.dumps(item.approvals)
+            if item.transcripts:
+                files[f"transcripts/{digest}.json"] = rfc8785.dumps(item.transcripts)
         (origin,) = self._connection.execute("SELECT origin FROM log").fetchone()
         manifest = Manifest(
             origin=origin,
@@ -109,8 +116,13 @@ class _Export:
         shown = {participant.name for contract in contracts for participant in (*contract.parties, contract.dealer)}
         for head in heads:
             cosigner, old = head.cosigner, head.checkpoint.size
-            if cosigner is None or not 0 < old <= self._size or (self._session and cosigner.name not in shown):
+            if cosigner is None or (self._session and cosigner.name not in shown):
                 continue
+            if not 0 < old <= self._size:
+                raise AuditError(
+                    f"{cosigner.name} cosigned a head over {old} entries; the log has {self._size}",
+                    action="it was rolled back: run `privity audit verify` on it, and restore the whole log",
+                )
             proof = consistency_proof(old, self._size, self._subtree)
             line = CosignedHead(
                 name=cosigner.name,

@@ -43,14 +43,14 @@ class KnownHead:
         except AuditError as exc:
             raise AuditError(f"{path}: {exc.what}", action=exc.action) from exc
 
-    def accept(self, origin: str, public_key: bytes) -> str:
-        """Take it as a head of this log; says who cosigned it, if somebody should have.
+    def accept(self, origin: str, *public_keys: bytes) -> str:
+        """Take it as a head of the log that these keys signed in turn; says who cosigned it, if somebody should have.
 
         Raises: Found if it is another's, or is not signed or cosigned as it should be.
         """
         if self.checkpoint.origin != origin:
             raise Found("head", f"the head given is of {self.checkpoint.origin}, the log of {origin}")
-        if not self.note.signed_by(origin, public_key):
+        if not any(self.note.signed_by(origin, key) for key in public_keys):
             raise Found("head", "the head given is not signed by this log's key")
         if self.cosigner is None:
             return ""

@@ -8,27 +8,32 @@ another history; only a head that was handed out before reveals it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
 from parties.audit import layout, notes
-from parties.audit.entries import ORIGIN_PATTERN, Entry
-from parties.audit.events import Event, LibraryChanged, LogCreated
-from parties.audit.merkle import Frontier
+from parties.audit.batch import Batch
+from parties.audit.entries import ORIGIN_PATTERN, Entry, decode
+from parties.audit.events import Event, IdentityCreated, IdentityRotated, LibraryChanged, LogCreated
+from parties.audit.logfile import connect, lock, primary_code, reported, sync_directory, unusable
+from parties.audit.merkle import Frontier, consistency_proof
 from parties.audit.notes import Checkpoint
-from parties.errors import AuditError
+from parties.errors import AuditError, ForeignLog
 from parties.identity import Identity
 
 FILE_NAME: Final = "audit.sqlite"
-BUSY_TIMEOUT_S: Final = 60.0  # how long a reader may hold up a commit
+ROTATED: Final = f'"type":"{IdentityRotated.type}"'.encode()  # stands in each entry that hands the log over
+GATHER_S: Final = 0.001  # who shared a commit is about to append again: waiting for them is less than a commit takes
+MAX_BATCHES: Final = 512  # of as many callers, in one commit
 
 _MARKS: Final = {"application_id": layout.APPLICATION_ID, "user_version": layout.FORMAT, "journal_mode": "delete"}
 
@@ -53,6 +58,10 @@ class AuditLog:
         self._clock = clock
         self._lock_descriptor = lock_descriptor
         self._mutex = threading.Lock()
+        self._turn = threading.Condition()  # guards the two below: whoever commits takes along all that waits
+        self._waiting: deque[Batch] = deque()
+        self._committing = False
+        self._shared = False  # whether the last commit took others along
         self._connection: sqlite3.Connection | None = None
         self._frontier = Frontier()
         self._head = ""
@@ -75,9 +84,9 @@ class AuditLog:
         if not re.fullmatch(ORIGIN_PATTERN, origin):
             raise AuditError(f"{origin!r} can't name a log", action="use lower-case letters, digits and . _ / -")
         path = path.absolute()  # the daemon may change its directory
-        log = cls(path, identity, origin, clock, _lock(path))
+        log = cls(path, identity, origin, clock, lock(path))
         try:
-            with _reported(path):
+            with reported(path):
                 log._begin(must_exist)
         except BaseException:
             log.close()
@@ -92,6 +101,23 @@ class AuditLog:
         """The newest signed head, a C2SP checkpoint: what partners keep."""
         return self._head
 
+    def root(self, size: int) -> bytes:
+        """The Merkle root over the first `size` entries. Raises: AuditError if the log has not so many."""
+        with self._mutex, reported(self.path):
+            if size > self.size:
+                raise AuditError(f"the audit log {self.path} has {self.size} entries, not {size}")
+            return Frontier.at(size, self._subtree).root()
+
+    def head_since(self, old: int) -> tuple[str, list[bytes]]:
+        """The newest head, and the hashes that show that it continues the one over `old` entries; none from 0.
+
+        Raises: AuditError if the log has not so many entries.
+        """
+        with self._mutex, reported(self.path):
+            if old > self.size:
+                raise AuditError(f"the audit log {self.path} has {self.size} entries, not {old}")
+            return self._head, consistency_proof(old, self.size, self._subtree) if old else []
+
     def append(self, event: Event) -> int:
         """Write one event; its index, once it is durable.
 
@@ -99,13 +125,50 @@ class AuditLog:
         """
         return self.append_all([event])[0]
 
+    def rotate(self, successor: Identity) -> None:
+        """Hand the log over: the old key signs a last head, over the entry that names the new one.
+
+        Raises: AuditError as `append`; the old key signs on then.
+        """
+        rotated = IdentityRotated(
+            fingerprint=successor.fingerprint,
+            public_key=successor.public.hex(),
+            predecessor=self._identity.public.hex(),
+        )
+        with self._mutex:
+            with reported(self.path):
+                self._append([Batch([rotated])])
+            self._identity = successor
+        # So that the newest head is again one of the key that signs.
+        self.append(IdentityCreated(fingerprint=successor.fingerprint))
+
     def append_all(self, events: Sequence[Event]) -> range:
         """Write events together, in this order, all or none; their indices, once they are durable.
 
+        What several threads append at a time is committed together: one signature and one wait for the disk.
         Raises: AuditError as `append`.
         """
-        with self._mutex, _reported(self.path):
-            return self._append(events) if events else range(0)
+        if not events:
+            return range(0)
+        own = Batch(events)
+        with self._turn:
+            self._waiting.append(own)
+            while self._committing and not own.is_settled:
+                self._turn.wait()
+            if own.is_settled:  # another thread's commit took it along
+                return own.indices()
+            self._committing = True
+        try:
+            if self._shared:
+                time.sleep(GATHER_S)
+            with self._mutex:
+                while not own.is_settled:
+                    self._commit_waiting()
+        finally:
+            with self._turn:
+                self._committing = False
+                self._turn.notify_all()
+        return own.indices()
 
     def close(self) -> None:
         """Let go of the file; a closed log refuses to append."""
@@ -131,13 +194,15 @@ class AuditLog:
                     action="restore it from a backup, or run the matching `init` for a new participant",
                 )
             self._create()
-        self._connection = _connect(self.path)
+        self._connection = connect(self.path)
         self._resume(self._connection)
         # After the first read, by which SQLite has undone what a killed writer left.
         with self.path.open("rb") as file:
             header = layout.Header.of(file.read(layout.Header.BYTES))
         if header.sqlite != layout.version_number(sqlite3.sqlite_version):
-            self._append([LibraryChanged(sqlite=sqlite3.sqlite_version)])
+            changed = Batch([LibraryChanged(sqlite=sqlite3.sqlite_version)])
+            self._append([changed])
+            changed.indices()
 
     def _create(self) -> None:
         """Write a whole log of one entry under another name, then let it appear."""
@@ -145,17 +210,18 @@ class AuditLog:
         for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
             leftover.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = _connect(draft)
+        connection = connect(draft)
         try:
             layout.create(connection, self.origin, self._identity.public)
             created = LogCreated(fingerprint=self._identity.fingerprint, sqlite=sqlite3.sqlite_version)
-            self._write(connection, Frontier(), [created])
+            frontier, first = Frontier(), Batch([created])
+            self._write(connection, frontier, self._rows(frontier, first))
             connection.execute("COMMIT")
         finally:
             connection.close()
         # Its content is on the disk before its name is, or a crash could leave a log that does not verify.
         draft.rename(self.path)
-        _sync_directory(self.path.parent)
+        sync_directory(self.path.parent)
 
     def _resume(self, connection: sqlite3.Connection) -> None:
         """Take up the log at its end, if its end is what this identity signed. All of it is checked by `verify`."""
@@ -163,30 +229,65 @@ class AuditLog:
         # file is known to be ours.
         found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
         if found != list(_MARKS.values()):
-            raise _unusable(self.path, "is not an audit log of a format that this release knows")
-        owner = connection.execute("SELECT origin, public_key FROM log").fetchall()
-        if owner != [(self.origin, self._identity.public)]:
-            raise _unusable(self.path, f"is not the log of {self.origin} under the key {self._identity.fingerprint}")
+            raise unusable(self.path, "is not an audit log of a format that this release knows")
         last = layout.last_head(connection)
         entries = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM entries").fetchone()[0]
         if last is None or last[0] != entries:
-            raise _unusable(self.path, "has no signed head over its last entry")
+            raise unusable(self.path, "has no signed head over its last entry")
         self._frontier = Frontier.at(entries, lambda number, level: layout.subtree(connection, number, level))
         self._head = last[1]
         note = notes.parse_note(self._head)
-        signed = note.signed_by(self.origin, self._identity.public)
-        if not signed or note.text != self._checkpoint(self._frontier).render():
-            raise _unusable(self.path, "does not agree with its own signed head")
+        owner = connection.execute("SELECT origin FROM log").fetchall()
+        if owner != [(self.origin,)] or not note.signed_by(self.origin, self._signer(connection, entries - 1)):
+            raise ForeignLog(
+                f"the audit log {self.path} is not the log of {self.origin} under the key {self._identity.fingerprint}",
+                action="keep the file, and run `privity audit verify` on it",
+            )
+        if note.text != self._checkpoint(self._frontier).render():
+            raise unusable(self.path, "does not agree with its own signed head")
 
-    def _append(self, events: Sequence[Event]) -> range:
-        connection = self._connection
-        if connection is None:
-            raise AuditError(f"the audit log {self.path} is closed", action="start the daemon again")
+    def _signer(self, connection: sqlite3.Connection, last: int) -> bytes:
+        """The key that signed the newest head, if this identity is to sign the next."""
+        (content,) = connection.execute("SELECT content FROM entries WHERE number = ?", (last,)).fetchone()
+        if ROTATED not in content:
+            return self._identity.public
+        event = decode(content).event
+        if not isinstance(event, IdentityRotated):
+            return self._identity.public
+        if event.public_key != self._identity.public.hex():
+            raise AuditError(
+                f"the audit log {self.path} was handed over to the key {event.fingerprint}",
+                action="run `privity key rotate` again, which finishes what was broken off",
+            )
+        return bytes.fromhex(event.predecessor)
+
+    def _commit_waiting(self) -> None:
+        """Write all that waits in one transaction; an error is that of every batch in it."""
+        with self._turn:
+            batches = [self._waiting.popleft() for _ in range(min(MAX_BATCHES, len(self._waiting)))]
+        self._shared = len(batches) > 1
+        try:
+            with reported(self.path):
+                self._append(batches)
+        except AuditError as exc:
+            for batch in batches:
+                batch.fail(exc)
+        except BaseException:
+            for batch in batches:
+                batch.fail(AuditError(f"an append to the audit log {self.path} was broken off", action="append again"))
+            raise
+
+    def _append(self, batches: Sequence[Batch]) -> None:
+        """Write what fits the format, and let the rest fail by itself."""
+        connection = self._opened()
         frontier = self._frontier.copy()
+        rows = [row for batch in batches for row in self._rows(frontier, batch)]
+        if not rows:
+            return
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._check_unchanged(connection)
-            head = self._write(connection, frontier, events)
+            head = self._write(connection, frontier, rows)
             # Order of durability: SQLite syncs the rollback journal (the pages as they were), then writes and syncs
             # the pages, then deletes the journal, which is the moment of commit, and syncs the directory
             # (synchronous=EXTRA), or the journal could come back after a power cut and undo the entry.
@@ -195,13 +296,31 @@ class AuditLog:
             self._undo(connection, exc)
             raise
         # Only now: a frontier ahead of the disk would sign heads over entries that do not exist.
-        first, self._frontier, self._head = self.size, frontier, head
-        return range(first, frontier.size)
+        self._frontier, self._head = frontier, head
+        for batch in batches:
+            batch.succeed()
 
-    def _write(self, connection: sqlite3.Connection, frontier: Frontier, events: Sequence[Event]) -> str:
-        now = self._clock()
-        entries = [Entry(index, self.origin, now, event) for index, event in enumerate(events, frontier.size)]
-        layout.insert_entries(connection, layout.rows_of(frontier, [entry.encode() for entry in entries]))
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise AuditError(f"the audit log {self.path} is closed", action="start the daemon again")
+        return self._connection
+
+    def _subtree(self, last: int, level: int) -> bytes:
+        return layout.subtree(self._opened(), last, level)
+
+    def _rows(self, frontier: Frontier, batch: Batch) -> list[layout.Row]:
+        """A batch's rows, behind those that `frontier` has gone through; none of one that does not fit the format."""
+        now, first = self._clock(), frontier.size
+        try:
+            contents = [Entry(at, self.origin, now, event).encode() for at, event in enumerate(batch.events, first)]
+        except AuditError as exc:
+            batch.fail(exc)
+            return []
+        batch.place(first)
+        return layout.rows_of(frontier, contents)
+
+    def _write(self, connection: sqlite3.Connection, frontier: Frontier, rows: Sequence[layout.Row]) -> str:
+        layout.insert_entries(connection, rows)
         # The head is in the same transaction as its entries: no crash can part them.
         head = notes.sign(self._checkpoint(frontier).render(), self.origin, self._identity).render()
         layout.insert_head(connection, frontier.size, head)
@@ -211,7 +330,7 @@ class AuditLog:
         with suppress(sqlite3.Error):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        clean = isinstance(cause, AuditError) or _primary_code(cause) in _CLEAN_FAILURES
+        clean = isinstance(cause, AuditError) or primary_code(cause) in _CLEAN_FAILURES
         if not clean or connection.in_transaction:
             self._abandon()
 
@@ -224,81 +343,7 @@ class AuditLog:
     def _check_unchanged(self, connection: sqlite3.Connection) -> None:
         """Compare and swap: on top of anything that this process did not write, the log would fork."""
         if layout.last_head(connection) != (self.size, self._head):
-            raise _unusable(self.path, "was changed by something else than this process")
+            raise unusable(self.path, "was changed by something else than this process")
 
     def _checkpoint(self, frontier: Frontier) -> Checkpoint:
         return Checkpoint(self.origin, frontier.size, frontier.root())
-
-
-def _lock(path: Path) -> int:
-    """The writer's lock, held until its descriptor is closed; it dies with the process.
-
-    It is a file of its own: closing any descriptor of the log would drop the locks that SQLite has on it.
-    """
-    beside = path.with_name(f"{path.name}.lock")
-    try:
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise AuditError(
-            f"the audit log {path} can't be opened: {exc.strerror}",
-            action="check that its directory exists and is yours",
-        ) from exc
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise AuditError(
-            f"the audit log {path} is open in another process",
-            action="stop the daemon that writes it, or use another --home",
-        ) from None
-    return descriptor
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # mode=rw: a file that vanished must not come back empty.
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        timeout=BUSY_TIMEOUT_S,
-    )
-    layout.configure(connection)
-    connection.execute("PRAGMA synchronous = EXTRA")
-    return connection
-
-
-@contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours."""
-    try:
-        yield
-    except sqlite3.Error as exc:
-        name = getattr(exc, "sqlite_errorname", type(exc).__name__)
-        if name == "SQLITE_READONLY_DBMOVED":
-            raise _unusable(path, "was moved or replaced while it was open") from exc
-        full = _primary_code(exc) == sqlite3.SQLITE_FULL
-        raise AuditError(
-            f"the audit log {path} could not be read or written ({name})",
-            action="make room on the disk" if full else "check the disk, then `privity audit verify` the log",
-        ) from exc
-    except OSError as exc:
-        raise AuditError(
-            f"the audit log {path} could not be read or written: {exc.strerror}", action="check the disk"
-        ) from exc
-
-
-def _primary_code(error: BaseException) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _unusable(path: Path, what: str) -> AuditError:
-    return AuditError(f"the audit log {path} {what}", action="keep the file, and run `privity audit verify` on it")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from typing import Final
 from parties.audit import layout
 from parties.audit.entries import MAX_ENTRY_BYTES, Entry, decode
 from parties.audit.heads import KnownHead
+from parties.audit.keychain import claimed_keys
 from parties.audit.merkle import HASH_BYTES, includes, inclusion_proof, leaf_hash
 from parties.audit.notes import (
     MAX_NOTE_CHARACTERS,
@@ -183,8 +184,11 @@ def _look_up(connection: sqlite3.Connection, index: int) -> Proof:
     if index >= size or row is None:
         raise AuditError(f"there is no entry {index}: the log has {size}", action="run `privity audit list`")
     hashes = inclusion_proof(index, size, lambda last, level: layout.subtree(connection, last, level))
-    origin, public_key = owner
-    return Proof(origin, public_key, row[0], index, tuple(hashes), parse_note(note))
+    origin, first = owner
+    head = parse_note(note)
+    # A look at every entry only where the log was handed over.
+    signer = first if head.signed_by(origin, first) else claimed_keys(connection, first)[-1]
+    return Proof(origin, signer, row[0], index, tuple(hashes), head)
 
 
 def _damaged(what: str) -> AuditError:

@@ -30,6 +30,7 @@ from parties.audit.verdict import Verdict
 from parties.errors import AuditError
 from parties.identity import parse_fingerprint
 from parties.kinds import AnyContract
+from parties.statement import Statement, read_statement
 
 Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "ending"]
 Kind = TypeVar("Kind", bound=Event)
@@ -51,6 +52,7 @@ class Reconciliation:
 
     verdicts: tuple[Verdict, Verdict]
     differences: tuple[Difference, ...] = ()
+    signatures: tuple[str, ...] = ()  # whose signature on the transcript each of the two holds, or lacks
 
     @property
     def ok(self) -> bool:
@@ -72,6 +74,7 @@ class Reconciliation:
             "reconciled": self.ok,
             "bundles": [verdict.as_dict() for verdict in self.verdicts],
             "differences": [{"topic": item.topic, "what": item.what} for item in self.differences],
+            "signatures": list(self.signatures),
         }
 
 
@@ -90,7 +93,7 @@ def reconcile(paths: tuple[Path, Path], keys: tuple[str | None, str | None] = (N
     one, other = _Side(first[0], first[1]), _Side(second[0], second[1])
     if one.name == other.name:
         raise AuditError(f"both bundles are of {one.name}'s log", action="give one of each of two organisations")
-    return Reconciliation(verdicts, tuple(_differences(one, other)))
+    return Reconciliation(verdicts, tuple(_differences(one, other)), tuple(_signatures(one, other)))
 
 
 class _Side:
@@ -109,6 +112,13 @@ class _Side:
 
     def every(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]
+
+    def signed(self, name: str) -> Statement | None:
+        """What this side holds as signed by a party on its transcript; the bundle's check has verified it."""
+        contract = self.contract()
+        if self.agreement is None or contract is None or name not in self.agreement.transcripts:
+            return None
+        return read_statement(contract, name, self.agreement.transcripts[name])
 
     def contract(self) -> AnyContract | None:
         return self.agreement.parsed() if self.agreement is not None else None
@@ -130,7 +140,7 @@ def _differences(one: _Side, other: _Side) -> Iterator[Difference]:
     checks: list[tuple[Topic, str | None]] = [("approvals", _approvals(one, other))]
     if {one.name, other.name} <= parties:  # the dealer opens nothing
         checks.append(("disclosures", _disclosures(one, other)))
-        checks.append(("transcript", _transcript(one, other)))
+        checks.append(("transcript", _transcript(one, other) or _contradiction(one, other, sorted(parties))))
         checks.append(("openings", _openings(one, other)))
     checks.append(("ending", _endings(one, other)))
     yield from (Difference(topic, what) for topic, what in checks if what)
@@ -154,6 +164,8 @@ def _disclosures(one: _Side, other: _Side) -> str | None:
         pairs.pop()  # where a session breaks, one party may have come to record what the other never did
     for mine, theirs in pairs:
         if mine is not None and theirs is not None:
+            if _shown(mine) == _shown(theirs) and mine.transcript != theirs.transcript:
+                return f"at {_shown(mine)} the transcript of {one.name} was another than that of {other.name}"
             if _shown(mine) != _shown(theirs):
                 return f"{one.name} recorded {_shown(mine)}, where {other.name} recorded {_shown(theirs)}"
         elif mine is not None:
@@ -187,6 +199,29 @@ def _transcript(one: _Side, other: _Side) -> str | None:
             f"{other.name} recorded {_short(theirs)}"
         )
     return None
+
+
+def _contradiction(one: _Side, other: _Side, parties: Sequence[str]) -> str | None:
+    """Who signed two different transcripts, or another than the two recorded."""
+    recorded = {event.digest for side in (one, other) for event in side.every(TranscriptCompared)}
+    for name in parties:
+        held = [statement for side in (one, other) if (statement := side.signed(name)) is not None]
+        if len({statement.said for statement in held}) > 1:
+            return f"{name} signed two different transcripts: {one.name} holds one, {other.name} another"
+        if recorded and any(statement.digest not in recorded for statement in held):
+            return f"{name} signed another transcript than {one.name} and {other.name} recorded"
+    return None
+
+
+def _signatures(one: _Side, other: _Side) -> Iterator[str]:
+    """Whether each of two parties holds the other's signature."""
+    contract = one.contract()
+    parties = {party.name for party in contract.parties} if contract is not None else set()
+    if not {one.name, other.name} <= parties:
+        return
+    for holder, signer in ((one, other), (other, one)):
+        verb = "holds" if holder.signed(signer.name) is not None else "does NOT hold"
+        yield f"{holder.name} {verb} {signer.name}'s signature on the transcript"
 
 
 def _openings(one: _Side, other: _Side) -> str | None:

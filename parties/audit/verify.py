@@ -5,7 +5,8 @@ the signed head of its commit. What the caller knows: the signer's fingerprint, 
 same appends are made again by the same code, and the result must be the same bytes, so that nothing hides in headers,
 slack or free space.
 
-Only an earlier head reveals that the owner of the key rolled the log back or wrote another one.
+Only an earlier head reveals that the owner of the key rolled the log back or wrote another one: one that a partner
+cosigned, or that somebody kept.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from pathlib import Path
 
 from parties.audit import bundle, bundle_check, layout, notes, proof
 from parties.audit.entries import ORIGIN_PATTERN, decode
-from parties.audit.events import LibraryChanged, LogCreated
+from parties.audit.events import IdentityRotated, LibraryChanged, LogCreated
 from parties.audit.heads import KnownHead
+from parties.audit.keychain import claimed_keys
 from parties.audit.layout import Header
 from parties.audit.merkle import HASH_BYTES, Frontier, leaf_hash
 from parties.audit.notes import Checkpoint
 from parties.audit.snapshot import UNREADABLE, Snapshot, error_name, locate, take
 from parties.audit.verdict import KEEP, Failure, Fault, Found, Verdict
+from parties.audit.witnesses import cosigned_of
 from parties.errors import AuditError
 from parties.identity import fingerprint, parse_fingerprint
 
@@ -35,10 +38,12 @@ def verify(path: Path, key: str | None = None, *heads: Path) -> Verdict:
     """Check what lies at `path`: a log, a directory that holds one, a proof, or a bundle.
 
     `key` is the signer's fingerprint as confirmed out of band; `heads` are files with heads of this log seen earlier.
+    Of a directory, the heads that partners cosigned, which lie beside the log, are taken for true as well.
 
     Raises: PartnerError if `key` is not a fingerprint; AuditError if a head can't be read. Everything else is in the
     verdict.
     """
+    cosigned = cosigned_of(path)
     path = locate(path)
     expected = parse_fingerprint(key) if key is not None else None
     known = [KnownHead.read(head) for head in heads]
@@ -50,7 +55,7 @@ def verify(path: Path, key: str | None = None, *heads: Path) -> Verdict:
         snapshot = take(path)
     except AuditError as exc:
         return _failed(Verdict(str(path)), "file", exc)
-    return examine(snapshot, str(path), expected, known)
+    return examine(snapshot, str(path), expected, [*known, *cosigned])
 
 
 def examine(snapshot: Snapshot, path: str = "", key: str | None = None, known: Sequence[KnownHead] = ()) -> Verdict:
@@ -79,16 +84,19 @@ class _Examination:
         self._snapshot = snapshot
         self._known = known
         self._expected: dict[int, set[bytes]] = {}  # roots of the heads known, by size
-        self._key = b""
+        self._keys: list[bytes] = []  # all that the log claims; `_signing` counts those that handed it over so far
+        self._signing = 0
+        self._handed_over: int | None = None  # the entry that does so, until the head over it is checked
         self._frontier = Frontier()
         self._libraries: list[str] = []
 
     def run(self, connection: sqlite3.Connection, key: str | None) -> Verdict:
         self._identify(connection, key)
         self._accept_heads()
+        first = self._keys[0]
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
             layout.configure(scratch)
-            layout.create(scratch, self.verdict.origin, self._key)
+            layout.create(scratch, self.verdict.origin, first)
             commits = self._walk(connection, scratch)
             scratch.execute("COMMIT")
             self._compare(scratch.serialize(), commits)
@@ -102,24 +110,29 @@ class _Examination:
     def _identify(self, connection: sqlite3.Connection, key: str | None) -> None:
         match connection.execute("SELECT origin, public_key FROM log LIMIT 2").fetchall():
             case [(str(origin), bytes(key_bytes))] if re.fullmatch(ORIGIN_PATTERN, origin):
-                self._key = key_bytes
+                self._keys = claimed_keys(connection, key_bytes)
             case _:
                 raise Found("schema", "it does not say whose log it is")
-        signer = fingerprint(self._key)
-        self.verdict = replace(self.verdict, origin=origin, fingerprint=signer)
+        signers = [fingerprint(one) for one in self._keys]
+        self.verdict = replace(self.verdict, origin=origin, fingerprint=signers[-1])
         if key is None:
             self._remark(f"the signer is not confirmed: ask {origin} for its fingerprint, then give it by --key")
-        elif key != signer:
-            raise Found("key", f"it is signed by {signer}, not by {key}")
+        elif key not in signers:
+            raise Found("key", f"it is signed by {signers[-1]}, not by {key}")
         else:
             self.verdict = replace(self.verdict, signer_confirmed=True)
+            if key != signers[-1]:
+                self._remark(f"the key {key} handed it over to {signers[-1]}, which signs it by now: confirm that one")
 
     def _accept_heads(self) -> None:
         """Take the heads known as this log's own, or fail."""
         if not self._known:
-            self._remark("only a head seen earlier, given by --head, could reveal a rollback or a rewritten log")
+            self._remark(
+                "only a head seen earlier, cosigned by a partner or given by --head, could reveal a rollback or a "
+                "rewritten log"
+            )
         for head in self._known:
-            if cosigned := head.accept(self.verdict.origin, self._key):
+            if cosigned := head.accept(self.verdict.origin, *self._keys):
                 self.verdict = replace(self.verdict, cosigned=(*self.verdict.cosigned, cosigned))
             self._expected.setdefault(head.checkpoint.size, set()).add(head.checkpoint.root)
 
@@ -168,10 +181,20 @@ class _Examination:
         event = entry.event
         if isinstance(event, LogCreated) != (index == 0):
             raise Found("entry", f"entry {index} is not in its place: a log begins with {LogCreated.type} alone", index)
-        if isinstance(event, LogCreated) and event.fingerprint != self.verdict.fingerprint:
+        if isinstance(event, LogCreated) and event.fingerprint != fingerprint(self._keys[0]):
             raise Found("entry", f"entry {index} names another key than the log's", index)
+        if isinstance(event, IdentityRotated):
+            self._hand_over(index, event)
         if isinstance(event, LogCreated | LibraryChanged):
             self._libraries.append(event.sqlite)
+
+    def _hand_over(self, index: int, event: IdentityRotated) -> None:
+        """The old key signs the head over this entry, the new one every later head."""
+        pair = [key.hex() for key in self._keys[self._signing : self._signing + 2]]
+        named = [event.predecessor, event.public_key]
+        if self._handed_over is not None or pair != named or event.fingerprint != fingerprint(bytes.fromhex(named[1])):
+            raise Found("entry", f"entry {index} hands the log over from another key than the one that signs it", index)
+        self._handed_over = index
 
     def _check_head(self, first: int, content: str) -> None:
         """Whether the head of a commit is what its entries and the log's key make."""
@@ -180,28 +203,41 @@ class _Examination:
             note = notes.parse_note(content)
         except AuditError as exc:
             raise Found("head", f"the head over {size} entries is damaged") from exc
-        if not note.signed_by(self.verdict.origin, self._key) or len(note.signatures) != 1:
+        if not note.signed_by(self.verdict.origin, self._keys[self._signing]) or len(note.signatures) != 1:
             raise Found("head", f"the head over {size} entries is not signed by the log's key")
         if note.text != Checkpoint(self.verdict.origin, size, self._frontier.root()).render():
             span = f"entry {first} was" if size == first + 1 else f"entries {first} to {size - 1} were"
             raise Found("entry", f"{span} altered: the signed head over {size} entries does not agree", first)
+        if self._handed_over is not None:
+            if self._handed_over != size - 1:
+                raise Found(
+                    "entry", f"entry {self._handed_over} hands the log over, and is not the last under its head"
+                )
+            self._signing, self._handed_over = self._signing + 1, None
 
     def _match_heads(self) -> None:
         size = self._frontier.size
         if self._expected.pop(size, set()) - {self._frontier.root()}:
             raise Found(
                 "fork",
-                f"it is not the log of the head given: they differ within the first {size} entries",
+                f"it is not the log of the head {self._whose(size)}: they differ within the first {size} entries",
             )
+
+    def _whose(self, size: int) -> str:
+        """Where a head of this size is from."""
+        heads = [head.cosigner for head in self._known if head.checkpoint.size == size]
+        names = sorted({cosigner.name for cosigner in heads if cosigner is not None})
+        return f"that {', '.join(names)} cosigned" if names and None not in heads else "given"
 
     def _check_end(self, beyond: object) -> None:
         size = self._frontier.size
         if beyond is not None or not size:
             raise Found("entry", f"entry {size} is not under any signed head", size)
         if self._expected:
+            most = max(self._expected)
             raise Found(
                 "rollback",
-                f"entry {size} is missing: the head given is over {max(self._expected)} entries, the log has {size}",
+                f"entry {size} is missing: the head {self._whose(most)} is over {most} entries, the log has {size}",
                 size,
             )
         self.verdict = replace(self.verdict, head_checked=bool(self._known))

@@ -184,8 +184,8 @@ class Pages:
     async def verify(self, asked: Asked) -> Response:
         """The log as its file is, in a thread; one at a time, since a large one takes a minute."""
         async with self._sole_verification():
-            path, key = self._node.journal.path, self._node.identity.fingerprint
-            verdict = await asyncio.to_thread(verify, path, key)
+            home, key = self._node.home.directory, self._node.identity.fingerprint
+            verdict = await asyncio.to_thread(verify, home, key)
             self._verification = Verification(verdict, datetime.now(UTC))
             self._record_verification(asked, verdict.entries, intact=verdict.ok)
         return _to(asked, "/audit")

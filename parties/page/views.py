@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mpc.errors import PrivityError
 from parties.audit.entries import Entry
+from parties.audit.witnesses import cosigned_of
 from parties.contract import Participant
 from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import State
+from parties.notices import notices
 from parties.policy import Finding
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ class Overview:
     partners: dict[str, str]
     data: list[DataRow]
     connected: bool
+    notices: list[str]
+    cosigned: dict[str, int]  # entries under the newest head that each partner cosigned
 
 
 def overview(node: Node) -> Overview:
@@ -66,6 +71,10 @@ def overview(node: Node) -> Overview:
         partners=node.partners.all(),
         data=[_data(node, name) for name in node.vault.list()],
         connected=node.stream.connected.is_set(),
+        notices=notices(node.home, node.partners, datetime.now(UTC)),
+        cosigned={
+            head.cosigner.name: head.checkpoint.size for head in cosigned_of(node.home.directory) if head.cosigner
+        },
     )
 
 

@@ -13,9 +13,11 @@ import rfc8785
 
 from gateway import server
 from gateway.cli import main
-from gateway.sessions import Line, Sessions
+from gateway.relay import Line
+from gateway.sessions import Sessions
+from parties.audit.notes import Note, Signature, parse_note
 from parties.identity import Identity
-from parties.messages import FromGateway, Proposal, Start
+from parties.messages import Cosigned, FromGateway, Offer, Proposal, SignedTranscript, Start
 
 DEED = "deed"
 
@@ -84,7 +86,37 @@ def exchanged_approvals(_: str, message: FromGateway) -> FromGateway:
     return message.model_copy(update={"approvals": {**message.approvals, **swapped}})
 
 
+def swapped_heads(receiver: str, message: FromGateway) -> FromGateway:
+    """A head comes in another participant's name."""
+    if not isinstance(message, Offer):
+        return message
+    other = next(name for name in ("org-0", "org-1", "org-2") if name not in {receiver, message.peer})
+    return message.model_copy(update={"peer": other})
+
+
+def forged_cosignatures(_: str, message: FromGateway) -> FromGateway:
+    """A cosignature of another moment."""
+    if not isinstance(message, Cosigned):
+        return message
+    note = parse_note(message.note)
+    own, line = note.signatures
+    blob = line.blob[:4] + bytes(8) + line.blob[12:]
+    return message.model_copy(update={"note": Note(note.text, (own, Signature(line.name, blob))).render()})
+
+
+def forged_transcripts(_: str, message: FromGateway) -> FromGateway:
+    """A transcript with another digest than was signed."""
+    if not isinstance(message, SignedTranscript):
+        return message
+    payload = json.loads(base64.b64decode(message.envelope["payload"])) | {"digest": "0f" * 32}
+    forged = {**message.envelope, "payload": base64.b64encode(rfc8785.dumps(payload)).decode()}
+    return message.model_copy(update={"envelope": forged})
+
+
 DEEDS = {
+    "swapped-heads": swapped_heads,
+    "forged-cosignatures": forged_cosignatures,
+    "forged-transcripts": forged_transcripts,
     "swap-key": altered_contract(swap_key),
     "more-iterations": altered_contract(more_iterations),
     "open-more": altered_contract(open_more),

@@ -5,7 +5,14 @@ import time
 import pytest
 
 from gateway.consortium import Consortium, Daemon
-from parties.audit.events import DisclosureRecorded, PartnerMismatched, WorkerStarted
+from parties.audit.events import (
+    ContractRefused,
+    DisclosureRecorded,
+    HeadCosigned,
+    PartnerMismatched,
+    TranscriptSigned,
+    WorkerStarted,
+)
 from parties.audit.snapshot import locate, take
 from parties.lifecycle import FINAL
 from tests.e2e.modified_gateway import DEED
@@ -43,6 +50,10 @@ def entries(world, name):
     return [entry.event for entry in take(locate(world.directory / name)).entries()]
 
 
+def refusals(world, name):
+    return [event for event in entries(world, name) if isinstance(event, ContractRefused)]
+
+
 def sessions(world, name):
     return world.status(name)["sessions"]
 
@@ -70,10 +81,11 @@ def test_altered_contract_is_refused_on_sight(world, deed, lie, name):
     """Keys, program, disclosures and roles are checked against what the participant itself knows, before it signs."""
     deed(lie)
     began = time.monotonic()
+    before = len(refusals(world, name))
     new = propose(world, name)
-    until("the refusal", lambda: entries(world, name)[-1].__class__.__name__ == "ContractRefused", PROMPT_S)
+    until("the refusal", lambda: len(refusals(world, name)) > before, PROMPT_S)
     assert time.monotonic() - began < PROMPT_S
-    assert entries(world, name)[-1].reason == REFUSED_ON_SIGHT[lie]
+    assert refusals(world, name)[-1].reason == REFUSED_ON_SIGHT[lie]
     assert set(new().values()) <= {"refused"}
 
 
@@ -101,6 +113,34 @@ def test_forged_start_starts_nothing(world, deed, lie):
     ]
 
 
+def of(world, name, kind, **fields):
+    found = [event for event in entries(world, name) if isinstance(event, kind)]
+    return [event for event in found if all(getattr(event, field) == value for field, value in fields.items())]
+
+
+@pytest.mark.parametrize("lie", ["swapped-heads", "forged-cosignatures", "forged-transcripts"])
+def test_what_partners_say_to_each_other_is_not_forged(world, deed, lie):
+    """Heads, cosignatures and transcripts that the gateway changes are taken by nobody; honest ones that follow are."""
+    own, other, key = "org-0", "org-1", world.consortium.identities()
+    began = len(entries(world, own))
+    deed(lie)
+    session = world.train(world.plan)
+    assert session.state == "completed"
+    ended = len(entries(world, own))
+    if lie == "swapped-heads":
+        for name in (own, other):
+            until("the evidence", lambda name=name: of(world, name, PartnerMismatched, presented=key["org-2"]))
+    deed("")
+    assert world.train(world.plan).state == "completed"
+    until("an honest cosignature", lambda: any(e.size > ended for e in of(world, own, HeadCosigned, log=own, by=other)))
+    if lie == "forged-transcripts":
+        assert of(world, own, TranscriptSigned, session=session.id) == []
+    else:
+        taken = [event.size for event in of(world, own, HeadCosigned, log=own, by=other)]
+        assert not [size for size in taken if began < size <= ended]
+    assert [event for event in of(world, own, TranscriptSigned) if not event.equal] == []
+
+
 def test_different_contracts_for_different_parties_never_run(world, deed):
     """Nobody trains under a contract that another party did not sign word for word."""
     deed("another-for-org-0")
@@ -109,4 +149,4 @@ def test_different_contracts_for_different_parties_never_run(world, deed):
     until("its end", lambda: any(sessions(world, home)[new] in FINAL for new in set(sessions(world, home)) - before))
     (digest,) = set(sessions(world, home)) - before
     assert not [e for e in entries(world, home) if isinstance(e, WorkerStarted) and e.session == digest]
-    assert not [e for e in entries(world, home) if isinstance(e, DisclosureRecorded)]
+    assert of(world, home, DisclosureRecorded, session=digest) == []

@@ -23,6 +23,7 @@ from gateway.settings import FILE as SETTINGS_FILE
 from mpc.errors import PrivityError
 from mpc.program import Stage
 from parties.contract import Approval, Contract, check_approvals, sign_approval
+from parties.handover import SignedHandover
 from parties.identity import Identity
 from parties.kinds import parse_contract
 from parties.messages import (
@@ -62,6 +63,7 @@ class Daemon:
         self.name, self.role = self.invitation.name, role
         self.key = key or self.invitation.admit(utc_now())
         self.identity = identity or Identity.generate()
+        self.handovers: tuple[SignedHandover, ...] = ()
         self._outgoing: queue.Queue[bytes | None] = queue.Queue()
         self.incoming: queue.Queue[Any] = queue.Queue()
 
@@ -83,7 +85,8 @@ class Daemon:
             certificate_sha256=sha256 or self.key.sha256,
         )
         payload = rfc8785.dumps(introduction.model_dump(mode="json"))
-        return self.say(Hello(introduction=self.identity.seal(INTRODUCTION_TYPE, payload)))
+        envelope = self.identity.seal(INTRODUCTION_TYPE, payload)
+        return self.say(Hello(introduction=envelope, handovers=self.handovers))
 
     def _read(self, call: Any) -> None:
         try:

@@ -12,6 +12,7 @@ import pytest
 from gateway.client import GatewayClient
 from gateway.home import invite
 from parties.errors import SettingsError
+from parties.handover import hand_over
 from parties.identity import Identity
 from parties.messages import Rejected, Waiting, Welcome
 from parties.tls import Invitation, TlsKey, split_address, utc_now
@@ -46,6 +47,29 @@ def test_second_use_of_a_token_is_refused(gateway):
     assert first.identity.fingerprint in fault.what
     assert thief.identity.fingerprint in fault.what
     first.settled()
+
+
+def test_a_key_that_was_handed_over_to_is_admitted(gateway, client: GatewayClient):
+    """A daemon whose known key signed for another comes back with that one, and no longer with the old."""
+    first = gateway.joined("clinic-a")
+    new, swapped = Identity.generate(), Identity.generate()
+    link = hand_over("clinic-a", first.identity, new, utc_now())
+    second = gateway.again(first)
+    second.identity, second.handovers = new, (link,)
+    second.dial().hear(Welcome)
+    (found,) = client.participants()
+    assert found.fingerprint == new.fingerprint
+    for identity, handovers in [
+        (first.identity, ()),
+        (swapped, (link,)),
+        (swapped, (hand_over("clinic-a", first.identity, swapped, utc_now()),)),
+    ]:
+        other = gateway.again(first)
+        other.identity, other.handovers = identity, handovers
+        assert "has joined with another key" in other.dial().hear(Rejected).fault.what
+    other = gateway.again(first)
+    other.identity, other.handovers = swapped, (hand_over("clinic-b", new, swapped, utc_now()),)
+    assert "not one chain of its keys" in other.dial().hear(Rejected).fault.what
 
 
 def test_swapped_certificate_is_refused(gateway):

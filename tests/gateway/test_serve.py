@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,14 @@ from gateway.client import GatewayClient
 from gateway.home import SERVING_FILE, init, invite
 from gateway.store import FILE as STORE_FILE
 from parties.audit.entries import decode
+from parties.audit.events import CertificateExpiring
 from parties.audit.log import FILE_NAME as AUDIT_FILE
+from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.errors import AuditError, SettingsError
 from parties.lifecycle import State
 from parties.messages import Finished, Progress, Stop, Welcome
-from parties.tls import split_address
+from parties.tls import DAEMON_DAYS, split_address
 
 SERVE = (
     "import sys, pathlib, gateway.serve; gateway.serve.serve(pathlib.Path(sys.argv[1])); print('torch' in sys.modules)"
@@ -211,3 +214,13 @@ def test_silent_machine_is_noticed(gateway, client: GatewayClient, make_plan):
     finally:
         gateway.hang_up()
         detour.close()
+
+
+def test_a_certificate_that_ends_is_recorded(house):
+    """From thirty days before its end the gateway's certificate is in its log at each start, and not before."""
+    for ahead, recorded in ((timedelta(days=DAEMON_DAYS - 31), []), (timedelta(days=DAEMON_DAYS - 29), [28])):
+        house.time_ahead = ahead
+        with house.serve():
+            pass
+        events = [entry.event for entry in take(house.home / "audit.sqlite").entries()]
+        assert [event.days for event in events if isinstance(event, CertificateExpiring)] == recorded

@@ -152,7 +152,7 @@ def test_a_node_from_its_invitation_to_its_data(home, tmp_path):
     (tmp_path / "a.csv").write_text("patient,age,note\np1,30,x\np2,41,y\np3,52,z\n")
     shown = json.loads(done("key", "show", "--home", home, "--json"))
     assert shown["fingerprint"] == fingerprint(bytes.fromhex(shown["public_key"]))
-    assert done("key", "show", "--home", home).strip() == shown["fingerprint"]
+    assert done("key", "show", "--home", home).splitlines() == [shown["fingerprint"], shown["words"]]
     added = json.loads(done("data", "add", "cohort", tmp_path / "a.csv", "--id", "patient", "--home", home, "--json"))
     assert (added["name"], added["rows"]) == ("cohort", 3)
     assert json.loads(done("data", "list", "--home", home, "--json")) == [added]
@@ -304,4 +304,4 @@ def test_home_may_come_from_the_environment(tmp_path, token, monkeypatch):
     """PRIVITY_HOME stands in for --home."""
     init(tmp_path / "home", "party", token, "127.0.0.1:0", utc_now())
     monkeypatch.setenv("PRIVITY_HOME", str(tmp_path / "home"))
-    assert done("key", "show").strip() == Home(tmp_path / "home").identity.fingerprint
+    assert done("key", "show").splitlines()[0] == Home(tmp_path / "home").identity.fingerprint

@@ -5,7 +5,7 @@ import pickle  # noqa: TID251
 import pytest
 
 from parties.errors import ContractError, PartnerError, SettingsError
-from parties.identity import Identity, fingerprint, parse_fingerprint, unseal
+from parties.identity import Identity, fingerprint, fingerprint_words, parse_fingerprint, unseal
 
 KIND = "application/vnd.privity.test.v1+json"
 
@@ -41,6 +41,21 @@ def test_fingerprints_survive_being_read_aloud():
     assert parse_fingerprint(name.upper().replace("-", " ")) == name
     with pytest.raises(PartnerError, match="hexadecimal"):
         parse_fingerprint(name[:-1])
+
+
+def test_fingerprints_are_words_as_well():
+    """Fifteen words of BIP-39's list say the same; four letters of each will do, and a wrong word is noticed."""
+    assert fingerprint_words("-".join(["0000"] * 10)) == " ".join(["abandon"] * 14 + ["address"])
+    name = fingerprint(Identity.generate().public)
+    words = fingerprint_words(name)
+    assert parse_fingerprint(words.upper()) == name
+    assert parse_fingerprint("  ".join(word[:4] for word in words.split())) == name
+    with pytest.raises(PartnerError, match="a word is misspelt"):
+        parse_fingerprint(" ".join(["abandon"] * 15))
+    with pytest.raises(PartnerError, match="a word is misspelt"):
+        parse_fingerprint(" ".join([*words.split()[:-1], "privity"]))
+    with pytest.raises(PartnerError, match="or 15 words"):
+        parse_fingerprint(" ".join(words.split()[:-1]))
 
 
 def test_keys_are_kept_from_others(tmp_path):

@@ -11,22 +11,28 @@ from hypothesis import strategies as st
 from mpc.curves import Points
 from mpc.errors import PeerLost
 from parties.errors import DataError, GatewayError
+from parties.handover import SignedHandover
 from parties.messages import (
     MAX_MESSAGE_BYTES,
     MAX_SENTENCE,
     Approve,
+    Cosigned,
+    Declined,
     Fault,
     Figures,
     Finished,
+    HandedOver,
     Head,
     Hello,
     Lost,
+    Offer,
     Progress,
     Proposal,
     Publish,
     PublishedData,
     Refuse,
     Rejected,
+    SignedTranscript,
     Start,
     Stop,
     ToldModel,
@@ -47,6 +53,13 @@ POINTS = Points(thresholds=(0.0,), positives=((0, 9), (10, 15)), negatives=((0, 
 TOLD = ToldModel(C="1.0", positive="yes", figures=Figures(auc=0.5, brier=-1e-5, roc=POINTS))
 VALIDATED = Validated(C="1.0", loss=0.25)
 
+BETWEEN_PARTNERS = [
+    Offer(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
+    Cosigned(peer="clinic-b", public_key=SESSION, note="privity\n3\nabc=\n\n— a b=\n"),
+    Declined(peer="clinic-b", public_key=SESSION, envelope={"payload": "e30="}),
+    SignedTranscript(peer="clinic-b", public_key=SESSION, session=SESSION, envelope={"payload": "e30="}, ask=True),
+    HandedOver(peer="clinic-b", public_key=SESSION, handovers=(SignedHandover(by_old={}, by_new={}),)),
+]
 FROM_DAEMON = [
     Hello(introduction={"payload": "e30="}),
     Publish(data=(PublishedData(table=TABLE, version="ab" * 16),)),
@@ -75,6 +88,12 @@ def test_a_daemon_s_message_survives(message):
     assert decode_from_daemon(encode(message)) == message
     with pytest.raises(GatewayError, match="the gateway sent something that is no message"):
         decode_from_gateway(encode(message))
+
+
+@pytest.mark.parametrize("message", BETWEEN_PARTNERS, ids=lambda message: message.type)
+def test_what_partners_say_survives_both_ways(message):
+    """The gateway takes it from one daemon and gives it to another in the same words."""
+    assert decode_from_daemon(encode(message)) == decode_from_gateway(encode(message)) == message
 
 
 @pytest.mark.parametrize("message", FROM_GATEWAY, ids=lambda message: message.type)

@@ -1,13 +1,15 @@
 """A bundle shows one session, or a whole log, to somebody who has nothing else, and nothing passes for one."""
 
+import hashlib
 import io
 import zipfile
 
 import pytest
+import rfc8785
 
 from parties.audit import notes, proof
 from parties.audit.agreements import Agreement
-from parties.audit.bundle import MANIFEST, pack, read
+from parties.audit.bundle import BUNDLE_TYPE, MANIFEST, pack, read
 from parties.audit.events import ContractApproved, ContractReceived, ServiceStarted, SessionStarted
 from parties.audit.export import export
 from parties.audit.heads import Cosigner, KnownHead
@@ -87,6 +89,19 @@ def test_any_altered_or_missing_file_is_named(bundle):
     assert "'more' does not belong" in verify(bundle).failure.what
 
 
+@pytest.mark.parametrize("kind", ["approvals", "transcripts"])
+def test_envelopes_that_are_none_are_named(made, bundle, kind):
+    """A file of envelopes that is no object by participant does not verify, whoever signed the bundle."""
+    _, identity, digest, _ = made
+    name = f"{kind}/{digest}.json"
+    files = {**dict(read(bundle).files), name: b"[]"}
+    manifest, _ = read(bundle).signed()
+    listed = {**manifest.files, name: hashlib.sha256(b"[]").hexdigest()}
+    sealed = identity.seal(BUNDLE_TYPE, rfc8785.dumps(manifest.model_copy(update={"files": listed}).model_dump()))
+    bundle.write_bytes(pack({**files, MANIFEST: rfc8785.dumps(sealed)}))
+    assert f"{name} can't be read" in verify(bundle).failure.what
+
+
 def test_flipped_bits_are_found(bundle):
     """Whichever byte is altered, the bundle does not verify."""
     content = bundle.read_bytes()
@@ -125,6 +140,10 @@ def test_cosigned_heads_are_checked(made, consortium, tmp_path):
         verdict = verify(out, identity.fingerprint)
         assert (verdict.failure.fault if verdict.failure else None) == fault
         assert len(verdict.cosigned) == (fault is None)
+    longer = notes.sign(notes.Checkpoint("clinic-a", 99, bytes(32)).render(), "clinic-a", identity)
+    known = KnownHead.parse(longer.render(), Cosigner("clinic-b", partner.public))
+    with pytest.raises(AuditError, match="clinic-b cosigned a head over 99 entries; the log has 8"):
+        export(path, identity, digest, agreements, [known])
     forked = notes.sign(notes.Checkpoint("clinic-a", 2, bytes(32)).render(), "clinic-a", identity)
     line = notes.cosign(forked.text, "clinic-b", partner, utc_now())
     known = KnownHead.parse(forked.with_signatures(line).render(), Cosigner("clinic-b", partner.public))

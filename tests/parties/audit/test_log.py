@@ -127,6 +127,73 @@ def test_threads_share_a_log(path):
     assert verify(path).entries == 81
 
 
+TOO_BIG = DisclosureRecorded(
+    session="ab" * 32,
+    name="loss",
+    recipients=("parties:" + ",".join(f"{number:064d}" for number in range(16)),) * 64,
+    shape=(),
+    clause="disclosures.0",
+    count=1,
+)
+
+
+def test_what_waits_is_committed_together(path):
+    """Appends that wait for the same disk share one commit and one head; one that does not fit fails alone."""
+    found, failed = [], []
+
+    def work(events):
+        try:
+            found.append(log.append_all(events))
+        except AuditError as exc:
+            failed.append(exc.what)
+
+    with reopen(path) as log:
+        threads = [threading.Thread(target=work, args=(events,)) for events in ([STARTED] * 2, [TOO_BIG], [STOPPED])]
+        with log._mutex:  # as if a commit went on
+            for number, thread in enumerate(threads, 1):
+                thread.start()
+                while len(log._waiting) < number:
+                    thread.join(0.001)
+        for thread in threads:
+            thread.join()
+        assert sorted(found, key=lambda one: one.start) == [range(1, 3), range(3, 4)]
+        assert ["takes" in what for what in failed] == [True]
+        assert log.append(STARTED) == 4
+    assert heads(path) == [1, 4, 5]
+    assert verify(path).ok
+
+
+def test_a_commit_that_fails_fails_for_all_in_it(path):
+    """Each of those whose events shared a commit hears that nothing was written, in an error of its own."""
+    errors = []
+
+    def work():
+        try:
+            log.append_all([STARTED] * 500)
+        except AuditError as exc:
+            errors.append(exc)
+
+    with reopen(path) as log:
+        log._connection.execute("PRAGMA max_page_count = 16")
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        with log._mutex:
+            for thread in threads:
+                thread.start()
+            while len(log._waiting) < 3:
+                threads[0].join(0.001)
+        for thread in threads:
+            thread.join()
+        assert ["SQLITE_FULL" in error.what for error in errors] == [True] * 3
+        assert len({id(error) for error in errors}) == 3
+        assert log.append(STOPPED) == 1
+    assert verify(path).ok
+
+
+def heads(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return [size for (size,) in connection.execute("SELECT size FROM heads ORDER BY size")]
+
+
 def test_the_tables_refuse_changes(path):
     """Not even our own connection can change, remove, replace, skip or repeat a row."""
     with reopen(path) as log:

@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from parties.audit.notes import Checkpoint, cosign, sign
 from parties.audit.verify import verify
 from parties.contract import recipient
 from parties.errors import REASONS
+from parties.identity import Identity
 from parties.leaving import inferences, leaving
 from parties.page.guard import HEADERS
 from parties.page.ledger import PAGE_ENTRIES
 from parties.plan import RetentionPlan
 from parties.report.render import POLICY
+from parties.witness_store import CosignedNote, Heads
 from tests.parties.page.conftest import SECRET_RESULT
 
 CHROMIUM = shutil.which("chromium")
@@ -247,6 +250,27 @@ def test_an_altered_log_is_said_so(clinic):
     path.write_bytes(content)
     assert "NOT VERIFIED" in browser.get("/audit").text
     assert answer.status_code == 200
+
+
+def test_who_cosigned_the_log_is_said_and_counts(clinic):
+    """The overview has the newest head that each partner cosigned, and verification holds the log against it."""
+    node, browser = clinic.node, clinic.browser("officer")
+    assert "by no partner yet" in browser.get("/").text
+    partner = clinic.others["clinic-b"]
+    for root, good in ((node.journal.root(1), True), (bytes(32), False)):
+        note = sign(Checkpoint("clinic-a", 1, root).render(), "clinic-a", node.identity)
+        note = note.with_signatures(cosign(note.text, "clinic-b", partner, datetime.now(UTC)))
+        Heads(node.home.path("state.sqlite")).keep(CosignedNote("clinic-b", partner.public, note.render()))
+        assert "1 entries by clinic-b" in browser.get("/").text
+        browser.post("/audit/verify")
+        assert ("NOT VERIFIED" not in browser.get("/").text) == good
+
+
+def test_what_an_operator_should_see_to_stands_on_top(clinic):
+    """A partner's key that waits to be accepted is the first thing on the page."""
+    clinic.node.partners.offer("clinic-b", Identity.generate().fingerprint)
+    text = clinic.browser().get("/").text
+    assert text.index("privity partner accept clinic-b") < text.index("Waits for you")
 
 
 def test_the_log_is_verified_on_demand(clinic):

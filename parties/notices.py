@@ -1,0 +1,71 @@
+"""What an operator should see to in good time: certificates that end, partners' keys that wait to be accepted."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from cryptography import x509
+
+from parties.errors import SettingsError
+from parties.home import Home
+from parties.partners import Partners
+
+Certificate = Literal["own", "gateway"]
+
+WARN: Final = timedelta(days=30)
+
+_WHOSE: Final = {"own": "this daemon's TLS certificate", "gateway": "the gateway's certificate"}
+_ACTIONS: Final = {
+    "own": "make a home anew under another name, and have it invited",
+    "gateway": "ask the gateway's operator what follows it",
+}
+
+
+@dataclass(frozen=True)
+class Expiring:
+    """A certificate that ends within thirty days, or has ended."""
+
+    certificate: Certificate
+    ends: datetime
+    days: int  # whole ones that are left
+
+    def line(self) -> str:
+        """For people."""
+        when = f"ends on {self.ends:%Y-%m-%d}, in {self.days} days" if self.days else f"ends on {self.ends:%Y-%m-%d}"
+        return f"{_WHOSE[self.certificate]} {when}: {_ACTIONS[self.certificate]}"
+
+
+def expiring(home: Home, now: datetime) -> list[Expiring]:
+    """Of the daemon's own certificate and the one that the gateway must show, those that end soon."""
+    certificates: dict[Certificate, str] = {}
+    with suppress(SettingsError):  # a daemon without it does not start
+        certificates["own"] = home.tls.certificate
+    with suppress(OSError):  # not fetched yet
+        certificates["gateway"] = home.path("gateway.pem").read_text(encoding="ascii", errors="replace")
+    found = []
+    for name, pem in certificates.items():
+        with suppress(ValueError):  # a damaged copy of the gateway's is fetched again
+            found.append(of_certificate(name, pem, now))
+    return [one for one in found if one is not None]
+
+
+def of_certificate(name: Certificate, pem: str, now: datetime) -> Expiring | None:
+    """None while there is time. Raises: ValueError if it is not a certificate."""
+    ends = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+    return Expiring(name, ends, max(0, (ends - now).days)) if ends - now <= WARN else None
+
+
+def notices(home: Home, partners: Partners, now: datetime) -> list[str]:
+    """One sentence each."""
+    said = [one.line() for one in expiring(home, now)]
+    try:
+        offered = partners.keys().offered
+    except SettingsError as exc:
+        return [*said, str(exc)]
+    return said + [
+        f"{name} has handed over to the key {key}: compare it over the phone, then `privity partner accept {name}`"
+        for name, key in offered.items()
+    ]
