@@ -9,12 +9,16 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from parties.tls import Invitation
+from parties.audit.log import AuditLog
+from parties.audit.snapshot import locate, take
+from parties.home import init
+from parties.tls import Invitation, utc_now
 from tests.parties.test_cli import ROOT, done, privity
 
 DEADLINE_S = 60
@@ -23,9 +27,11 @@ SECRET = 31415.926
 
 @pytest.fixture
 def home(tmp_path) -> Path:
+    """A node's home that no daemon serves, with its log."""
     token = Invitation.create("clinic-a", "127.0.0.1:1", "ab" * 32).token()
-    done("node", "init", "--invite", token, "--home", tmp_path / "home")
-    return tmp_path / "home"
+    made = init(tmp_path / "home", "party", token, "127.0.0.1:0", utc_now())
+    AuditLog.open(made.path("audit.sqlite"), made.identity, "clinic-a").close()
+    return made.directory
 
 
 @pytest.fixture
@@ -37,10 +43,10 @@ def database(tmp_path) -> Path:
     return tmp_path / "clinic.db"
 
 
-def state(home: Path) -> tuple[dict[str, bytes], str]:
+def state(home: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """Every file of the vault, and the log's entries."""
     files = {path.name: path.read_bytes() for path in (home / "vault").glob("*") if path.name != "key-check"}
-    return files, done("audit", "list", "--home", home, "--json")
+    return files, [entry.envelope() for entry in take(locate(home / "audit.sqlite")).entries()]
 
 
 def test_from_a_file_of_columns_with_a_schema_file(home, tmp_path):
