@@ -24,11 +24,11 @@ REPOSITORY = Path(__file__).parents[3]
 
 def values(schema):
     """What a field's JSON schema allows."""
-    match schema:
+    match {"enum": [schema["const"]]} if "const" in schema else schema:
         case {"anyOf": [some, {"type": "null"}]}:
             return st.none() | values(some)
-        case {"enum": choices} | {"const": choices}:
-            return st.sampled_from(choices if isinstance(choices, list) else [choices])
+        case {"enum": choices}:
+            return st.sampled_from(choices)
         case {"type": "boolean"}:
             return st.booleans()
         case {"type": "integer"}:
