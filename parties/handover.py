@@ -24,7 +24,7 @@ from parties.plan import Frozen, Name, explain
 
 HANDOVER_TYPE: Final = "application/vnd.privity.handover.v1+json"
 HANDOVERS_FILE: Final = "handovers.json"
-MAX_CHAIN: Final = 64
+MAX_CHAIN: Final = 32  # hand-overs, all of which a partner is told
 
 
 class Handover(Frozen):
@@ -77,6 +77,11 @@ class Handovers:
             raise SettingsError(f"{self._path} is damaged", action="restore it from a backup") from exc
 
     def add(self, link: SignedHandover) -> None:
+        """Raises: SettingsError if there are as many as partners take."""
+        if len(self.chain()) >= MAX_CHAIN:
+            raise SettingsError(
+                f"this home's key was rotated {MAX_CHAIN} times, which is the limit", action="join under another name"
+            )
         write_json(self._path, [one.model_dump(mode="json") for one in (*self.chain(), link)])
 
 

@@ -68,8 +68,8 @@ def test_a_broken_chain_is_refused():
     ):
         with pytest.raises(PartnerError, match="not one chain of its keys"):
             keys_of("clinic-a", broken)
-    with pytest.raises(PartnerError, match="64 is the limit"):
-        keys_of("clinic-a", chain[:1] * 65)
+    with pytest.raises(PartnerError, match="32 is the limit"):
+        keys_of("clinic-a", chain[:1] * 33)
     forged = hand_over("clinic-a", other, third, NOW)
     for link in (
         SignedHandover(by_old=chain[0].by_old, by_new=forged.by_new),
@@ -235,6 +235,16 @@ def test_a_log_that_ends_in_its_hand_over_opens_for_the_new_key_alone(home):
     with AuditLog.open(path, new, "clinic-a") as log:
         log.append(EVENT)
     assert verify(path, new.fingerprint).ok
+
+
+def test_a_chain_has_an_end(home):
+    """No more hand-overs are made than partners take."""
+    handovers = Handovers(home.path("handovers.json"))
+    (link,) = chain_of("clinic-a", Identity.generate(), Identity.generate())
+    for _ in range(32):
+        handovers.add(link)
+    with pytest.raises(SettingsError, match="rotated 32 times"):
+        handovers.add(link)
 
 
 def test_no_key_is_rotated_under_a_running_daemon(home):
