@@ -331,7 +331,11 @@ class Sessions:
         if name in turn.rows.withdrawals(record.digest):
             return
         try:
-            check_withdrawal(record.contract, name, message.envelope)
+            member = turn.rows.member(name)
+            present = member and member.public_key
+            check_withdrawal(
+                record.contract, name, message.envelope, lambda party, key: key.hex() in {party.public_key, present}
+            )
         except ContractError as exc:
             log.warning("a withdrawal that does not hold", who=name, session=record.digest, error=exc.what)
             return

@@ -99,7 +99,8 @@ class Daemon(ABC):
         self.partners = Partners(home.path("partners.json"))
         self.store = SessionStore(home.path("state.sqlite"))
         self.journal = AuditLog.open(home.path("audit.sqlite"), self.identity, origin_of(self.name), must_exist=True)
-        self.withdrawals = Withdrawals(self.name, self.identity, self.store, self.journal, self.destroy_share)
+        facts = self.name, self.identity, self.store, self.journal
+        self.withdrawals = Withdrawals(*facts, self.destroy_share, self.partners)
         self.succession = Succession(self.name, home.handovers, self.partners, self.journal)
         heads, former = Heads(home.path("state.sqlite")), self.succession.former
         self.witness = Witness(self.name, self.identity, self.journal, self.partners, heads, former)

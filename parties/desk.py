@@ -99,7 +99,8 @@ class Desk:
         def destroy(session: str) -> None:
             destroy_share(models_of(self._home), self._journal, session)
 
-        return Withdrawals(name, self._home.identity, store, self._journal, destroy).withdraw(beginning)
+        facts = name, self._home.identity, store, self._journal
+        return Withdrawals(*facts, destroy, self._partners).withdraw(beginning)
 
     def data_forget(self, session: str) -> str:
         """The id of the session whose key of record digests was destroyed. Raises: VaultError if none is kept of it."""

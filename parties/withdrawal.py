@@ -6,6 +6,7 @@ What was told before can't be taken back. The word is signed, so that the gatewa
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,11 +17,12 @@ from pydantic import AwareDatetime, ValidationError
 
 from parties.audit import events
 from parties.audit.log import AuditLog
-from parties.contract import Hex32, Terms
+from parties.contract import Hex32, Participant, Terms
 from parties.errors import ContractError, LifecycleError
-from parties.identity import Identity, unseal
+from parties.identity import Identity, fingerprint, unseal
 from parties.kinds import parse_contract
 from parties.lifecycle import State
+from parties.partners import Partners
 from parties.plan import Frozen, Name, explain
 from parties.store import Session, SessionStore
 
@@ -32,19 +34,28 @@ class Withdrawal(Frozen):
 
     contract: Hex32
     name: Name
+    public_key: Hex32  # that signs it: the contract's, or one that this handed over to
     at: AwareDatetime
+
+
+def _is_its_key(party: Participant, key: bytes) -> bool:
+    return party.key == key
 
 
 def sign_withdrawal(identity: Identity, withdrawal: Withdrawal) -> dict[str, Any]:
     return identity.seal(WITHDRAWAL_TYPE, rfc8785.dumps(withdrawal.model_dump(mode="json")))
 
 
-def check_withdrawal(contract: Terms, name: str, envelope: dict[str, Any]) -> Withdrawal:
+def check_withdrawal(
+    contract: Terms, name: str, envelope: dict[str, Any], follows: Callable[[Participant, bytes], bool] = _is_its_key
+) -> Withdrawal:
     """The withdrawal in an envelope, if the party of that name signed it for this very contract.
 
+    `follows` says of a key whether it is the party's, as the contract has it or after it was handed over.
     Raises: ContractError otherwise.
     """
-    payload = unseal(envelope, contract.party(name).key, WITHDRAWAL_TYPE)
+    key, party = _claimed_key(envelope), contract.party(name)
+    payload = unseal(envelope, key if follows(party, key) else party.key, WITHDRAWAL_TYPE)
     try:
         withdrawal = Withdrawal.model_validate_json(payload)
     except ValidationError as exc:
@@ -55,6 +66,14 @@ def check_withdrawal(contract: Terms, name: str, envelope: dict[str, Any]) -> Wi
             action="ask the gateway's operator why it was sent",
         )
     return withdrawal
+
+
+def _claimed_key(envelope: dict[str, Any]) -> bytes:
+    """By which key an envelope says that it is signed; nothing of it is believed before that is checked."""
+    try:
+        return bytes.fromhex(Withdrawal.model_validate_json(base64.b64decode(envelope["payload"])).public_key)
+    except (KeyError, TypeError, ValueError):
+        return b""
 
 
 def digest_of(envelope: dict[str, Any]) -> str:
@@ -69,9 +88,15 @@ class Withdrawals:
     """
 
     def __init__(
-        self, name: str, identity: Identity, store: SessionStore, journal: AuditLog, destroy: Callable[[str], None]
+        self,
+        name: str,
+        identity: Identity,
+        store: SessionStore,
+        journal: AuditLog,
+        destroy: Callable[[str], None],
+        partners: Partners,
     ) -> None:
-        self._name, self._identity = name, identity
+        self._name, self._identity, self._partners = name, identity, partners
         self._store, self._journal, self._destroy = store, journal, destroy
 
     def withdraw(self, beginning: str) -> str:
@@ -83,7 +108,8 @@ class Withdrawals:
         if self._name not in self._store.withdrawals(session.digest):
             parse_contract(session.contract.encode()).party(self._name)
             _require_consent(session)
-            withdrawal = Withdrawal(contract=session.digest, name=self._name, at=datetime.now(UTC))
+            own = {"name": self._name, "public_key": self._identity.public.hex()}
+            withdrawal = Withdrawal(contract=session.digest, **own, at=datetime.now(UTC))
             # Durable before anything follows: whatever dies from here on, the next start goes on.
             self._store.keep_withdrawal(session.digest, self._name, sign_withdrawal(self._identity, withdrawal))
         self._complete(session.digest)
@@ -100,9 +126,13 @@ class Withdrawals:
         """Another party withdrew. Raises: LifecycleError, ContractError for a word that does not hold."""
         session = self._store.get(digest)
         if name not in self._store.withdrawals(session.digest):
-            check_withdrawal(parse_contract(session.contract.encode()), name, envelope)
+            check_withdrawal(parse_contract(session.contract.encode()), name, envelope, self._follows)
             self._store.keep_withdrawal(session.digest, name, envelope)
         self._record(session.digest, name)
+
+    def _follows(self, party: Participant, key: bytes) -> bool:
+        """Whether it is a partner's key of then, or the one that follows it and was accepted here."""
+        return _is_its_key(party, key) or self._partners.is_same(party.name, party.fingerprint, fingerprint(key))
 
     def _complete(self, digest: str) -> None:
         self._record(digest, self._name)

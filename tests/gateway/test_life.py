@@ -172,7 +172,7 @@ def test_refusal_ends_it_for_all(consortium, client: GatewayClient, make_plan):
 
 def word(daemon, session: str) -> Withdraw:
     """That this participant's consent ends."""
-    withdrawal = Withdrawal(contract=session, name=daemon.name, at=utc_now())
+    withdrawal = Withdrawal(contract=session, name=daemon.name, public_key=daemon.identity.public.hex(), at=utc_now())
     return Withdraw(session=session, envelope=sign_withdrawal(daemon.identity, withdrawal))
 
 

@@ -11,7 +11,6 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
-from parties.page.leaving import inferences, leaving
 
 from mpc.errors import DisclosureRefused, PeerLost, PrivityError
 from mpc.partition import check
@@ -22,6 +21,7 @@ from parties.contract import Contract, Party, disclosures_for, membership, spec_
 from parties.division import Division
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
 from parties.kinds import parse_contract
+from parties.leaving import inferences, leaving
 from parties.matching import compare_classes, join_ids
 from parties.plan import EvaluationPlan, LabelPlan, parse_plan
 from parties.policy import Circumstances, Policy, judge

@@ -14,10 +14,12 @@ from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
 from parties.daemon import Live
 from parties.errors import ConsentWithdrawn, ContractError, LifecycleError
+from parties.identity import Identity, fingerprint
 from parties.job import Done, ModelPart
 from parties.lifecycle import Step
 from parties.messages import Fault, Refuse, Start, Withdraw, Withdrawn, decode_from_daemon
 from parties.node import Node
+from parties.partners import Partners
 from parties.plan import RetentionPlan
 from parties.preparation import Standardiser
 from parties.tls import TlsKey
@@ -50,7 +52,8 @@ def kinds(home, session) -> list[str]:
 
 
 def withdrawn_word(identity, contract, name, digest=""):
-    return sign_withdrawal(identity, Withdrawal(contract=digest or contract.digest, name=name, at=WHEN))
+    word = Withdrawal(contract=digest or contract.digest, name=name, public_key=identity.public.hex(), at=WHEN)
+    return sign_withdrawal(identity, word)
 
 
 def withdraw(clinic, session) -> str:
@@ -87,6 +90,25 @@ def test_a_word_that_does_not_hold_is_refused(consortium, case):
     name, envelope = BAD[case](consortium)
     with pytest.raises(ContractError):
         check_withdrawal(consortium.contract, name, envelope)
+
+
+def test_a_word_by_the_key_that_follows_holds(consortium, tmp_path):
+    """Consent may end after the key was handed over: a partner that accepted the next key takes its word, no other's."""
+    contract, name, next_key = consortium.contract, "clinic-b", Identity.generate()
+    envelope = withdrawn_word(next_key, contract, name)
+    partners = Partners(tmp_path / "partners.json")
+    partners.add(name, contract.party(name).fingerprint)
+
+    def follows(party, key):
+        return partners.is_same(party.name, party.fingerprint, fingerprint(key))
+
+    with pytest.raises(ContractError, match="does not verify"):
+        check_withdrawal(contract, name, envelope, follows)
+    partners.offer(name, next_key.fingerprint)
+    partners.accept(name)
+    assert check_withdrawal(contract, name, envelope, follows).public_key == next_key.public.hex()
+    with pytest.raises(ContractError, match="does not verify"):
+        check_withdrawal(contract, name, withdrawn_word(Identity.generate(), contract, name), follows)
 
 
 def test_what_waits_is_refused(clinic):
