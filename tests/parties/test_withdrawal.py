@@ -93,7 +93,7 @@ def test_a_word_that_does_not_hold_is_refused(consortium, case):
 
 
 def test_a_word_by_the_key_that_follows_holds(consortium, tmp_path):
-    """Consent may end after the key was handed over: a partner that accepted the next key takes its word, no other's."""
+    """Consent may end after the key was handed over: whoever accepted the next key takes its word, and no other's."""
     contract, name, next_key = consortium.contract, "clinic-b", Identity.generate()
     envelope = withdrawn_word(next_key, contract, name)
     partners = Partners(tmp_path / "partners.json")
