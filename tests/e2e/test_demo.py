@@ -65,7 +65,7 @@ def test_tables_hold_the_pooled_counts(demo):
     """Each count that the session is told as a range is, but for a few rows near a threshold, the pooled model's."""
     _, report, _ = demo
     for curve in CURVES:
-        told, plain = (report["figures"][who][curve] for who in ("secure", "pooled"))
+        told, plain = (report["models"][0][who][curve] for who in ("secure", "pooled"))
         assert told["thresholds"] == plain["thresholds"]
         for label in ("positives", "negatives"):
             for (least, most), (count, _) in zip(told[label], plain[label], strict=True):
@@ -154,8 +154,9 @@ def test_results_are_shown_at_home(demo):
         shown = privity("result", "show", report["session"][:12], "--home", place / name, "--json")
         assert shown.status == 0, shown.err
         result = json.loads(shown.out)
-        assert len(result["columns"]) == len(result["standardised"]) == 10
-        assert (result["intercept"] is not None) == (name == "clinic-error")
+        (model,) = result["models"]
+        assert len(result["columns"]) == len(model["standardised"]) == 10
+        assert (model["intercept"] is not None) == (name == "clinic-error")
 
 
 def test_directory_that_holds_something_is_refused(tmp_path):

@@ -70,7 +70,7 @@ def test_a_session_is_signed_at_the_pages(world, browsers):
     for name, browser in browsers.items():
         text = browser.get(f"/sessions/{session}").text
         kept = json.loads((world.directory / name / "results" / f"{session}.json").read_text())
-        assert f"{kept['standardised'][0]:.6f}" in text
+        assert f"{kept['models'][0]['standardised'][0]:.6f}" in text
         assert "session:disclosure:recorded" in text
         assert "Verified at" in browser.post("/audit/verify").text
 

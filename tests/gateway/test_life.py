@@ -114,8 +114,8 @@ def test_tables_show_where_the_contract_discloses_them(consortium, client: Gatew
     """A table that a party tells though no contract names it goes no further than the gateway's door."""
     told = FIGURES.model_copy(update={"roc": TABLE, "calibration": TABLE})
     asked = make_plan(evaluation={"figures": ["roc"]})
-    assert ended(consortium, client, asked, [told, told]).figures == Figures(roc=TABLE)
-    assert ended(consortium, client, make_plan(), [told, told]).figures == FIGURES
+    assert ended(consortium, client, asked, [told, told]).models == models(Figures(roc=TABLE))
+    assert ended(consortium, client, make_plan(), [told, told]).models == models(FIGURES)
 
 
 def test_figures_that_differ_are_nobody_s(consortium, client: GatewayClient, make_plan):
