@@ -247,8 +247,10 @@ class Daemon(ABC):
             await asyncio.to_thread(self._examine, contract)
             await asyncio.to_thread(self.inspect, contract)
         except PrivityError as exc:
-            self.refuse(session.digest, exc, by="policy")
+            if self.store.get(digest).state is State.PROPOSED:
+                self.refuse(session.digest, exc, by="policy")
             raise
+        _require(self.store.get(digest), State.PROPOSED)  # somebody else may have refused it meanwhile
         self.approve(session.digest, by=by)
 
     def _examine(self, contract: AnyContract) -> None:
@@ -554,7 +556,8 @@ class Daemon(ABC):
 
 def _require(session: Session, state: State) -> None:
     if session.state is not state:
-        raise LifecycleError(f"session {session.digest[:12]} is {session.state}; there is nothing to approve")
+        why = f" ({session.fault.line()})" if session.fault is not None else ""
+        raise LifecycleError(f"session {session.digest[:12]} is {session.state}; there is nothing to approve{why}")
 
 
 def origin_of(name: str) -> str:
