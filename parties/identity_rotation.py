@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from parties.audit.log import AuditLog
-from parties.audit.logfile import sync_directory
+from parties.durable import sync_directory
 from parties.errors import ForeignLog
 from parties.handover import HANDOVERS_FILE, Handovers, hand_over
 from parties.home import Home

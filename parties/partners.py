@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
-from parties.audit.logfile import sync_directory
 from parties.contract import Participant
+from parties.durable import sync_directory
 from parties.errors import PartnerError, SettingsError
 from parties.identity import parse_fingerprint
 from parties.plan import NAME_PATTERN, Frozen

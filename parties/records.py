@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import bisect
 import hmac
-import os
 import re
 import secrets
 import threading
@@ -28,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import AwareDatetime, Field, ValidationError
 
 from parties.contract import Hex32
-from parties.durable import sync_directory
+from parties.durable import overwrite, sync_directory
 from parties.errors import VaultError
 from parties.identity import write_private
 from parties.plan import Frozen
@@ -204,13 +203,8 @@ class Records:
 def _erase(path: Path) -> None:
     """Overwrite a file in place with zeros, unless that was done before."""
     with path.open("r+b") as file:
-        content = file.read()
-        if not any(content):
-            return
-        file.seek(0)
-        file.write(bytes(len(content)))
-        file.flush()
-        os.fsync(file.fileno())
+        if any(file.read()):
+            overwrite(file)
 
 
 def _digest(key: bytes, record: str) -> bytes:

@@ -24,9 +24,10 @@ from parties.audit import layout, notes
 from parties.audit.batch import Batch
 from parties.audit.entries import ORIGIN_PATTERN, Entry, decode
 from parties.audit.events import Event, IdentityCreated, IdentityRotated, LibraryChanged, LogCreated
-from parties.audit.logfile import connect, lock, primary_code, reported, sync_directory, unusable
+from parties.audit.logfile import connect, lock, primary_code, reported, unusable
 from parties.audit.merkle import Frontier, consistency_proof
 from parties.audit.notes import Checkpoint
+from parties.durable import sync_directory
 from parties.errors import AuditError, ForeignLog
 from parties.identity import Identity
 

@@ -81,11 +81,3 @@ def primary_code(error: BaseException) -> int:
 
 def unusable(path: Path, what: str) -> AuditError:
     return AuditError(f"the audit log {path} {what}", action="keep the file, and run `privity audit verify` on it")
-
-
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
