@@ -16,6 +16,8 @@ from mpc.evaluation_derivation import BINS, MOST_ROWS, PERIOD
 from mpc.lanes import EVALUATION
 from mpc.partition import Partition, horizontal, labels_with
 from mpc.program import EVERY_FIGURE, GUARD_SCORES, Opening
+from mpc.requests import Listed
+from mpc.requests import counting as requested
 from mpc.simulation import Simulation
 from tests.mpc.engine import few, program, seeds, some, split, taken, worlds
 from tests.mpc.test_evaluation import PARTITIONS, Evaluated, chunked, evaluated, rows_of, width
@@ -101,7 +103,8 @@ def opened(agreed, positives, negatives, seed):
         after = runtime.channel.counters.rounds, runtime.channel.counters.bytes_sent
         return found, tuple(np.subtract(after, before).tolist())
 
-    return zip(*Simulation(agreed).run(party), strict=True)
+    requests = Listed(phase=requested(agreed.world, agreed.evaluation.compared_words))
+    return zip(*Simulation(agreed, requests=requests).run(party), strict=True)
 
 
 def spent(agreed, rank):
@@ -263,8 +266,9 @@ def test_a_table_that_the_program_does_not_name_is_not_opened():
         taken(agreed, runtime)
         counting.curves(other.evaluation, *histograms, runtime)
 
+    requests = Listed(phase=requested(agreed.world, other.evaluation.compared_words))
     with pytest.raises(DisclosureRefused, match="roc"):
-        Simulation(agreed).run(party)
+        Simulation(agreed, requests=requests).run(party)
 
 
 @pytest.mark.parametrize(

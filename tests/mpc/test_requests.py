@@ -88,6 +88,22 @@ RUNS = {
     "figures": {"held_out_rows": 30, "figures": FIGURES},
     "figures without an area": {"held_out_rows": 25, "figures": ("log-loss", "brier")},
     "a grid": {"C": ("0.5", "2.0"), "held_out_rows": 20, "figures": ("auc",)},
+    "folds": {
+        "folds": 3,
+        "C": ("0.5", "2.0"),
+        "loss_every": 3,
+        "tol": "auto",
+        "held_out_rows": 20,
+        "figures": ("auc", "brier"),
+    },
+    "classes": {
+        "classes": 3,
+        "solver": "newton",
+        "max_iter": 6,
+        "tol": "auto",
+        "held_out_rows": 20,
+        "figures": ("auc", "roc"),
+    },
     "newton with all": {
         "solver": "newton",
         "max_iter": 20,
