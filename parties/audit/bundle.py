@@ -30,16 +30,17 @@ from parties.plan import Frozen
 
 BUNDLE_TYPE: Final = "application/vnd.privity.audit-bundle.v1+json"
 MAGIC: Final = b"PK\x03\x04"
-MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS = (
+MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS, WITNESSED = (
     "manifest.json",
     "head",
     "entries.jsonl",
     "proofs.jsonl",
     "cosigned.jsonl",
     "handovers.jsonl",
+    "witnessed.jsonl",
 )
 FILE_NAME: Final = re.compile(
-    r"head|(?:entries|proofs|cosigned|handovers)\.jsonl|(?:contracts|approvals|transcripts)/([0-9a-f]{64})\.json"
+    r"head|(?:entries|proofs|cosigned|handovers|witnessed)\.jsonl|(?:contracts|approvals|transcripts)/([0-9a-f]{64})\.json"
 )
 ENVELOPES: Final = ("approvals", "transcripts")
 _BY_NAME: Final = TypeAdapter(dict[str, dict[str, Any]])
@@ -54,6 +55,13 @@ class Manifest(Frozen):
     public_key: Hex32
     session: Hex32 | Literal[""]  # empty: the whole log
     files: dict[str, Hex32]  # SHA-256 by name
+
+
+class WitnessedHead(Frozen):
+    """One line of `witnessed.jsonl`: the last head of another's log that the bundle's owner cosigned."""
+
+    name: str
+    note: str
 
 
 class CosignedHead(Frozen):
@@ -107,6 +115,14 @@ class Bundle:
             return [CosignedHead.model_validate_json(line) for line in self.lines(COSIGNED)]
         except ValidationError as exc:
             raise AuditError(f"{COSIGNED} can't be read", action=UNCHANGED) from exc
+
+    def witnessed(self) -> dict[str, KnownHead]:
+        """Heads of others' logs, by name; whoever has their keys checks them. Raises: AuditError if one is none."""
+        try:
+            lines = [WitnessedHead.model_validate_json(line) for line in self.lines(WITNESSED)]
+        except ValidationError as exc:
+            raise AuditError(f"{WITNESSED} can't be read", action=UNCHANGED) from exc
+        return {line.name: KnownHead.parse(line.note) for line in lines}
 
     def keys(self, manifest: Manifest) -> list[bytes]:
         """The keys that signed the log in turn, the manifest's last. Raises: AuditError if the chain does not hold."""

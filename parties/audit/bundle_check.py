@@ -49,6 +49,7 @@ class _Examination:
             self._agreements()
             self._cosigned(head.checkpoint)
             self._heads(head.checkpoint)
+            self._bundle.witnessed()
         except Found as found:
             return replace(self.verdict, failure=found.failure)
         except AuditError as exc:

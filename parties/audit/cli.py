@@ -126,7 +126,7 @@ def export_command(
     from parties.audit.agreements import agreements_of
     from parties.audit.export import export
     from parties.audit.snapshot import locate
-    from parties.audit.witnesses import cosigned_of
+    from parties.audit.witnesses import cosigned_of, witnessed_of
     from parties.errors import SettingsError
     from parties.handover import HANDOVERS_FILE, Handovers
     from parties.identity import Identity
@@ -136,7 +136,9 @@ def export_command(
     identity = Identity.load(home / "identity.pem")
     with _naming(locate(home)):
         chain = Handovers(home / HANDOVERS_FILE).chain()
-        content = export(locate(home), identity, session, agreements_of(home), cosigned_of(home), chain)
+        content = export(
+            locate(home), identity, session, agreements_of(home), cosigned_of(home), chain, witnessed_of(home)
+        )
     _deliver(content, out)
 
 
@@ -305,8 +307,8 @@ def _show_reconciliation(outcome: Reconciliation) -> None:
     console.print(outcome.line(), style="green" if outcome.ok else "bold red")
     for difference in outcome.differences:
         console.print(f"  {difference.topic}: {difference.what}")
-    for signature in outcome.signatures:
-        console.print(f"  note: {signature}")
+    for note in outcome.notes:
+        console.print(f"  note: {note}")
     for verdict in outcome.verdicts:
         _show_verdict(verdict)
 

@@ -20,8 +20,10 @@ from parties.audit.bundle import (
     HEAD,
     MANIFEST,
     PROOFS,
+    WITNESSED,
     CosignedHead,
     Manifest,
+    WitnessedHead,
     joined,
     pack,
 )
@@ -42,6 +44,7 @@ def export(
     agreements: Mapping[str, Agreement],
     cosigned: Iterable[KnownHead] = (),
     handovers: Sequence[SignedHandover] = (),
+    witnessed: Mapping[str, KnownHead] | None = None,
 ) -> bytes:
     """A bundle of the log at `path`, about the one session whose id begins so, or, if empty, of the whole log.
 
@@ -49,7 +52,7 @@ def export(
     """
     with reading(path) as connection:
         try:
-            return _Export(connection, identity, session, agreements).pack(cosigned, handovers)
+            return _Export(connection, identity, session, agreements).pack(cosigned, handovers, witnessed or {})
         except UNREADABLE as exc:
             raise AuditError(
                 f"its pages are damaged ({error_name(exc)})", action="run `privity audit verify` on it"
@@ -86,12 +89,19 @@ class _Export:
             if not session or (session_of(decode(content).event) or "").startswith(session)
         ]
 
-    def pack(self, cosigned: Iterable[KnownHead], handovers: Sequence[SignedHandover]) -> bytes:
+    def pack(
+        self,
+        cosigned: Iterable[KnownHead],
+        handovers: Sequence[SignedHandover],
+        witnessed: Mapping[str, KnownHead],
+    ) -> bytes:
         files = {HEAD: self._note.encode(), ENTRIES: joined(content for _, content in self._contents)}
         if self._session:
             proofs = (inclusion_proof(number, self._size, self._subtree) for number, _ in self._contents)
             files[PROOFS] = joined(rfc8785.dumps(_encoded(proof)) for proof in proofs)
         files[COSIGNED] = joined(self._cosigned(cosigned))
+        if seen := [line for name, head in witnessed.items() if (line := self._witnessed(name, head))]:
+            files[WITNESSED] = joined(seen)
         if handovers:
             files[HANDOVERS] = joined(rfc8785.dumps(link.model_dump(mode="json")) for link in handovers)
         for digest, item in self._agreements.items():
@@ -112,8 +122,7 @@ class _Export:
 
     def _cosigned(self, heads: Iterable[KnownHead]) -> Iterator[bytes]:
         """Those that this bundle may name: a bundle about one session names no other partner."""
-        contracts = [item.parsed() for item in self._agreements.values()]
-        shown = {participant.name for contract in contracts for participant in (*contract.parties, contract.dealer)}
+        shown = self._participants()
         for head in heads:
             cosigner, old = head.cosigner, head.checkpoint.size
             if cosigner is None or (self._session and cosigner.name not in shown):
@@ -131,6 +140,16 @@ class _Export:
                 proof=tuple(_encoded(proof)),
             )
             yield rfc8785.dumps(line.model_dump(mode="json"))
+
+    def _witnessed(self, name: str, head: KnownHead) -> bytes:
+        """A line, if this bundle may name that participant."""
+        if self._session and name not in self._participants():
+            return b""
+        return rfc8785.dumps(WitnessedHead(name=name, note=head.note.render()).model_dump(mode="json"))
+
+    def _participants(self) -> set[str]:
+        contracts = [item.parsed() for item in self._agreements.values()]
+        return {participant.name for contract in contracts for participant in (*contract.parties, contract.dealer)}
 
     def _subtree(self, last: int, level: int) -> bytes:
         return layout.subtree(self._connection, last, level)

@@ -26,13 +26,13 @@ from parties.audit.events import (
     SessionFailed,
     TranscriptCompared,
 )
-from parties.audit.verdict import Verdict
+from parties.audit.verdict import Found, Verdict
 from parties.errors import AuditError
 from parties.identity import parse_fingerprint
 from parties.kinds import AnyContract
 from parties.statement import Statement, read_statement
 
-Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "ending"]
+Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "ending", "heads"]
 Kind = TypeVar("Kind", bound=Event)
 
 COMPLETED: Final = "completed"
@@ -52,7 +52,7 @@ class Reconciliation:
 
     verdicts: tuple[Verdict, Verdict]
     differences: tuple[Difference, ...] = ()
-    signatures: tuple[str, ...] = ()  # whose signature on the transcript each of the two holds, or lacks
+    notes: tuple[str, ...] = ()  # whose signature on the transcript each holds, or lacks; which bundle is old
 
     @property
     def ok(self) -> bool:
@@ -74,7 +74,7 @@ class Reconciliation:
             "reconciled": self.ok,
             "bundles": [verdict.as_dict() for verdict in self.verdicts],
             "differences": [{"topic": item.topic, "what": item.what} for item in self.differences],
-            "signatures": list(self.signatures),
+            "notes": list(self.notes),
         }
 
 
@@ -93,7 +93,7 @@ def reconcile(paths: tuple[Path, Path], keys: tuple[str | None, str | None] = (N
     one, other = _Side(first[0], first[1]), _Side(second[0], second[1])
     if one.name == other.name:
         raise AuditError(f"both bundles are of {one.name}'s log", action="give one of each of two organisations")
-    return Reconciliation(verdicts, tuple(_differences(one, other)), tuple(_signatures(one, other)))
+    return Reconciliation(verdicts, tuple(_differences(one, other)), (*_signatures(one, other), *_behind(one, other)))
 
 
 class _Side:
@@ -106,6 +106,8 @@ class _Side:
                 action="have it exported with the session's id: `privity audit export SESSION`",
             )
         self.name, self.session = verdict.origin, verdict.session
+        self.keys, self.head = bundle.keys(bundle.signed()[0]), bundle.head().checkpoint
+        self.witnessed = bundle.witnessed()
         self.agreement: Agreement | None = bundle.agreements().get(self.session)
         self.events = [entry.event for entry in bundle.entries()]
         self.ending = next((end for event in self.events if (end := _ending(event, self.name))), None)
@@ -143,6 +145,7 @@ def _differences(one: _Side, other: _Side) -> Iterator[Difference]:
         checks.append(("transcript", _transcript(one, other) or _contradiction(one, other, sorted(parties))))
         checks.append(("openings", _openings(one, other)))
     checks.append(("ending", _endings(one, other)))
+    checks += [("heads", _forked(one, other)), ("heads", _forked(other, one))]
     yield from (Difference(topic, what) for topic, what in checks if what)
 
 
@@ -257,6 +260,32 @@ def _ending(event: Event, owner: str) -> str | None:
             return f"ended early by {owner} ({reason})"
         case _:
             return None
+
+
+def _forked(witness: _Side, owner: _Side) -> str | None:
+    """Whether the owner's log is another than the one of which the witness cosigned a head."""
+    seen = witness.witnessed.get(owner.name)
+    if seen is None:
+        return None
+    size = seen.checkpoint.size
+    try:
+        seen.accept(owner.name, *owner.keys)
+    except Found:
+        return f"{witness.name} shows a head of {owner.name}'s log that {owner.name} did not sign"
+    if size == owner.head.size and seen.checkpoint.root != owner.head.root:
+        return f"{witness.name} cosigned another log of {owner.name}, as long as the one in its bundle"
+    return None
+
+
+def _behind(one: _Side, other: _Side) -> Iterator[str]:
+    """A bundle that is older than a head that the other cosigned: it was written before, or the log rolled back."""
+    for witness, owner in ((one, other), (other, one)):
+        seen = witness.witnessed.get(owner.name)
+        if seen is not None and seen.checkpoint.size > owner.head.size:
+            yield (
+                f"{witness.name} cosigned {seen.checkpoint.size} entries of {owner.name}'s log, whose bundle is of "
+                f"{owner.head.size}: have it exported again"
+            )
 
 
 def _completed(*sides: _Side) -> bool:

@@ -9,7 +9,9 @@ import pytest
 from parties.audit.agreements import Agreement
 from parties.audit.events import ContractReceived, TranscriptCompared, TranscriptSigned
 from parties.audit.export import export
+from parties.audit.heads import KnownHead
 from parties.audit.log import AuditLog
+from parties.audit.notes import Checkpoint, sign
 from parties.audit.reconcile import reconcile
 from parties.audit.snapshot import take
 from parties.audit.verify import verify
@@ -53,12 +55,12 @@ class Side:
         entries = take(self.place / "audit.sqlite").entries()
         return [entry.event for entry in entries if isinstance(entry.event, TranscriptSigned)]
 
-    def bundle(self, **changed):
+    def bundle(self, witnessed=None, **changed):
         held = changed or self.store.transcripts(self.contract.digest)
         agreement = Agreement(self.contract.canonical(), {}, held)
         out = self.place / "session.bundle"
         session = self.contract.digest
-        out.write_bytes(export(self.journal.path, self.identity, session, {session: agreement}))
+        out.write_bytes(export(self.journal.path, self.identity, session, {session: agreement}, witnessed=witnessed))
         return out
 
 
@@ -96,7 +98,7 @@ def test_each_holds_the_other_s_signature(sides):
     assert verify(a.bundle()).ok
     outcome = reconcile((a.bundle(), b.bundle()))
     assert outcome.differences == ()
-    assert outcome.signatures == (
+    assert outcome.notes == (
         "clinic-a holds clinic-b's signature on the transcript",
         "clinic-b holds clinic-a's signature on the transcript",
     )
@@ -177,7 +179,29 @@ def test_a_signature_that_lacks_is_said(sides):
     b.end()
     outcome = reconcile((a.bundle(), b.bundle()))
     assert outcome.differences == ()
-    assert outcome.signatures[0] == "clinic-a does NOT hold clinic-b's signature on the transcript"
+    assert outcome.notes[0] == "clinic-a does NOT hold clinic-b's signature on the transcript"
+
+
+def test_a_log_that_a_partner_saw_otherwise_is_found(sides):
+    """Reconciling holds each bundle against the head of its log that the other side cosigned."""
+    a, b = sides
+    exchange(a, b)
+
+    def outcome(text, name="clinic-b", signer=b):
+        head = KnownHead.parse(sign(text, name, signer.identity).render())
+        return reconcile((a.bundle(witnessed={"clinic-b": head, "stranger": head}), b.bundle()))
+
+    size, root = b.journal.size, b.journal.root(b.journal.size)
+    good = outcome(Checkpoint("clinic-b", size, root).render())
+    assert (good.differences, len(good.notes)) == ((), 2)
+    (fork,) = outcome(Checkpoint("clinic-b", size, bytes(32)).render()).differences
+    assert fork.what == "clinic-a cosigned another log of clinic-b, as long as the one in its bundle"
+    (forged,) = outcome(Checkpoint("clinic-b", size, root).render(), signer=a).differences
+    assert forged.what == "clinic-a shows a head of clinic-b's log that clinic-b did not sign"
+    later = outcome(Checkpoint("clinic-b", size + 5, root).render())
+    assert later.differences == ()
+    assert later.notes[-1].endswith(f"whose bundle is of {size}: have it exported again")
+    assert b"stranger" not in (a.place / "session.bundle").read_bytes()
 
 
 def test_a_gateway_s_forgeries_are_refused(sides):
