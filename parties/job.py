@@ -189,7 +189,9 @@ class Broken(Frozen):
     outward: Sentence
     who: str = ""  # who went away, or sent what was refused; otherwise this participant itself
     refused: RefusedFrame | None = None
-    differing: tuple[Count, ...] = ()  # places in the contract of those whose transcript is another than the own one
+    differing: Annotated[
+        tuple[Count, ...], Field(max_length=16)
+    ] = ()  # places in the contract of those whose transcript is another than the own one
     transcript: Hex32 | None = None  # which is this
 
     def fault(self, own: Name, others: Collection[str]) -> Fault:

@@ -85,4 +85,7 @@ def live(run: Callable[[PartyJob | DealerJob, Voice], None]) -> None:
         voice.say(broken(exc))
         if not isinstance(exc, PrivityError):
             traceback.print_tb(exc.__traceback__)  # places in the code, no values
-        sys.exit(1)
+        sys.stderr.flush()
+        os._exit(
+            1
+        )  # not through what libraries do at their end: others wait for the cause, and would blame one another

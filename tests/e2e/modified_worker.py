@@ -25,7 +25,7 @@ LISTENS_S = 30.0
 
 # The round in which it asks, and then what for: a name of its own, and how many words.
 ASKED = {
-    "gradient": ("open", "gradient", 11),
+    "gradient": ("gradient", "open gradient", 11),
     "labels": ("labels", "labels of org-2", 442),
     "second copy": ("goodbye", "disclosure", 3),
     "somebody else": ("disclosure", "disclosure", 4),
@@ -50,12 +50,12 @@ class Greedy(TlsChannel):
     def exchange(self, name, outgoing, expecting):
         """As the original, until the moment of the deed; after it nothing goes on."""
         deed = (home() / DEED).read_text()
-        if deed in ASKED and name == ASKED[deed][0]:
+        if deed in ASKED and name == ASKED[deed][0] and (name != "disclosure" or set(outgoing) == {0}):
             _, asked, words = ASKED[deed]
             self._listen(asked, np.zeros(words, dtype="<i8"))
         if deed == TWO_FACED and name == "transcript" and self._lied:
             self._listen(name, outgoing[0])
-        if deed == TWO_FACED and name == "open" and not self._lied:
+        if deed == TWO_FACED and name == "gradient" and not self._lied:
             self._lied = True
             outgoing = {peer: words + peer for peer, words in outgoing.items()}
         return super().exchange(name, outgoing, expecting)

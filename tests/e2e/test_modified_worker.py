@@ -65,7 +65,7 @@ def test_what_is_asked_of_peers_is_not_answered(world, run, deed):
     view, frames = run(deed)
     during, asked, words = ASKED[deed]
     assert view.state is State.FAILED
-    assert view.fault.who == MODIFIED
+    assert view.fault.who == MODIFIED, view.fault
     assert not [name for _, name in frames if name in {"disclosure", asked} and name != during]
     assert all(sum(who == peer for who, _ in frames) <= 1 for peer in HONEST)  # the round that was under way
     refused = [event for name in HONEST for event in recorded(world, name, view.id, FrameRefused)]
