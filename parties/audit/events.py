@@ -565,7 +565,7 @@ class ResultStored(Event):
     type = "session:result:stored"
     session: Session
     name: Disclosed
-    digest: Annotated[Digest, Field(description="keyed digest of the stored result")]
+    digest: Annotated[Digest, Field(description="digest of the stored result, keyed by a salt that lies beside it")]
 
 
 class SessionProposed(Event):
