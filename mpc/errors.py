@@ -4,6 +4,8 @@ PrivityError                 what happened; `action` says what to do about it
 └── EngineError
     ├── ProgramError         the program asks for what the ring or the protocol can't hold
     ├── ProtocolError        a peer or the dealer sent something other than what was agreed
+    │   ├── FrameRefused     a peer sent a frame, or asked for one, that the program does not have there
+    │   └── TranscriptsDiffer  a peer opened other words than this party
     ├── PeerLost             a peer or the dealer went away, or kept silent past its deadline
     ├── DisclosureRefused    something asked to open a value that the contract does not name
     ├── MaskReuse            an epoch, a stream position or a tuple was asked for twice
@@ -43,6 +45,33 @@ class ProgramError(EngineError):
 
 class ProtocolError(EngineError):
     code = "engine.protocol"
+
+
+class FrameRefused(ProtocolError):
+    """`name` and `shape` are the peer's own words; `who` is the peer, once the channel says so."""
+
+    def __init__(
+        self, what: str, *, name: str, expected: str, shape: tuple[int, ...], who: str = "", action: str = ""
+    ) -> None:
+        super().__init__(f"from {who}: {what}" if who else what, action=action)
+        self.name, self.expected, self.shape, self.who = name, expected, shape, who
+
+    def sent_by(self, who: str) -> FrameRefused:
+        """The same, with the peer's name."""
+        return FrameRefused(
+            self.what, name=self.name, expected=self.expected, shape=self.shape, who=who, action=self.action
+        )
+
+
+class TranscriptsDiffer(ProtocolError):
+    """`parties` are the ranks of those whose chain is another than `digest`, the own one."""
+
+    def __init__(self, parties: tuple[int, ...], digest: bytes) -> None:
+        super().__init__(
+            f"the opened words differ from those of party {', '.join(map(str, parties))}",
+            action="a party told its peers different things, or a machine is faulty; end the session",
+        )
+        self.parties, self.digest = parties, digest
 
 
 class PeerLost(EngineError):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.errors import ProtocolError
+from mpc.errors import FrameRefused, ProtocolError
 
 MAGIC = b"PRVY"
 VERSION = 1
@@ -49,13 +49,16 @@ class Header(NamedTuple):
         return _ITEM_BYTES[self.dtype] * prod(self.shape)
 
     def check(self, expected: Header) -> None:
-        """Raises: ProtocolError that names the first field that differs."""
+        """Raises: FrameRefused that names the first field that differs."""
         for field, found, wanted in zip(self._fields, self, expected, strict=True):
             if found != wanted:
-                raise ProtocolError(
+                raise FrameRefused(
                     f"a frame's {field} is {found!r} where {wanted!r} was expected"
                     if field != "session"
                     else "a frame belongs to another session",
+                    name=self.name,
+                    expected=expected.name,
+                    shape=self.shape,
                     action="both sides must run the same version on the same contract",
                 )
 
@@ -99,7 +102,7 @@ def decode_header(content: bytes | bytearray | memoryview) -> Header:
 
 
 def check_header(content: bytes | bytearray | memoryview, expected: Header) -> None:
-    """Raises: ProtocolError if the bytes are not this very header."""
+    """Raises: FrameRefused if they are another header than this; ProtocolError if they are none."""
     if content != encode_header(expected):  # parsed only to say what is wrong with it
         decode_header(content).check(expected)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from mpc.channel import Channel
-from mpc.errors import ProtocolError
+from mpc.errors import TranscriptsDiffer
 from mpc.frames import Array, payload_of
 
 DIGEST_BYTES = 32
@@ -43,7 +43,7 @@ class Transcript:
     def compare(self, channel: Channel) -> None:
         """Every pair compares chains. Cost: 1 round, 32 bytes to each peer.
 
-        Raises: ProtocolError if a peer's differs.
+        Raises: TranscriptsDiffer if a peer's differs.
         """
         own = np.frombuffer(self.digest(), dtype="u1")
         peers = [rank for rank in range(channel.world) if rank != channel.rank]
@@ -52,7 +52,4 @@ class Transcript:
         )
         differing = [peer for peer in peers if theirs[peer].tobytes() != own.tobytes()]
         if differing:
-            raise ProtocolError(
-                f"the opened words differ from those of party {', '.join(map(str, differing))}",
-                action="a party told its peers different things, or a machine is faulty; end the session",
-            )
+            raise TranscriptsDiffer(tuple(differing), self.digest())

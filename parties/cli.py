@@ -539,6 +539,16 @@ def _show_predictions(path: Path, *, as_json: bool) -> None:
     echo_json([{"id": record} | dict(zip(names, map(float, each), strict=True)) for record, *each in rows])
 
 
+@result_app.command("verify")
+def result_verify(session: SessionId, home: Home) -> None:
+    """Whether a result is the one that the log recorded at the session's end. `audit verify` checks the log."""
+    from parties.home import Home as HomeDirectory
+    from parties.results import verify_result
+
+    found = verify_result(HomeDirectory(home), session)
+    typer.echo(f"{found.path} is the result that entry {found.entry} of the log has")
+
+
 @result_app.command("export")
 def result_export(
     session: SessionId,

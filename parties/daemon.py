@@ -26,6 +26,7 @@ from parties.audit.log import AuditLog
 from parties.contract import Approval, check_approvals, sign_approval
 from parties.control import ControlStream
 from parties.desk import Desk
+from parties.deviations import evidence
 from parties.door import Door
 from parties.errors import ContractError, LifecycleError, PartnerError, WorkerFailed
 from parties.home import Home
@@ -378,6 +379,8 @@ class Daemon(ABC):
         elif isinstance(report, Broken):
             live.broken = report
             log.error("worker failed", code=report.code, what=report.what, action=report.action)
+            for event in evidence(live.contract, self.name, report):
+                self.journal.append(event)
         else:
             return await self.on_report(live, report)
         return None
@@ -397,7 +400,8 @@ class Daemon(ABC):
             self.stream.send(Lost(session=digest, fault=fault))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(live.stop_event.wait(), CAUSE_WAIT_S)
-        self._fail(live, live.stopped or fault)
+        saw_it = live.broken is not None and live.broken.refused is not None  # rather than was told by the gateway
+        self._fail(live, fault if saw_it else live.stopped or fault)
 
     def _death(self, status: int) -> Fault:
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"

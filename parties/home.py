@@ -265,6 +265,8 @@ never_columns = []
 sessions_a_day = 0
 # Most sessions on one data set; 0: any number.
 sessions_a_data_set = 0
+# Most sessions on one data set for one purpose, word for word; 0: any number.
+sessions_a_purpose = 0
 # When contracts are signed, in this machine's time, such as "08:00-18:00"; empty: always.
 hours = ""
 

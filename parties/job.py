@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, model_validator
 
+from mpc.frames import MAX_DIMENSIONS
 from parties.contract import Approval, Disclosed, Hex32, Recipient
 from parties.messages import Code, Count, Fault, Seconds, Sentence, Stages, ToldModel, Validated
 from parties.plan import Column, Frozen, Name
@@ -170,6 +171,14 @@ class Done(Frozen):
     stages: Stages = Field(default_factory=dict)
 
 
+class RefusedFrame(Frozen):
+    """What a peer's process sent where the program has something else, in its own words."""
+
+    name: Annotated[str, StringConstraints(max_length=32)]
+    shape: Annotated[tuple[Annotated[int, Field(ge=0, lt=1 << 64)], ...], Field(max_length=MAX_DIMENSIONS)]
+    expected: Annotated[str, StringConstraints(max_length=32)]
+
+
 class Broken(Frozen):
     """The run failed: what the own operator may read, what others may, and which other participant caused it."""
 
@@ -178,7 +187,12 @@ class Broken(Frozen):
     what: Sentence
     action: Sentence
     outward: Sentence
-    who: str = ""  # who went away; otherwise this participant itself
+    who: str = ""  # who went away, or sent what was refused; otherwise this participant itself
+    refused: RefusedFrame | None = None
+    differing: Annotated[
+        tuple[Count, ...], Field(max_length=16)
+    ] = ()  # places in the contract of those whose transcript is another than the own one
+    transcript: Hex32 | None = None  # which is this
 
     def fault(self, own: Name, others: Collection[str]) -> Fault:
         who = self.who if self.who in others else own

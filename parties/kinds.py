@@ -41,7 +41,7 @@ def parse_contract(content: bytes) -> AnyContract:
     if len(content) > MAX_CONTRACT_BYTES:
         raise ContractError(f"a contract of {len(content)} bytes came; {MAX_CONTRACT_BYTES} is the limit")
     try:
-        contract = _model(content).model_validate_json(content)
+        contract = _model(_parsed(content)).model_validate_json(content)
         canonical = contract.canonical()
     except ValidationError as exc:
         raise ContractError(f"the contract does not hold: {explain(exc)}", action="propose the session again") from exc
@@ -67,8 +67,21 @@ def columns_of(contract: AnyContract, party: str) -> tuple[str, ...]:
     return columns
 
 
-def _model(content: bytes) -> type[AnyContract]:
+def _parsed(content: bytes) -> Any:
     try:
-        return PredictionContract if _kind(json.loads(content)) == PREDICTION else Contract
+        return json.loads(content)
     except (ValueError, RecursionError):  # no JSON: validation says where
-        return Contract
+        return None
+
+
+def _model(content: Any) -> type[AnyContract]:
+    """Raises: ContractError for a contract of a later version, of which nothing else can be judged."""
+    model: type[AnyContract] = PredictionContract if _kind(content) == PREDICTION else Contract
+    known = model.model_fields["version"].default
+    version = content.get("version") if isinstance(content, dict) else known
+    if type(version) is int and version > known:
+        raise ContractError(
+            f"the contract is of version {version}; this release knows version {known}",
+            action="run one release of Privity at all participants",
+        )
+    return model

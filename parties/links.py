@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpc.channel import Counters, Expectation, Sequencer
-from mpc.errors import PeerLost, ProtocolError
+from mpc.errors import FrameRefused, PeerLost, ProtocolError
 from mpc.frames import HEADER_BYTES, Array, Header, array_from, check_header
 from parties.contract import Approval
 from parties.errors import PartnerError
@@ -238,7 +238,7 @@ class TlsChannel:
         """Move bytes both ways on all connections until the round is complete."""
         deadline = self._clock() + self._timeout_s
         while True:
-            busy = [peer for peer in self._peers.values() if self._advance(peer)]
+            busy = self._advance_all()
             if not busy:
                 return
             left = deadline - self._clock()
@@ -250,6 +250,19 @@ class TlsChannel:
                 waiting.register(peer.tls, peer.wanted)
             waiting.poll(1000 * left)
 
+    def _advance_all(self) -> list[_Peer]:
+        """Whose part of the round is still to be done. A peer's wrong frame says more than that others closed on it."""
+        busy, lost = [], None
+        for peer in self._peers.values():
+            try:
+                if self._advance(peer):
+                    busy.append(peer)
+            except PeerLost as exc:
+                lost = lost or exc
+        if lost is not None:
+            raise lost
+        return busy
+
     @staticmethod
     def _advance(peer: _Peer) -> bool:
         """Whether the peer's part of the round is still to be done."""
@@ -259,6 +272,8 @@ class TlsChannel:
             peer.write()
         except (OSError, EOFError) as exc:
             raise PeerLost(peer.name, "closed its connection") from exc
+        except FrameRefused as exc:
+            raise exc.sent_by(peer.name) from exc
         except ProtocolError as exc:
             raise ProtocolError(f"from {peer.name}: {exc.what}", action=exc.action) from exc
         return peer.writing or peer.reading

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -41,6 +39,7 @@ from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
 from parties.records import Records
+from parties.results import record
 from parties.schema import check_features, check_label
 from parties.store import Session
 from parties.supervisor import Process
@@ -253,8 +252,8 @@ class Node(Daemon):
             self._keep(digest, done.outcome)
         if isinstance(contract, PredictionContract):
             if contract.recipient == self.name:
-                keyed = self.predictions.finish(digest)
-                self.journal.append(events.ResultStored(session=digest, name="probabilities", digest=keyed))
+                salted = self.predictions.finish(digest)
+                self.journal.append(events.ResultStored(session=digest, name="probabilities", digest=salted))
         elif done.model is not None and contract.retention.model_days:
             self._keep_model(contract, done.model, contract.retention.model_days)
 
@@ -275,9 +274,10 @@ class Node(Daemon):
     def _keep(self, digest: str, outcome: Outcome) -> None:
         """What this party was disclosed, in a file that only it reads; its digest, not its values, in the log."""
         content = outcome.model_dump_json(indent=1).encode()
-        write_private(self.home.path("results") / f"{digest}.json", content)
-        keyed = hashlib.blake2b(content, key=os.urandom(32), digest_size=32).hexdigest()
-        self.journal.append(events.ResultStored(session=digest, name="coefficients", digest=keyed))
+        path = self.home.path("results") / f"{digest}.json"
+        salted = record(path, content)
+        write_private(path, content)
+        self.journal.append(events.ResultStored(session=digest, name="coefficients", digest=salted))
 
     def _keep_model(self, contract: Terms, part: ModelPart, days: int) -> None:
         """This party's share of the model, sealed, for as long as the contract says."""

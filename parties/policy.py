@@ -64,6 +64,7 @@ class Rules(Frozen):
     never_columns: tuple[str, ...] = ()
     sessions_a_day: Annotated[int, Field(ge=0)] = 0
     sessions_a_data_set: Annotated[int, Field(ge=0)] = 0
+    sessions_a_purpose: Annotated[int, Field(ge=0)] = 0
     hours: Annotated[str, AfterValidator(_hours)] = ""
 
 
@@ -90,6 +91,7 @@ class Signed:
     session: str
     received: datetime
     data: str  # its own data set
+    purpose: str
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,9 @@ _OF_PREDICTIONS = {"max_predicted_rows"}
 
 
 def _signed(session: Session, name: str) -> Signed:
-    data = [party["data"] for party in json.loads(session.contract)["parties"] if party["name"] == name]
-    return Signed(session.digest, datetime.fromisoformat(session.received), *data)
+    contract = json.loads(session.contract)
+    (data,) = (party["data"] for party in contract["parties"] if party["name"] == name)
+    return Signed(session.digest, datetime.fromisoformat(session.received), data, contract["purpose"])
 
 
 def _broken(rules: Rules, contract: AnyContract, name: str, circumstances: Circumstances) -> dict[str, str]:
@@ -264,11 +267,14 @@ def _of_circumstances(
         today = sum(one.received > now - timedelta(days=1) for one in others)
         if today >= rules.sessions_a_day:
             yield "sessions_a_day", f"the policy allows {rules.sessions_a_day} sessions within a day"
-    if rules.sessions_a_data_set:
-        data = contract.party(name).data
-        same = sum(one.data == data for one in others)
-        if same >= rules.sessions_a_data_set:
-            yield "sessions_a_data_set", f"the policy allows {rules.sessions_a_data_set} sessions on '{data}'"
+    data = contract.party(name).data
+    same = [one for one in others if one.data == data]
+    if rules.sessions_a_data_set and len(same) >= rules.sessions_a_data_set:
+        yield "sessions_a_data_set", f"the policy allows {rules.sessions_a_data_set} sessions on '{data}'"
+    for_it = sum(one.purpose == contract.purpose for one in same)
+    if rules.sessions_a_purpose and for_it >= rules.sessions_a_purpose:
+        most = rules.sessions_a_purpose
+        yield "sessions_a_purpose", f"the policy allows {most} sessions on '{data}' for one purpose"
     if rules.hours:
         begin, end = _parsed(rules.hours)
         at = now.time()

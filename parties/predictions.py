@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from io import StringIO
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from parties.errors import LifecycleError
 from parties.identity import write_private
 from parties.job import Predicted
+from parties.results import record
 
 PART = ".part"
 COLUMN = "probability"
@@ -37,12 +37,13 @@ class Predictions:
             file.write(_lines(rows))
 
     def finish(self, session: str) -> str:
-        """Keep it, durably. Returns a keyed digest of its content, which tells nothing of it."""
+        """Keep it, durably. Returns a salted digest of its content, which tells nothing of it."""
         with self._part(session).open("rb") as file:
             os.fsync(file.fileno())
             content = file.read()
+        salted = record(self.path(session), content)
         self._part(session).rename(self.path(session))
-        return hashlib.blake2b(content, key=os.urandom(32), digest_size=32).hexdigest()
+        return salted
 
     def discard(self, session: str) -> None:
         self._part(session).unlink(missing_ok=True)

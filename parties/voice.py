@@ -10,9 +10,22 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from typing import Any
 
-from mpc.errors import DisclosureRefused, PeerLost, PrivityError
-from parties.job import Advanced, Answer, Broken, DealerJob, Done, Intent, Matched, PartyJob, Predicted, parse_job
+from mpc.errors import DisclosureRefused, FrameRefused, PeerLost, PrivityError, TranscriptsDiffer
+from parties.job import (
+    Advanced,
+    Answer,
+    Broken,
+    DealerJob,
+    Done,
+    Intent,
+    Matched,
+    PartyJob,
+    Predicted,
+    RefusedFrame,
+    parse_job,
+)
 
 
 class Voice:
@@ -42,12 +55,25 @@ class Voice:
 def broken(error: BaseException) -> Broken:
     """An error for the node. What is not one of ours is named by its type alone: its text could hold anything."""
     if isinstance(error, PrivityError):
-        who = error.who if isinstance(error, PeerLost) else ""
         what, action, outward = (text[:2000] for text in (error.what, error.action, error.outward))
-        return Broken(code=error.code, what=what, action=action, outward=outward, who=who)
+        said = Broken(code=error.code, what=what, action=action, outward=outward)
+        return said.model_copy(update=_evidence(error))
     kind = type(error).__name__
     sentence = f"the worker met an unexpected {kind}"
     return Broken(code="worker", what=sentence, action="see the node's operational log", outward=sentence)
+
+
+def _evidence(error: PrivityError) -> dict[str, Any]:
+    """What an error tells of other participants."""
+    match error:
+        case PeerLost():
+            return {"who": error.who}
+        case FrameRefused():
+            frame = RefusedFrame(name=error.name, shape=error.shape, expected=error.expected)
+            return {"who": error.who, "refused": frame}
+        case TranscriptsDiffer():
+            return {"differing": error.parties, "transcript": error.digest.hex()}
+    return {}
 
 
 def live(run: Callable[[PartyJob | DealerJob, Voice], None]) -> None:
@@ -59,4 +85,7 @@ def live(run: Callable[[PartyJob | DealerJob, Voice], None]) -> None:
         voice.say(broken(exc))
         if not isinstance(exc, PrivityError):
             traceback.print_tb(exc.__traceback__)  # places in the code, no values
-        sys.exit(1)
+        sys.stderr.flush()
+        os._exit(
+            1
+        )  # not through what libraries do at their end: others wait for the cause, and would blame one another

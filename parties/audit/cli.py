@@ -193,6 +193,9 @@ def list_command(
     partner: Annotated[
         str, typer.Option("--partner", metavar="NAME", help="Only the partner's sessions and what names it.")
     ] = "",
+    after: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Only entries after no. N: what a monitor lacks.")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="A table for spreadsheets, to standard output.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -208,7 +211,7 @@ def list_command(
             "a log alone does not say who took part in a session",
             action="give --home DIR with --partner, without --log",
         )
-    selection = Selection.of(since, until, partner, agreements_of(home) if partner and home else {})
+    selection = Selection.of(since, until, partner, agreements_of(home) if partner and home else {}, after)
     entries = [entry for entry in _entries(home, log) if selection.admits(entry)]
     if as_csv:
         write_csv(entries, sys.stdout)

@@ -17,11 +17,12 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_DIMENSIONS: Final = 8
+MAX_COUNT: Final = 2**53 - 1  # beyond it JSON's numbers are read differently elsewhere
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DISCLOSURE_PATTERN: Final = r"^[a-z0-9][a-z0-9._:-]{0,79}$"
 
-Count = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True, description="a count")]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT, strict=True, description="a count")]
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
 
 
@@ -522,6 +523,22 @@ class DisclosureRefused(Event):
     reason: Code
 
 
+class FrameRefused(Event):
+    """A party's process sent, or asked for, something that does not come next in what the contract has it compute.
+
+    It was answered nothing, and the session ended here.
+    """
+
+    type = "session:frame:refused"
+    session: Session
+    who: Annotated[Name, Field(description="whose process sent it")]
+    name: Annotated[Disclosed | None, Field(description="what it was called, if that is a name")] = None
+    shape: Annotated[
+        tuple[Count, ...], Field(max_length=MAX_DIMENSIONS, description="lengths; empty for one number")
+    ] = ()
+    expected: Annotated[Disclosed, Field(description="what comes next")]
+
+
 class TranscriptCompared(Event):
     """Two parties compared the hash chains of all that was opened so far."""
 
@@ -548,7 +565,7 @@ class ResultStored(Event):
     type = "session:result:stored"
     session: Session
     name: Disclosed
-    digest: Annotated[Digest, Field(description="keyed digest of the stored result")]
+    digest: Annotated[Digest, Field(description="digest of the stored result, keyed by a salt that lies beside it")]
 
 
 class SessionProposed(Event):

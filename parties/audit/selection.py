@@ -21,16 +21,25 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True)
 class Selection:
-    """What is left out lets everything through. Days are UTC, both included; `sessions` are those of `partner`."""
+    """What is left out lets everything through.
+
+    Days are UTC, both included; `sessions` are those of `partner`; `after` is the number of an entry.
+    """
 
     since: date | None = None
     until: date | None = None
     partner: str = ""
     sessions: frozenset[str] = frozenset()
+    after: int | None = None
 
     @classmethod
     def of(
-        cls, since: datetime | None, until: datetime | None, partner: str, agreements: Mapping[str, Agreement]
+        cls,
+        since: datetime | None,
+        until: datetime | None,
+        partner: str,
+        agreements: Mapping[str, Agreement],
+        after: int | None = None,
     ) -> Self:
         """Raises: SettingsError if nobody can have that name, or the days are in the wrong order."""
         if partner and not re.fullmatch(NAME_PATTERN, partner):
@@ -40,9 +49,11 @@ class Selection:
         if since and until and since > until:
             raise SettingsError("--from is later than --to", action="give the earlier day as --from")
         sessions = frozenset(digest for digest, item in agreements.items() if _takes_part(partner, item))
-        return cls(since and since.date(), until and until.date(), partner, sessions)
+        return cls(since and since.date(), until and until.date(), partner, sessions, after)
 
     def admits(self, entry: Entry) -> bool:
+        if self.after is not None and entry.index <= self.after:
+            return False
         day = entry.time.astimezone(UTC).date()
         if (self.since is not None and day < self.since) or (self.until is not None and day > self.until):
             return False

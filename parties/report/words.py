@@ -63,6 +63,8 @@ _INCIDENTS: Final[dict[type[events.Event], str]] = {
     events.ContractAltered: "what came in the name of {who} was not the contract, or signature, that had been signed",
     events.PartnerMismatched: "a key came in the name of {name} that is not the one confirmed; it was refused",
     events.DisclosureRefused: "a process of {who} asked to tell {name} beyond the contract; nothing was told",
+    events.FrameRefused: "a process of {who} sent, or asked for, {name} where the computation has {expected}; "
+    "it was answered nothing",
     events.TranscriptCompared: "the records of all that was opened, at {own} and at {partner}, were not the same",
     events.SessionFailed: "the session failed, first at {who}: {why}",
     events.SessionCancelled: "the session was ended by {who}: {why}",

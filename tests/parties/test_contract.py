@@ -188,7 +188,8 @@ def test_a_disclosure_can_not_be_added_or_left_out(altered):
 
 BAD = {
     "unknown key": (lambda c: c.update(extra=1), "extra: there is no such key"),
-    "another version": (lambda c: c.update(version=2), "version: Input should be 1"),
+    "no version": (lambda c: c.update(version=0), "version: Input should be 1"),
+    "another version": (lambda c: c.update(version=2), "of version 2; this release knows version 1"),
     "no time zone": (lambda c: c.update(expires="2026-11-02T12:00:00"), "a time needs its time zone"),
     "expired when made": (lambda c: c.update(expires="2026-10-31T12:00:00Z"), "expires before it was created"),
     "short key": (lambda c: c["dealer"].update(public_key="11"), "dealer.public_key: String should match"),

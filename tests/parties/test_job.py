@@ -21,6 +21,7 @@ from parties.job import (
     Outcome,
     OwnModel,
     PartyJob,
+    RefusedFrame,
     TlsMaterial,
     job_line,
     parse_job,
@@ -108,6 +109,16 @@ REPORTS = [
     Done(outcome=OUTCOME, transcript="ab" * 32, openings=3, words=9, rounds=3, bytes_sent=100, seconds=1.5),
     Done(outcome=OUTCOME, models=(ToldModel(C="1.0", positive="yes", figures=Figures(auc=0.5)),)),
     Broken(code="data", what="no", action="", outward="no"),
+    Broken(
+        code="engine.protocol",
+        what="no",
+        action="",
+        outward="no",
+        who="clinic-b",
+        refused=RefusedFrame(name="x", shape=(1, (1 << 64) - 1), expected="y"),
+        differing=(0, 2),
+        transcript="ab" * 32,
+    ),
 ]
 
 

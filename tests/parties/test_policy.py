@@ -120,25 +120,34 @@ def test_tables_have_cells_of_a_size(contract, figures, cell, expected):
     assert broken(Policy(), contract.model_copy(update={"evaluation": evaluation, "program": program})) == expected
 
 
+PURPOSE = "predict the outcome"
+
+
+def earlier(hours: int, data: str = "cohort", purpose: str = PURPOSE, session: str = "aa") -> Signed:
+    """A session that was signed so many hours before noon."""
+    return Signed(session, NOON - timedelta(hours=hours), data, purpose)
+
+
 SEEN = {
     "nothing": ((), []),
-    "today, another data set": ((Signed("aa", NOON - timedelta(hours=23), "other"),), ["sessions_a_day"]),
-    "yesterday, this data set": ((Signed("aa", NOON - timedelta(hours=25), "cohort"),), ["sessions_a_data_set"]),
-    "yesterday, another data set": ((Signed("aa", NOON - timedelta(hours=25), "other"),), []),
+    "today, another data set": ((earlier(23, "other"),), ["sessions_a_day"]),
+    "yesterday, this data set": ((earlier(25, purpose="another"),), ["sessions_a_data_set"]),
+    "yesterday, this data set for the same": ((earlier(25),), ["sessions_a_data_set", "sessions_a_purpose"]),
+    "yesterday, another data set for the same": ((earlier(25, "other"),), []),
 }
 
 
 @pytest.mark.parametrize(("signed", "expected"), SEEN.values(), ids=SEEN)
 def test_earlier_sessions_count(contract, signed, expected):
-    """One session a day, and one on each data set: the next one is refused for the reason that it breaks."""
-    policy = Policy(sessions_a_day=1, sessions_a_data_set=1)
+    """One session a day, on each data set, and on one for a purpose: the next one is refused for what it breaks."""
+    policy = Policy(sessions_a_day=1, sessions_a_data_set=1, sessions_a_purpose=1)
     assert broken(policy, contract, signed=signed) == expected
 
 
 def test_a_contract_does_not_count_against_itself(contract):
     """A session is judged once more when its operator signs."""
-    policy = Policy(sessions_a_day=1, sessions_a_data_set=1)
-    assert broken(policy, contract, signed=(Signed(contract.digest, NOON, "cohort"),)) == []
+    policy = Policy(sessions_a_day=1, sessions_a_data_set=1, sessions_a_purpose=1)
+    assert broken(policy, contract, signed=(earlier(0, session=contract.digest),)) == []
 
 
 def test_what_was_signed_is_read_from_the_store(contract, tmp_path):
@@ -150,7 +159,8 @@ def test_what_was_signed_is_read_from_the_store(contract, tmp_path):
         for step in taken:
             store.step(digest, step)
     found = Circumstances.of(store, "clinic-b")
-    assert [(one.session, one.data) for one in found.signed] == [("cc", "labs"), ("dd", "labs")]
+    told = [(one.session, one.data, one.purpose) for one in found.signed]
+    assert told == [("cc", "labs", PURPOSE), ("dd", "labs", PURPOSE)]
     assert all(timedelta(0) <= found.now - one.received < timedelta(hours=1) for one in found.signed)
 
 

@@ -224,7 +224,7 @@ def test_a_recipient_s_file_is_whole_or_absent(tmp_path):
     assert path.read_text() == 'patient,probability\np1,0.250000\n"p""2,",1.000000\np3,0.333333\n'
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(digest) == 64
-    assert [each.name for each in tmp_path.iterdir()] == [f"{SESSION}.csv"]
+    assert {each.name for each in tmp_path.iterdir()} == {f"{SESSION}.csv", f"{SESSION}.salt"}
 
 
 def test_what_did_not_end_is_gone(tmp_path):

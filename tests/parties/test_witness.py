@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from base64 import b64decode
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +14,7 @@ import rfc8785
 
 from parties.audit.events import HeadCosigned, HeadRefused, LoginOffered, PartnerMismatched
 from parties.audit.log import AuditLog
-from parties.audit.notes import parse_checkpoint, parse_note
+from parties.audit.notes import cosign, parse_checkpoint, parse_note
 from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.audit.witnesses import cosigned_of, witnessed_of
@@ -419,6 +422,22 @@ def test_a_forged_cosignature_is_refused(sides):
     assert cosigned_of(a.home) == []
     a.witness.hear(good)
     assert len(cosigned_of(a.home)) == 1
+
+
+def test_a_wrong_cosignature_in_a_home_is_found(sides, clock):
+    """A kept head whose cosignature another key made, or that was taken away, does not verify, and says whose."""
+    a, b, c = sides
+    settle(a, b)
+    (known,) = cosigned_of(a.home)
+    own = [line for line in known.note.signatures if line.name == "clinic-a"]
+    by_another = cosign(known.note.text, "clinic-b", c.identity, clock())
+    for lines in ([*own, by_another], own):
+        note = replace(known.note, signatures=tuple(lines)).render()
+        with closing(sqlite3.connect(a.home / "state.sqlite")) as connection, connection:
+            connection.execute("UPDATE heads_cosigned SET note = ?", (note,))
+        failure = verify(a.home).failure
+        assert failure.fault == "cosignature"
+        assert f"over {known.checkpoint.size} entries is not cosigned by clinic-b's key" in failure.what
 
 
 def test_an_old_cosignature_that_comes_again_changes_nothing(sides):

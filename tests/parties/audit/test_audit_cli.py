@@ -120,6 +120,9 @@ def test_entries_as_json_lines(home):
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert [event["id"] for event in events] == ["0", "1", "2"]
     assert events[2]["data"] == {"session": SESSION, "by": "operator", "reason": "purpose"}
+    for after, expected in ((0, ["1", "2"]), (1, ["2"]), (2, [])):
+        lines = run("list", "--home", home, "--json", "--after", after).stdout.splitlines()
+        assert [json.loads(line)["id"] for line in lines] == expected
 
 
 def test_one_entry_in_full(home):

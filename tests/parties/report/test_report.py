@@ -168,11 +168,13 @@ def test_a_session_that_told_something_and_failed_says_both(ward):
     ward.tell(contract, [1] + [0] * (len(contract.disclosures) - 1))
     ward.say(
         events.DisclosureRefused(session=contract.digest, who="clinic-a", reason="engine.disclosure-refused"),
+        events.FrameRefused(session=contract.digest, who="clinic-b", name="gradient", expected="loss"),
         events.SessionFailed(session=contract.digest, reason="made.up", who="clinic-b"),
     )
     facts = report(ward.home, contract.digest, NOW)
     assert [one.recorded for one in facts.told][:2] == [1, 0]
-    assert len(facts.incidents) == 2
+    assert len(facts.incidents) == 3
+    assert "a process of clinic-b sent, or asked for, gradient where the computation has loss" in render(facts)
     assert "reason code made.up" in render(facts)
     assert "asked to tell something beyond the contract" in render(facts)
 
