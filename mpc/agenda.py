@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import get_args
 
-from mpc.errors import MaskReuse, ProtocolError
+from mpc.errors import FrameRefused, MaskReuse, ProtocolError
 from mpc.layouts import Kind, corrected, items
 from mpc.prediction_program import Runnable
 from mpc.program import Fused, Rung
+from mpc.requests import Kind as AskedKind
 from mpc.requests import Listed, Request
 
 MOST_REQUEST_BYTES = 1024  # longer than any that is listed
@@ -39,7 +41,7 @@ class Agenda:
         return found
 
     def check(self, message: bytes) -> tuple[int, Request]:
-        """The same, if this message asks for it. Raises: MaskReuse if for one before, ProtocolError if for another."""
+        """The same, if this message asks for it. Raises: MaskReuse if for one before, FrameRefused if for another."""
         number, due = self.take()
         if message == due.encode(number):
             return number, due
@@ -47,7 +49,13 @@ class Agenda:
         again = asked.get("number")
         if isinstance(again, int) and 0 <= again < number:
             raise MaskReuse(f"{self._who} asked for request {again} twice", action="the session must end")
-        raise ProtocolError(f"{self._who} asked for {_differing(asked, number, due)} where {due} is request {number}")
+        raise FrameRefused(
+            f"{self._who} asked for {_differing(asked, number, due)} where {due} is request {number}",
+            name=next((kind for kind in get_args(AskedKind) if asked.get("kind") == kind), ""),
+            shape=(),
+            expected=due.kind,
+            who=self._who,
+        )
 
     def advance(self, rung: int) -> None:
         """Another phase begins. Raises: ProtocolError if it is none that may follow here."""

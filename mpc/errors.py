@@ -53,14 +53,13 @@ class FrameRefused(ProtocolError):
     def __init__(
         self, what: str, *, name: str, expected: str, shape: tuple[int, ...], who: str = "", action: str = ""
     ) -> None:
-        super().__init__(f"from {who}: {what}" if who else what, action=action)
+        super().__init__(what, action=action)
         self.name, self.expected, self.shape, self.who = name, expected, shape, who
 
     def sent_by(self, who: str) -> FrameRefused:
         """The same, with the peer's name."""
-        return FrameRefused(
-            self.what, name=self.name, expected=self.expected, shape=self.shape, who=who, action=self.action
-        )
+        facts = {"name": self.name, "expected": self.expected}
+        return FrameRefused(f"from {who}: {self.what}", shape=self.shape, who=who, action=self.action, **facts)
 
 
 class TranscriptsDiffer(ProtocolError):

@@ -1,4 +1,4 @@
-"""What a worker saw other parties' processes do that the contract does not have: evidence for the own log.
+"""What a session's process saw other parties' processes do that the contract does not have: evidence for the own log.
 
 A process names what it asks for in words of its own; of these the log takes what reads like a name, and nothing else.
 """

@@ -505,7 +505,6 @@ class DisclosureRecorded(Event):
     shape: Annotated[tuple[Count, ...], Field(max_length=MAX_DIMENSIONS, description="lengths; empty for one number")]
     clause: Clause
     count: Annotated[Count, Field(description="how often so far, this one included")]
-    salted_digest: Digest | None = None
     transcript: Annotated[Digest | None, Field(description="keyed digest of all that was opened before")] = None
 
 

@@ -26,6 +26,8 @@ LISTENS_S = 30.0
 # The round in which it asks, and then what for: a name of its own, and how many words.
 ASKED = {
     "gradient": ("gradient", "open gradient", 11),
+    "another shape": ("gradient", "gradient", 12),
+    "an iteration more": ("held-out weights", "gradient", 11),
     "labels": ("labels", "labels of org-2", 442),
     "second copy": ("goodbye", "disclosure", 3),
     "somebody else": ("disclosure", "disclosure", 4),

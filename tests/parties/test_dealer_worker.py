@@ -155,6 +155,10 @@ def test_it_refuses_what_the_program_does_not_list(serving, consortium):
     assert status == 1
     assert (broken["type"], broken["code"]) == ("broken", "engine.protocol")
     assert "clinic-b asked for another kind where binary of" in broken["what"]
+    assert (broken["who"], broken["refused"]) == (
+        "clinic-b",
+        {"name": "square", "shape": [], "expected": "binary"},
+    )
 
 
 def test_it_names_a_party_that_vanishes(serving, consortium):
