@@ -19,11 +19,11 @@ from parties.plan import (
     ModelPlan,
     Partition,
     Plan,
-    PreparationPlan,
     RetentionPlan,
     SplitPlan,
     parse_plan,
 )
+from parties.recipe import PreparationPlan
 from parties.sources import read_table
 from parties.tables import CLASSES, Table, classes, features, labels
 

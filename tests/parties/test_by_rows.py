@@ -23,6 +23,7 @@ from parties.preparation import Standardiser
 from parties.quote import quote
 from parties.worker import Chosen, Prepared, _placed, _standardiser
 from tests.contracts.played import quiet_program
+from tests.parties.conftest import plain
 
 ROWS = (200, 100, 61)
 NAMES = ("clinic-a", "clinic-b", "clinic-c")
@@ -226,8 +227,9 @@ def test_a_policy_asks_for_own_rows(by_rows):
 def prepared(by_rows: Contract, rank: int, values: np.ndarray) -> Prepared:
     part = by_rows.program.blocks[rank].place[0]
     labels = (np.arange(by_rows.program.rows) % 2)[part].astype(np.int64)
-    chosen = Chosen(np.arange(len(labels)), np.arange(0), None)
-    return Prepared((), values[part], labels, ("no", "yes"), chosen)
+    encoding = plain(*by_rows.parties[rank].columns)
+    chosen = Chosen(np.arange(len(labels)), np.arange(0), encoding, values[part], None)
+    return Prepared((), (), labels, ("no", "yes"), chosen)
 
 
 def played(by_rows: Contract, values: np.ndarray) -> list[Standardiser]:
@@ -245,8 +247,7 @@ def played(by_rows: Contract, values: np.ndarray) -> list[Standardiser]:
     contract = by_rows.model_copy(update={"program": quiet})
 
     def party(runtime: Any) -> Standardiser:
-        own = prepared(by_rows, runtime.rank, values)
-        return _standardiser(contract, own, own.chosen, runtime)
+        return _standardiser(contract, prepared(by_rows, runtime.rank, values).chosen, runtime)
 
     return Simulation(quiet).run(party)
 
@@ -287,12 +288,12 @@ def test_own_rows_stand_at_their_places(by_rows):
     parts = [prepared(by_rows, rank, values) for rank in range(3)]
     program = by_rows.program
     placed = [
-        _placed(program, program, rank, part.values, part.labels, part.chosen.training)
+        _placed(program, program, rank, part.chosen.values, part.labels, part.chosen.training)
         for rank, part in enumerate(parts)
     ]
     assert (sum(each.block for each in placed) == values).all()
     assert (np.sum([each.labels for each in placed], axis=0) == np.arange(program.rows) % 2).all()
-    assert _placed(program, program, 0, parts[0].values, None, parts[0].chosen.training).labels is None
+    assert _placed(program, program, 0, parts[0].chosen.values, None, parts[0].chosen.training).labels is None
     assert "0." not in repr(parts[0])
 
 

@@ -19,12 +19,12 @@ from parties.plan import (
     ModelPlan,
     PartyPlan,
     Plan,
-    PreparationPlan,
     RetentionPlan,
     SplitPlan,
     parse_plan,
 )
 from parties.planning import propose_plan
+from parties.recipe import PreparationPlan
 
 A = "patient,radius,texture\np1,1.5,3\np2,2.5,1\np3,0.5,2\n"
 B = "patient,diagnosis,area,note,gap,same\np1,M,10,u,1,7\np2,B,20,v,,7\np3,M,15,w,3,7\n"
