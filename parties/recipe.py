@@ -158,6 +158,35 @@ class Recipe(BaseModel):
         keys = [f'missing = "{self.missing}"'] if self.missing in {"mean", "median"} else []
         return [*keys, *(key for key in ("most_levels", "winsorise", "quantile_bins") if getattr(self, key))]
 
+    @property
+    def in_words(self) -> str:
+        """For those who sign; levels that the contract names in full."""
+        said = [*self._read_in_words(), *self._missing_in_words()]
+        if self.drop_first:
+            said.append("the first left out")
+        return "; ".join(said)
+
+    def _read_in_words(self) -> Iterator[str]:
+        named = ", ".join(self.levels)
+        if self.encoding == "one-hot":
+            yield f"one-hot: {named}, other" if named else f"one-hot: at most {self.most_levels} levels, other"
+        elif self.encoding == "ordinal":
+            yield f"in the order {named}"
+        else:
+            yield f"days since {self.since}" if self.encoding == "days" else "numbers"
+        if self.winsorise:
+            yield f"within quantiles {self.winsorise[0]} and {self.winsorise[1]}"
+        if self.binned:
+            edges = f"bins at {', '.join(self.edges)}"
+            yield f"{self.quantile_bins} bins of equal counts" if self.quantile_bins else edges
+
+    def _missing_in_words(self) -> Iterator[str]:
+        filled = f"the {self.missing}" if self.missing in {"mean", "median"} else self.constant
+        if self.missing == "own":
+            yield "gaps in a column of their own"
+        elif self.missing != "refuse":
+            yield f"gaps filled with {filled}{', and told in a column' if self.indicator else ''}"
+
 
 class PreparationPlan(BaseModel):
     """What each owner does to its own columns before they are masked."""
@@ -175,6 +204,15 @@ class PreparationPlan(BaseModel):
     def width(self, columns: Sequence[str]) -> int:
         """Columns of the engine that these become."""
         return sum(self.of(column).width for column in columns)
+
+    def in_words(self, parties: Sequence[HasFeatures]) -> list[str]:
+        """A line for each column that is not taken as it is, with how many of the engine's it becomes."""
+        recipes = [(party.name, column, self.of(column)) for party in parties for column in party.columns]
+        return [
+            f"{name}: {column} as {recipe.in_words} (columns: {recipe.width})"
+            for name, column, recipe in recipes
+            if recipe != Recipe()
+        ]
 
     def check(self, parties: Sequence[HasFeatures], division: Division) -> None:
         """Raises: ValueError for a column that no party has, and for what can't be fitted where rows are divided."""

@@ -81,7 +81,7 @@ def recipes_text(recipes: Mapping[str, Recipe]) -> str:
     if not recipes:
         return text
     columns = "\n".join(
-        f"# What differs from a column that is taken as it is. Default: as in [preparation.default].\n"
+        f"# Keys that are left out take the defaults that stand above. No default.\n"
         f"{_toml(name)} = {{ {', '.join(f'{key} = {_toml(value)}' for key, value in _changes(recipe).items())} }}"
         for name, recipe in recipes.items()
     )

@@ -275,3 +275,26 @@ def test_any_name_survives_the_round_trip(tmp_path_factory, column, positive):
     text = proposed(tmp_path_factory.mktemp("plan"), positive, f"clinic-b:{column}", clinic_b=content)
     plan = parse_plan(tomllib.loads(text))
     assert (plan.label.column, plan.label.positive) == (column, positive)
+
+
+def test_recipes_fit_what_the_files_hold(tmp_path):
+    """Dates become days, gaps are filled and told, categories get as many columns as they have levels, none by name."""
+    rows = "".join(f"p{row},{'MB'[row % 2]},2021-02-{row + 1:02d},{'uvw'[row % 3]},{row}\n" for row in range(9))
+    gaps = "p10,M,,,\np11,B,2021-03-01,u,4\n"
+    text = proposed(tmp_path, "M", clinic_b=f"patient,diagnosis,visit,ward,dose\n{rows}{gaps}")
+    assert parse_plan(tomllib.loads(text)).preparation.columns == {
+        "visit": Recipe(encoding="days", since="2000-01-01", missing="mean", indicator=True),
+        "ward": Recipe(encoding="one-hot", most_levels=3, missing="own"),
+        "dose": Recipe(missing="mean", indicator=True),
+    }
+    assert not [line for line in text.splitlines() if '"u"' in line]
+
+
+def test_one_name_has_one_recipe(tmp_path):
+    """Columns of one name that would be prepared in two ways are named; what is complete takes the other's recipe."""
+    b = "patient,diagnosis,radius\np1,M,{}\np2,B,{}\np3,M,{}\n"
+    plan = parse_plan(tomllib.loads(proposed(tmp_path, "M", clinic_b=b.format(1, "", 3))))
+    assert plan.preparation.columns == {"radius": Recipe(missing="mean", indicator=True)}
+    a = "patient,radius,texture\np1,u,3\np2,v,1\np3,u,2\n"
+    with pytest.raises(PlanError, match="column 'radius' of 'clinic-b' needs another preparation"):
+        proposed(tmp_path, "M", clinic_a=a, clinic_b=b.format(1, "", 3))

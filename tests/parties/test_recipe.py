@@ -145,3 +145,27 @@ def test_a_plan_survives_json_and_toml_dates():
     plan = parse_plan(content(tomllib.loads(text)))
     assert plan.preparation.columns["city"].since == "2019-03-04"
     assert Plan.model_validate(json.loads(plan.model_dump_json())) == plan
+
+
+def test_whoever_signs_reads_how_columns_are_prepared():
+    """In words: caps without a level, listed levels by name, and how many columns come of each."""
+    recipes = {
+        "city": ONE_HOT | {"missing": "own", "drop_first": True},
+        "age": {"winsorise": ["0.01", "0.99"], "missing": "mean", "indicator": True},
+        "iron": {"encoding": "ordinal", "levels": ["low", "high"], "missing": "constant", "constant": "0.5"},
+    }
+    plan = parse_plan(content(columns=recipes))
+    age, city, iron = plan.preparation.in_words(plan.parties)
+    assert age == (
+        "clinic-a: age as numbers; within quantiles 0.01 and 0.99; gaps filled with the mean, and told in a column"
+        " (columns: 2)"
+    )
+    assert city == (
+        "clinic-a: city as one-hot: at most 3 levels, other; gaps in a column of their own; the first left out"
+        " (columns: 4)"
+    )
+    assert iron == "clinic-b: iron as in the order low, high; gaps filled with 0.5 (columns: 1)"
+    assert Recipe(quantile_bins=4).in_words == "numbers; 4 bins of equal counts"
+    assert Recipe(encoding="days", since="2020-01-01", edges=("1", "2")).in_words == (
+        "days since 2020-01-01; bins at 1, 2"
+    )
