@@ -40,7 +40,7 @@ def _read(table: Table, name: str, recipe: Recipe) -> ReadColumn:
         numbers = found
     else:
         numbers, levels = _places(found, recipe)
-    values = numbers.cast(pa.float64()).to_numpy().copy()
+    values = numbers.cast(pa.float64()).to_numpy()
     if recipe.missing == "refuse" and np.isnan(values).any():
         raise DataError(
             f"column '{name}' of {table.name} has values that its list of levels lacks",
@@ -67,10 +67,11 @@ def _days(table: Table, name: str, found: pa.ChunkedArray, since: str) -> pa.Chu
 def _places(found: pa.ChunkedArray, recipe: Recipe) -> tuple[pa.ChunkedArray, tuple[str, ...]]:
     """Of each value its place: of ordinal in the recipe's list, which others are missing from; else in all levels."""
     distinct = pc.unique(found).drop_null().sort()
-    names = tuple(map(as_text, distinct.to_pylist()))
-    if recipe.encoding == "one-hot":
-        return pc.index_in(found, distinct, skip_nulls=True), names
     order = [_listed(level, found.type) for level in recipe.levels]
+    if recipe.encoding == "one-hot":
+        listed = dict(zip(order, recipe.levels, strict=True))
+        names = tuple(listed.get(value, as_text(value)) for value in distinct.to_pylist())
+        return pc.index_in(found, distinct, skip_nulls=True), names
     return pc.index_in(found, pa.array(order, type=found.type), skip_nulls=True), ()
 
 

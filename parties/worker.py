@@ -83,7 +83,7 @@ class Prepared:
     """This party's rows as numbers; hidden in print."""
 
     ids: tuple[str, ...] = field(repr=False)
-    columns: tuple[ReadColumn, ...] = field(repr=False)  # of own rows
+    columns: tuple[ReadColumn, ...] = field(repr=False)  # of own rows; none once they are chosen
     labels: NDArray[np.int64] | None = field(repr=False)  # of own rows, where the party holds them
     classes: tuple[str, ...] | None = field(repr=False)  # of the label, where the party holds it
     chosen: Chosen | None = field(repr=False)  # None until the others tell which part of the table each row is of
@@ -113,7 +113,8 @@ def prepare(job: PartyJob, contract: Contract) -> Prepared:
     prepared = Prepared(tuple(table.ids), columns, y, names, None)
     if len(division.parts_of(rank)) > 1:
         return prepared
-    return replace(prepared, chosen=choose(contract, job.name, prepared, (np.arange(table.rows),)))
+    chosen = choose(contract, job.name, prepared, (np.arange(table.rows),))
+    return replace(prepared, columns=(), chosen=chosen)  # what was read is not needed a second time
 
 
 def choose(contract: Contract, name: str, prepared: Prepared, parts: Sequence[Rows]) -> Chosen:

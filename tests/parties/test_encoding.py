@@ -278,7 +278,7 @@ def test_ordinals_not_listed_count_as_missing():
     assert column("x", ["low", "high", "?", None], recipe)[:, 0].tolist() == [0, 1, 0.5, 0.5]
     ordered = {"encoding": "ordinal", "levels": ["3", "1.0"]}
     assert column("x", [1.0, 3.0], ordered)[:, 0].tolist() == [1, 0]
-    listed = {"encoding": "one-hot", "levels": ["3", "0.5"]}
+    listed = {"encoding": "one-hot", "levels": ["3.0", "0.5"]}
     assert column("x", [0.5, 3.0, 7.0], listed).tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
 
 
