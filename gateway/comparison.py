@@ -19,11 +19,13 @@ from sklearn.preprocessing import StandardScaler
 
 from mpc.curves import CURVES, Points, exact_points
 from parties.contract import Contract
+from parties.encoding import Encoding
 from parties.job import Outcome, OwnModel
 from parties.messages import Figures
 from parties.preparation import split
+from parties.reading import read_columns
 from parties.sources import read_table
-from parties.tables import Table, features, labels
+from parties.tables import Table, labels
 
 Values = NDArray[np.float64]
 
@@ -89,14 +91,20 @@ class _Pooled:
             places = {record: place for place, record in enumerate(tables[side[0]].ids)}
             return content(side[0])[[places[record] for part in ids for record in part]]
 
-        def columns(rank: int) -> Values:
-            wanted = contract.parties[rank].columns
-            return features(tables[rank], wanted, varied=False) if wanted else np.zeros((tables[rank].rows, 0))
+        trained = {part[row] for part, (rows, _) in zip(ids, splits, strict=True) for row in rows}
 
+        def columns(rank: int) -> Values:
+            table, preparation = tables[rank], contract.preparation
+            found = read_columns(table, contract.parties[rank].columns, preparation)
+            training = [row for row, record in enumerate(table.ids) if record in trained]
+            return Encoding.fit(preparation, found, np.array(training)).apply(found, table.rows)
+
+        trains = tuple(rows + start for (rows, _), start in zip(splits, starts, strict=False))
+        sides = (below(side, columns) for side in division.sides)
         return cls(
-            sides=tuple(below(side, columns) for side in division.sides),
+            sides=tuple(_varied(values, np.concatenate(trains)) for values in sides),
             classes=below(holders, lambda rank: labels(tables[rank], label.column, label.told_apart)),
-            trains=tuple(rows + start for (rows, _), start in zip(splits, starts, strict=False)),
+            trains=trains,
             held_out=np.concatenate([rows + start for (_, rows), start in zip(splits, starts, strict=False)]),
         )
 
@@ -106,6 +114,11 @@ class _Pooled:
 
     def train(self, parts: Iterable[int]) -> NDArray[np.int64]:
         return np.concatenate([self.trains[part] for part in parts])
+
+
+def _varied(values: Values, training: NDArray[np.int64]) -> Values:
+    """Columns that vary in the training rows; the others have no weight. Shapes: (rows, columns) -> (rows, fewer)."""
+    return values[:, np.ptp(values[training], axis=0) > 0]
 
 
 def compare(contract: Contract, files: Mapping[str, Path], outcomes: Mapping[str, Outcome]) -> Comparison:

@@ -162,7 +162,7 @@ def party_of(listed: Listed, data: str, published: PublishedData, columns: tuple
 def _check_columns(plan: Plan, wanted: PartyPlan, published: PublishedData, where: str) -> None:
     try:
         if wanted.columns:
-            check_features(published.table, wanted.columns)
+            check_features(published.table, wanted.columns, plan.preparation.of)
         if plan.label.held_by(wanted.name):
             check_label(published.table, plan.label.column)
     except DataError as exc:

@@ -73,7 +73,7 @@ def _party(plan: PredictionPlan, number: int, trained: Contract, directory: Dire
     listed, published = find_data(former.name, data, directory, where)
     try:
         if former.columns:
-            check_features(published.table, former.columns)
+            check_features(published.table, former.columns, trained.preparation.of)
     except DataError as exc:
         raise DataError(f"{where}: '{former.name}': {exc.what}", action=exc.action) from exc
     return party_of(listed, data, published, former.columns, where)

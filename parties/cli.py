@@ -434,6 +434,7 @@ def _of_training(contract: Contract) -> list[str]:
         f"model    {contract.model.in_words}, {contract.program.max_iter} iterations",
         f"rows     {_rows(contract)}",
         f"kept     {f'a share of the model at each party, for {days} days' if days else 'no share of the model'}",
+        *(f"prepares {line}" for line in contract.preparation.in_words(contract.parties)),
     ]
 
 
@@ -442,6 +443,7 @@ def _of_prediction(contract: PredictionContract) -> list[str]:
         f"predicts by the model of session {contract.model}",
         f"rows     {contract.program.rows}, the same records everywhere",
         f"told     {contract.recipient}, and nobody else: each row's probability",
+        *(f"prepares {line}" for line in contract.preparation.in_words(contract.parties)),
     ]
 
 

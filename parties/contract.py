@@ -31,7 +31,6 @@ from parties.plan import (
     ModelPlan,
     Name,
     Partition,
-    PreparationPlan,
     RetentionPlan,
     SplitPlan,
     Text,
@@ -42,6 +41,7 @@ from parties.plan import (
     explain,
 )
 from parties.quote import Quote, quote
+from parties.recipe import PreparationPlan
 from parties.tls import one_certificate
 
 Matching: TypeAlias = Literal["equal-ids", "equal-classes", "joined-ids"]
@@ -207,6 +207,7 @@ class Contract(Terms):
         check_label_holder(self.partition, self.label, [party.name for party in self.parties])
         check_columns(self.parties, self.label, self.partition)
         self.division.check_rows(self.parties)
+        self.preparation.check(self.parties, self.division)
         if self.partition != "columns" and self.retention.model_days:
             raise ValueError("retention: shares of a model are kept of a table that is divided by columns alone")
         if self.retention.model_days and not self.model.tells_one:
@@ -275,7 +276,10 @@ def spec_for(
     rows = division.counts(parties)
     counts = [training_rows(each, split.held_out) for each in rows]
     others = [each - count for each, count in zip(rows, counts, strict=True)]
-    facts = [len(party.columns) for party in parties], [names.index(name) for name in label.holders or names]
+    facts = (
+        [preparation.width(party.columns) for party in parties],
+        [names.index(name) for name in label.holders or names],
+    )
     training = division.partition(counts, *facts)
     return Spec(
         **training.model_dump(),

@@ -17,8 +17,9 @@ from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, model_val
 
 from mpc.frames import MAX_DIMENSIONS
 from parties.contract import Approval, Disclosed, Hex32, Recipient
+from parties.encoding import Encoding
 from parties.messages import Code, Count, Fault, Seconds, Sentence, Stages, ToldModel, Validated
-from parties.plan import Column, Frozen, Name
+from parties.plan import Frozen, Name
 from parties.preparation import OriginalUnits, Standardiser
 
 
@@ -108,7 +109,7 @@ class OwnModel(ToldModel):
 class Outcome(Frozen):
     """This party's own result. Stays at the node."""
 
-    columns: tuple[Column, ...] = Field(repr=False)
+    columns: tuple[str, ...] = Field(repr=False)  # of the engine that vary, in this party's words
     models: tuple[OwnModel, ...]  # one, or each C and class
     validated: tuple[Validated, ...] = ()
     iterations: Count = 0
@@ -123,13 +124,14 @@ class ModelPart(Frozen):
     Of several classes it has the weights of each, one after the other.
     """
 
+    encoding: Encoding = Field(repr=False)
     standardiser: Standardiser = Field(repr=False)
     share: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})+$")] = Field(repr=False)  # little-endian words
 
     @classmethod
-    def of(cls, standardiser: Standardiser, words: NDArray[np.int64]) -> Self:
+    def of(cls, encoding: Encoding, standardiser: Standardiser, words: NDArray[np.int64]) -> Self:
         """Shapes: words (d, classes)."""
-        return cls(standardiser=standardiser, share=words.T.astype("<i8").tobytes().hex())
+        return cls(encoding=encoding, standardiser=standardiser, share=words.T.astype("<i8").tobytes().hex())
 
     def weights(self, classes: int) -> NDArray[np.int64]:
         """Shapes: -> (d, classes)."""

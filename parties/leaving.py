@@ -97,6 +97,7 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
             " Together with any one party it could read our rows: it must be independent of all."
         ),
         "The gateway sees how far the run is, how long it takes and how many bytes are sent.",
+        *_named_levels(contract, own),
     ]
     if isinstance(contract, Contract) and contract.partition == "blocks":
         told += _in_blocks(contract, own)
@@ -118,6 +119,15 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
         " and several sessions on the same records tell more than one."
     )
     return told
+
+
+def _named_levels(contract: AnyContract, own: str) -> list[str]:
+    """What the contract's preparation says of own columns, beside their names."""
+    preparation = contract.preparation
+    named = [column for column in contract.party(own).columns if preparation.of(column).levels]
+    if not named:
+        return []
+    return [f"Whoever reads this contract reads levels of our columns by name: those of {', '.join(named)}."]
 
 
 def _told(contract: PredictionContract, own: str) -> str:

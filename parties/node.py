@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from mpc.errors import PrivityError
 from parties.audit import events
-from parties.contract import Party, Terms
+from parties.contract import Contract, Party, Terms
 from parties.daemon import EPOCH, Daemon, Live
 from parties.data_set import Manifest
 from parties.desk import Desk, destroy_share
@@ -38,12 +38,13 @@ from parties.policy import Circumstances, Finding, check, judge, verdict
 from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
+from parties.reading import check_columns, read_columns
 from parties.records import Records
 from parties.results import record
 from parties.schema import check_features, check_label
 from parties.store import Session
 from parties.supervisor import Process
-from parties.tables import features, labels
+from parties.tables import labels
 from parties.transcripts import Transcripts
 from parties.vault import Vault
 
@@ -83,7 +84,7 @@ class Node(Daemon):
                 action="propose the session again",
             )
         if party.columns:
-            check_features(manifest.table, party.columns)
+            check_features(manifest.table, party.columns, contract.preparation.of)
         if isinstance(contract, PredictionContract):
             contract.check_model(self._model(contract).trained, self._follows)
         elif contract.label.held_by(self.name):
@@ -112,18 +113,16 @@ class Node(Daemon):
         return self.models.load(contract.model)
 
     def inspect(self, contract: AnyContract) -> None:
-        """Columns that vary and a label of two values: what is wrong must show before anybody signs."""
+        """Columns as their recipes want them, and a label: what is wrong must show before anybody signs."""
         party = contract.party(self.name)
         manifest = self.vault.manifest(party.data)
         table = self.vault.open(party.data, columns_of(contract, self.name))
         self._record_reading(contract, manifest)
-        if isinstance(contract, PredictionContract):
-            if party.columns:
-                features(table, party.columns, varied=False)
-            return
-        if party.columns:
-            features(table, party.columns, varied=not contract.division.is_divided(contract.rank(self.name)))
-        if contract.label.held_by(self.name):
+        if isinstance(contract, PredictionContract) or contract.division.is_divided(contract.rank(self.name)):
+            read_columns(table, party.columns, contract.preparation)
+        else:
+            check_columns(table, party.columns, contract.preparation)
+        if isinstance(contract, Contract) and contract.label.held_by(self.name):
             labels(table, contract.label.column, contract.label.told_apart)
 
     def _record_reading(self, contract: Terms, manifest: Manifest) -> None:

@@ -27,8 +27,9 @@ from pydantic import (
 
 from mpc.curves import LEAST_CELL, USUAL_CELL
 from mpc.program import EVERY_FIGURE, FIGURES, MOST_CLASSES, MOST_FOLDS, MOST_STRENGTHS, Told
-from parties.division import KINDS, HasFeatures, Kind, check_blocks
+from parties.division import KINDS, Division, HasFeatures, Kind, check_blocks
 from parties.errors import PlanError
+from parties.recipe import PreparationPlan
 from parties.schema import ColumnName
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -211,13 +212,6 @@ class ModelPlan(Frozen):
         return -(-self.epochs * rows // self.batch_size) if self.epochs else self.max_iter or None
 
 
-class PreparationPlan(Frozen):
-    """What each owner does to its own columns before they are masked."""
-
-    standardise: Literal[True] = True
-    clip_bits: Annotated[int, Field(ge=2, le=6)] = 5  # standardised values are clipped to +-2**clip_bits
-
-
 class SplitPlan(Frozen):
     """Rows kept out of training, chosen by a keyed hash of the record id."""
 
@@ -277,6 +271,7 @@ class Plan(Frozen):
         check_columns(self.parties, self.label, self.partition)
         if not any(party.columns for party in self.parties):
             raise ValueError("parties: no party brings a column")
+        self.preparation.check(self.parties, Division.of(self.partition, self.parties))
         if self.model.folds and not self.disclosures.loss_reports:
             raise ValueError("model.folds: a cross-validation is told with the losses; loss_reports must be above 0")
         return self

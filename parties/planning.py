@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from parties.plan import (
     ModelPlan,
     Partition,
     Plan,
-    PreparationPlan,
     RetentionPlan,
     SplitPlan,
     parse_plan,
 )
+from parties.recipe import PreparationPlan
+from parties.recipe_planning import merged, recipe_for, recipes_text
 from parties.sources import read_table
 from parties.tables import CLASSES, Table, classes, features, labels
 
@@ -51,15 +52,23 @@ def propose_plan(
     tables = {party: replace(read_table(path, id_column), name=party) for party, path in files.items()}
     told_apart = _told_apart(tables[owner or next(iter(tables))], column, positive)
     brought: dict[str, str] = {}
+    columns: dict[str, list[str]] = {}
     holders: list[str] = []
     for side in _sides(tables, partition):
         labelled = owner in {None, *side}
         holders += side if labelled and owner else []
         found = _brought({party: tables[party] for party in side}, column if labelled else None, told_apart)
+        if len(side) == 1:
+            columns[side[0]] = found[0]
         brought |= {party: _party(tables[party], *found, is_owner=party in holders) for party in side}
     parts = [brought[party] for party in files]
     text = "\n".join(
-        [_heading(owner, column, partition), *parts, _label(holders, column, told_apart), _settings(figures)]
+        [
+            _heading(owner, column, partition),
+            *parts,
+            _label(holders, column, told_apart),
+            _settings(figures, recipes_text(merged(tables, columns))),
+        ]
     )
     parse_plan(tomllib.loads(text))
     return text
@@ -143,7 +152,7 @@ def _check_alike(tables: Mapping[str, Table], label: str | None, told_apart: tup
 
 def _common(tables: Mapping[str, Table], label: str | None) -> tuple[list[str], list[str]]:
     """Columns that can be trained on at every party, in the first one's order, and why the others can't."""
-    each = [_usable(table, label, varied=False) for table in tables.values()]
+    each = [_usable(table, label, _as_it_is) for table in tables.values()]
     usable = [name for name in each[0][0] if all(name in found for found, _ in each)]
     reasons = [reason for _, found in each for reason in found]
     constant = [name for name in usable if _is_constant(tables, name)]
@@ -156,14 +165,20 @@ def _is_constant(tables: Mapping[str, Table], name: str) -> bool:
     return all(bool((each == values[0][0]).all()) for each in values)
 
 
-def _usable(table: Table, label: str | None, *, varied: bool = True) -> tuple[list[str], list[str]]:
+def _as_it_is(table: Table, name: str) -> None:
+    features(table, [name], varied=False)
+
+
+def _usable(
+    table: Table, label: str | None, judge: Callable[[Table, str], object] = recipe_for
+) -> tuple[list[str], list[str]]:
     """Columns that can be trained on, and for each other one the reason why it can't."""
     usable, reasons = [], []
     for column in table.columns:
         if column.name == label:
             continue
         try:
-            features(table, [column.name], varied=varied)
+            judge(table, column.name)
         except DataError as exc:
             reasons.append(exc.what)
         else:
@@ -234,7 +249,8 @@ def _party(table: Table, usable: list[str], reasons: list[str], *, is_owner: boo
 name = {_quoted(table.name)}
 # Its data set, as `privity data list` shows it there. No default.
 data = {_quoted(table.name)}
-# Features, in the order of the model: complete columns of numbers. Default: none (for the label's owner only).
+# Features, in the order of the model; [preparation] says how they become numbers.
+# Default: none (for the label's owner only).
 columns = [
 {columns}]
 {left_out}"""
@@ -271,7 +287,7 @@ party = {party}
 """
 
 
-def _settings(figures: Sequence[Told]) -> str:
+def _settings(figures: Sequence[Told], recipes: str) -> str:
     model, preparation, split, disclosures = ModelPlan(), PreparationPlan(), SplitPlan(), DisclosurePlan()
     evaluation, retention = EvaluationPlan(), RetentionPlan()
     return f"""\
@@ -305,6 +321,7 @@ standardise = {str(preparation.standardise).lower()}
 # Standardised values are clipped to plus and minus 2 to this power, in deviations. Default: {preparation.clip_bits}.
 clip_bits = {preparation.clip_bits}
 
+{recipes}
 [split]
 # Fraction of the rows kept out of training for evaluation, a decimal in quotes. Default: "{split.held_out}".
 held_out = {_quoted(split.held_out)}

@@ -19,7 +19,8 @@ from parties.errors import ContractError, VaultError
 from parties.job import Matched, ModelPart, PartyJob, Predicted
 from parties.matching import compare_ids
 from parties.prediction import PredictionContract
-from parties.tables import Table, features
+from parties.reading import read_columns
+from parties.tables import Table
 from parties.voice import Voice
 
 
@@ -38,9 +39,9 @@ def new_rows(job: PartyJob, contract: PredictionContract, table: Table) -> NewRo
         raise VaultError("the node handed out no share of the model", action="see its operational log")
     part = ModelPart.model_validate_json(job.model.get_secret_value())
     columns = contract.party(job.name).columns
-    if part.standardiser.names != columns:
+    if part.encoding.sources != columns or part.standardiser.names != part.encoding.names:
         raise ContractError("the model's columns are not the contract's", action="name the columns of the model")
-    values = features(table, columns, varied=False) if columns else np.zeros((table.rows, 0))
+    values = part.encoding.apply(read_columns(table, columns, contract.preparation), table.rows)
     return NewRows(tuple(table.ids), part.standardiser.apply(values), part.weights(contract.program.classes))
 
 

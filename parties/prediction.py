@@ -19,13 +19,13 @@ from parties.plan import (
     AssessmentDigest,
     Frozen,
     Name,
-    PreparationPlan,
     Text,
     Title,
     check_assessment,
     check_names,
     explain,
 )
+from parties.recipe import PreparationPlan
 
 
 class NewRows(Frozen):
@@ -70,7 +70,7 @@ class PredictionContract(Terms):
     model: Hex32
     recipient: Name
     matching: Literal["equal-ids"] = "equal-ids"  # reveals to the parties whether their id lists are equal, and counts
-    preparation: PreparationPlan  # as the model's: each party applies the means and deviations that it keeps with it
+    preparation: PreparationPlan  # as the model's: each party applies what it fitted then and keeps with it
     fit_intercept: bool
     told_apart: Annotated[tuple[Text, ...], Field(min_length=1)]  # each has its probability; of two classes one has
     program: Prediction
@@ -127,7 +127,7 @@ def spec_for(
     """What the engine must know of the contract."""
     return PredictionSpec(
         rows=parties[0].rows,
-        columns=tuple(len(party.columns) for party in parties),
+        columns=tuple(preparation.width(party.columns) for party in parties),
         fit_intercept=fit_intercept,
         clip_bits=preparation.clip_bits,
         recipient=[party.name for party in parties].index(recipient),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat, model_validator
 
+from parties.encoding import constant
 from parties.errors import DataError, PlanError
 
 DECIMAL = r"^[0-9]\.?[0-9]{0,17}$"  # no exponents, whose fractions could fill the memory
@@ -69,7 +70,7 @@ class Standardiser(BaseModel):
 
     names: tuple[str, ...]
     mean: tuple[FiniteFloat, ...]
-    deviation: tuple[PositiveFloat, ...]
+    deviation: tuple[PositiveFloat | None, ...]  # None: the same in every training row, and so a column of zeros
     clip: PositiveFloat  # in standardised units; the plan's bound
 
     @model_validator(mode="after")
@@ -79,10 +80,12 @@ class Standardiser(BaseModel):
         return self
 
     @classmethod
-    def fit(cls, values: Values, names: Sequence[str], clip: float) -> Standardiser:
+    def fit(
+        cls, values: Values, names: Sequence[str], clip: float, may_be_constant: Sequence[bool] = ()
+    ) -> Standardiser:
         """Shapes: values (training rows, columns).
 
-        Raises: DataError for a column that is constant in the training rows, up to rounding.
+        Raises: DataError for a column that is constant in the training rows, up to rounding, and may not be.
         """
         if not len(values):
             raise DataError("there are no training rows", action="hold out fewer rows, or bring more")
@@ -90,31 +93,40 @@ class Standardiser(BaseModel):
         variance = np.square(values - mean).mean(axis=0)
         # What rounding alone can make of a constant column; smaller is no information.
         rounding = len(values) * np.finfo(np.float64).eps
-        constant = np.flatnonzero(variance <= rounding * variance + np.square(rounding * mean))
-        if len(constant):
-            raise DataError(
-                f"column '{names[constant[0]]}' has the same value in every training row",
-                action="leave it out of the plan, or bring more rows",
-            )
-        return cls.joint(names, mean, np.sqrt(variance), clip)
+        variance[variance <= rounding * variance + np.square(rounding * mean)] = 0
+        return cls.joint(names, mean, np.sqrt(variance), clip, may_be_constant)
 
     @classmethod
-    def joint(cls, names: Sequence[str], mean: Values, deviation: Values, clip: float) -> Standardiser:
-        """Of moments that were computed elsewhere. Raises: DataError for a column without deviation."""
-        if not deviation.all():
-            raise DataError(
-                f"column '{names[int(np.argmin(deviation))]}' has the same value in every training row",
-                action="leave it out of the plan, or bring more rows",
-            )
-        return cls(names=tuple(names), mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()), clip=clip)
+    def joint(
+        cls, names: Sequence[str], mean: Values, deviation: Values, clip: float, may_be_constant: Sequence[bool] = ()
+    ) -> Standardiser:
+        """Of moments that were computed elsewhere. Raises: DataError for a constant column that may not be one."""
+        for name, found, may in zip(names, deviation, may_be_constant or [False] * len(names), strict=True):
+            if not (found or may):
+                raise constant(name, "training row")
+        deviations = (found or None for found in deviation.tolist())
+        return cls(names=tuple(names), mean=tuple(mean.tolist()), deviation=tuple(deviations), clip=clip)
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Which columns vary, and so may have a weight. Shapes: -> (columns,)."""
+        return np.array([deviation is not None for deviation in self.deviation], dtype=np.bool_)
+
+    @property
+    def used_names(self) -> tuple[str, ...]:
+        return tuple(name for name, used in zip(self.names, self.used, strict=True) if used)
+
+    @property
+    def _divisors(self) -> Values:
+        return np.array([np.inf if deviation is None else deviation for deviation in self.deviation], dtype=np.float64)
 
     def apply(self, values: Values) -> Values:
         """Standardise and clip to [-clip, clip]. Shapes: values (rows, columns) -> the same."""
-        standardised: Values = (values - np.array(self.mean)) / np.array(self.deviation)
+        standardised: Values = (values - np.array(self.mean)) / self._divisors
         return np.clip(standardised, -self.clip, self.clip)
 
     def to_original(self, coefficients: Sequence[float] | Values) -> OriginalUnits:
-        """Coefficients in the columns' own units and this party's offset, the sum of -w * mean / deviation.
+        """Coefficients of the used columns, in their own units, and an offset, the sum of -w * mean / deviation.
 
         value . coefficients + offset is this party's part of the score wherever `apply` does not clip; the
         label's owner adds the intercept.
@@ -122,9 +134,9 @@ class Standardiser(BaseModel):
         """
         if len(coefficients) != len(self.names):
             raise DataError(f"{len(coefficients)} coefficients came for {len(self.names)} columns")
-        scaled = np.asarray(coefficients, dtype=np.float64) / np.array(self.deviation)
+        scaled = np.asarray(coefficients, dtype=np.float64) / self._divisors
         return OriginalUnits(
-            names=self.names,
-            coefficients=tuple(scaled.tolist()),
+            names=self.used_names,
+            coefficients=tuple(scaled[self.used].tolist()),
             offset=float(-np.dot(scaled, np.array(self.mean))),
         )

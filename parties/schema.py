@@ -5,7 +5,7 @@ No table library is imported here, so that whoever only plans or resolves (the g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -92,10 +92,21 @@ def find_column(source: HasColumns, name: str) -> Column:
     )
 
 
-def check_features(source: HasColumns, wanted: Sequence[str]) -> None:
-    """Check what a schema tells of columns to be trained on; `tables.features` checks the values too.
+class Reads(Protocol):
+    """What of a column's recipe says which columns it can read."""
 
-    Raises: DataError for no column at all, one named twice, unknown, not numeric, or with missing values.
+    @property
+    def encoding(self) -> str: ...
+
+    @property
+    def missing(self) -> str: ...
+
+
+def check_features(source: HasColumns, wanted: Sequence[str], of: Callable[[str], Reads] | None = None) -> None:
+    """Check what a schema tells of columns to be trained on, by their recipes or as they are.
+
+    Raises: DataError for no column at all, one named twice, unknown, of another kind than its recipe reads, or with
+    missing values that it refuses.
     """
     if not wanted:
         raise DataError(f"no column of {source.name} is named", action="name at least one feature column")
@@ -103,12 +114,23 @@ def check_features(source: HasColumns, wanted: Sequence[str]) -> None:
         column = find_column(source, name)
         if list(wanted).count(name) > 1:
             raise DataError(f"column '{name}' of {source.name} is named twice", action="name it once")
-        if column.kind != "number":
-            raise DataError(
-                f"column '{name}' of {source.name} holds text where a feature must be numbers",
-                action="leave it out of the plan, or add the data set again with its categories as numbers",
-            )
-        _check_complete(source, column)
+        recipe = of(name) if of else None
+        _check_kind(source, column, recipe.encoding if recipe else "number")
+        if recipe is None or recipe.missing == "refuse":
+            _check_complete(source, column)
+
+
+def _check_kind(source: HasColumns, column: Column, encoding: str) -> None:
+    if encoding == "number" and column.kind != "number":
+        raise DataError(
+            f"column '{column.name}' of {source.name} holds text where a feature must be numbers",
+            action="say in the plan's preparation how it is encoded, or leave it out of the plan",
+        )
+    if encoding == "days" and column.kind == "number":
+        raise DataError(
+            f"column '{column.name}' of {source.name} holds numbers where dates must be",
+            action="take it as a number, or add the data set again with dates such as 2020-12-31",
+        )
 
 
 def check_label(source: HasColumns, name: str) -> None:
@@ -129,5 +151,5 @@ def _check_complete(source: HasColumns, column: Column) -> None:
     if not column.complete:
         raise DataError(
             f"column '{column.name}' of {source.name} has missing values",
-            action="fill them in at the source, leave those rows out, or leave the column out of the plan",
+            action="say in the plan's preparation what is filled in, leave those rows out, or leave the column out",
         )

@@ -124,10 +124,10 @@ def classes(table: Table, column: str) -> tuple[str, ...]:
             action="name a column of classes, or leave out the rows of some",
             outward=f"column '{column}' of {table.name} does not have two to {MOST_CLASSES} values",
         )
-    return tuple(map(_as_text, distinct))
+    return tuple(map(as_text, distinct))
 
 
-def _as_text(value: float | str) -> str:
+def as_text(value: float | str) -> str:
     return value if isinstance(value, str) else str(value).removesuffix(".0")
 
 

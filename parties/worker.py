@@ -28,6 +28,7 @@ from mpc.transcript import Transcript
 from parties import predicting
 from parties.contract import Contract, recipient
 from parties.data_set import Manifest, read
+from parties.encoding import Encoding, ReadColumn
 from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, ModelPart, Outcome, OwnModel, PartyJob
 from parties.kinds import AnyContract, columns_of, parse_contract
@@ -37,9 +38,10 @@ from parties.meeting import connect_dealer, connect_peers
 from parties.messages import Figures, ToldModel, Validated
 from parties.prediction import PredictionContract
 from parties.preparation import Rows, Standardiser, split
+from parties.reading import read_columns
 from parties.sealing import DataKey
 from parties.stopwatch import Stopwatch
-from parties.tables import Table, classes, features, labels
+from parties.tables import Table, classes, labels
 from parties.tls import TlsKey
 from parties.voice import Voice, live
 
@@ -81,7 +83,7 @@ class Prepared:
     """This party's rows as numbers; hidden in print."""
 
     ids: tuple[str, ...] = field(repr=False)
-    values: NDArray[np.float64] = field(repr=False)  # (own rows, own columns)
+    columns: tuple[ReadColumn, ...] = field(repr=False)  # of own rows; none once they are chosen
     labels: NDArray[np.int64] | None = field(repr=False)  # of own rows, where the party holds them
     classes: tuple[str, ...] | None = field(repr=False)  # of the label, where the party holds it
     chosen: Chosen | None = field(repr=False)  # None until the others tell which part of the table each row is of
@@ -93,6 +95,8 @@ class Chosen:
 
     training: NDArray[np.int64] = field(repr=False)  # which own rows are trained on
     held_out: NDArray[np.int64] = field(repr=False)  # and which are not
+    encoding: Encoding = field(repr=False)
+    values: NDArray[np.float64] = field(repr=False)  # (own rows, width), not standardised
     standardiser: Standardiser | None = field(repr=False)  # none where it takes the others' rows as well
 
 
@@ -102,15 +106,15 @@ def prepare(job: PartyJob, contract: Contract) -> Prepared:
     if table.rows != party.rows:
         raise ContractError(f"{table.rows} rows are here, {party.rows} in the contract")
     division = contract.division
-    varied = not division.is_divided(rank)
-    values = features(table, party.columns, varied=varied) if party.columns else np.zeros((table.rows, 0))
+    columns = read_columns(table, party.columns, contract.preparation)
     label, y, names = contract.label, None, None
     if label.held_by(job.name):
         y, names = labels(table, label.column, label.told_apart), classes(table, label.column)
-    prepared = Prepared(tuple(table.ids), values, y, names, None)
+    prepared = Prepared(tuple(table.ids), columns, y, names, None)
     if len(division.parts_of(rank)) > 1:
         return prepared
-    return replace(prepared, chosen=choose(contract, job.name, prepared, (np.arange(table.rows),)))
+    chosen = choose(contract, job.name, prepared, (np.arange(table.rows),))
+    return replace(prepared, columns=(), chosen=chosen)  # what was read is not needed a second time
 
 
 def choose(contract: Contract, name: str, prepared: Prepared, parts: Sequence[Rows]) -> Chosen:
@@ -123,10 +127,14 @@ def choose(contract: Contract, name: str, prepared: Prepared, parts: Sequence[Ro
     training, others = (
         np.concatenate([part[side[which]] for part, side in zip(parts, sides, strict=True)]) for which in (0, 1)
     )
+    encoding = Encoding.fit(contract.preparation, prepared.columns, training)
+    values = encoding.apply(prepared.columns, len(prepared.ids))
     if contract.division.is_divided(contract.rank(name)):
-        return Chosen(training, others, None)
-    columns = contract.party(name).columns
-    return Chosen(training, others, Standardiser.fit(prepared.values[training], columns, _clip(contract)))
+        return Chosen(training, others, encoding, values, None)
+    facts = encoding.names, _clip(contract), encoding.may_be_constant
+    standardiser = Standardiser.fit(values[training], *facts)
+    encoding.check_varied(standardiser.used.tolist())
+    return Chosen(training, others, encoding, values, standardiser)
 
 
 def _clip(contract: Contract) -> float:
@@ -150,17 +158,17 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
     prepared = prepare(job, contract)
     with _connected(job, contract) as (channel, link):
         started, watch = time.monotonic(), Stopwatch()
-        fit, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice, watch)
+        fit, encoding, standardiser, transcript = _train(contract, job.epoch, channel, link, prepared, voice, watch)
         channel.finish()
         done = _done(transcript, channel, started, watch)
-        outcome = _outcome(contract, job.name, fit, standardiser, done.stages)
+        outcome = _outcome(contract, fit, standardiser, done.stages)
         keeps = contract.retention.model_days > 0
         found = {
             "outcome": outcome,
             "models": tuple(ToldModel(C=one.C, positive=one.positive, figures=one.figures) for one in outcome.models),
             "validated": outcome.validated,
             "converged": outcome.converged,
-            "model": ModelPart.of(standardiser, fit.share) if keeps and fit.share is not None else None,
+            "model": ModelPart.of(encoding, standardiser, fit.share) if keeps and fit.share is not None else None,
         }
         voice.say(done.model_copy(update=found))
 
@@ -200,7 +208,7 @@ def _train(
     prepared: Prepared,
     voice: Voice,
     watch: Stopwatch,
-) -> tuple[Fit, Standardiser, Transcript]:
+) -> tuple[Fit, Encoding, Standardiser, Transcript]:
     digest = bytes.fromhex(contract.digest)
     watch.stage("matching")
     keys = agree(channel, link, digest, epoch)
@@ -210,15 +218,15 @@ def _train(
     chosen = prepared.chosen or choose(contract, name, prepared, parts)
     ledger = NodeLedger(contract, voice)
     with Runtime(channel, link, keys, ledger, contract.program, digest, _reporter(voice), watch.stage) as runtime:
-        standardiser = _standardiser(contract, prepared, chosen, runtime)
-        X, program = standardiser.apply(prepared.values), contract.program
+        standardiser = _standardiser(contract, chosen, runtime)
+        X, program = standardiser.apply(chosen.values), contract.program
         training = _placed(program, program, runtime.rank, X, prepared.labels, chosen.training)
         held_out = None
         if isinstance(program, Fused) and program.evaluation is not None:
             partition = program.evaluation.partition
             held_out = _placed(program, partition, runtime.rank, X, prepared.labels, chosen.held_out)
         fit = train(program, training.block, training.labels, runtime, held_out)
-        return fit, standardiser, runtime.transcript
+        return fit, chosen.encoding, standardiser, runtime.transcript
 
 
 def _match(
@@ -247,17 +255,20 @@ def _record_membership(contract: Contract, voice: Voice) -> None:
         voice.ask(Intent(name=item.name, recipient=recipient(item.recipients, names), values=item.values))
 
 
-def _standardiser(contract: Contract, prepared: Prepared, chosen: Chosen, runtime: Runtime) -> Standardiser:
+def _standardiser(contract: Contract, chosen: Chosen, runtime: Runtime) -> Standardiser:
     """Of the training rows of all who have the columns. Reveals: their moments, as the contract says."""
     own, program = chosen.standardiser, contract.program
     if own is not None and not contract.division.divided:
         return own
-    placed = _placed(program, program, runtime.rank, prepared.values, None, chosen.training)
+    placed = _placed(program, program, runtime.rank, chosen.values, None, chosen.training)
     moments = joint_moments(program, placed.block, runtime)  # all take part, its owners are told
     if own is not None:
         return own
-    columns = contract.parties[runtime.rank].columns
-    return Standardiser.joint(columns, moments.means, moments.deviations, _clip(contract))
+    encoding = chosen.encoding
+    facts = moments.means, moments.deviations, _clip(contract), encoding.may_be_constant
+    standardiser = Standardiser.joint(encoding.names, *facts)
+    encoding.check_varied(standardiser.used.tolist())
+    return standardiser
 
 
 def _placed(
@@ -307,11 +318,9 @@ def _reporter(voice: Voice) -> Callable[[Progress], None]:
     return report
 
 
-def _outcome(
-    contract: Contract, name: str, fit: Fit, standardiser: Standardiser, stages: dict[Stage, float]
-) -> Outcome:
+def _outcome(contract: Contract, fit: Fit, standardiser: Standardiser, stages: dict[Stage, float]) -> Outcome:
     return Outcome(
-        columns=contract.party(name).columns,
+        columns=standardiser.used_names,
         models=tuple(_own_model(contract, model, standardiser) for model in fit.models),
         validated=tuple(Validated(C=C, loss=loss) for C, loss in fit.validated.items()),
         iterations=contract.program.max_iter,
@@ -326,7 +335,7 @@ def _own_model(contract: Contract, model: Fitted, standardiser: Standardiser) ->
         C=model.C,
         positive=contract.label.told_apart[model.label],
         figures=Figures.of(model.figures),
-        standardised=tuple(float(value) for value in model.coefficients),
+        standardised=tuple(np.asarray(model.coefficients, dtype=np.float64)[standardiser.used].tolist()),
         original=standardiser.to_original(model.coefficients),
         intercept=model.intercept,
         losses=model.losses,

@@ -179,3 +179,34 @@ def test_figures_are_part_of_the_program(make_plan: Callable[..., Plan], directo
     assert [item.name for item in contract.disclosures][-1] == "auc"
     few = run(make_plan(evaluation={"figures": []}, split={"held_out": "0.1"}), directory)
     assert few.program.evaluation is None
+
+
+def test_columns_resolve_as_their_recipes_read_them(make_plan: Callable[..., Plan], directory):
+    """Gaps and text become as many of the engine's columns as the plan says, before anybody shows a value."""
+    parties = clinics(columns=["lab", "note"])
+    recipes = {"lab": {"missing": "mean", "indicator": True}, "note": {"encoding": "one-hot", "most_levels": 4}}
+    contract = run(make_plan(**parties, preparation={"columns": recipes}), directory)
+    contract.check_derived()
+    assert contract.program.held(1) == list(range(1, 1 + 2 + 5))
+    told = [item.values for item in contract.disclosures if item.name == "coefficients"]
+    assert told == [1, 7]
+    wider = recipes | {"note": {"encoding": "one-hot", "most_levels": 5}}
+    changed = contract.model_copy(
+        update={"preparation": make_plan(**parties, preparation={"columns": wider}).preparation}
+    )
+    with pytest.raises(ContractError, match="program is not the one that follows"):
+        changed.check_derived()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "what"),
+    [
+        ({"encoding": "days", "since": "2020-01-01"}, "column 'lab' of cohort holds numbers where dates must be"),
+        ({"winsorise": ["0.1", "0.9"]}, "column 'lab' of cohort has missing values"),
+    ],
+)
+def test_a_recipe_that_can_t_read_a_column_is_refused(make_plan: Callable[..., Plan], directory, recipe, what):
+    """Kinds and gaps are published: the line comes before anybody is asked."""
+    plan = make_plan(**clinics(columns=["lab"]), preparation={"columns": {"lab": recipe}})
+    with pytest.raises(DataError, match=what):
+        run(plan, directory)

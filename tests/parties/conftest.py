@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 import rfc8785
 
@@ -21,11 +22,13 @@ from parties.contract import (
     sign_approval,
     spec_for,
 )
+from parties.encoding import Encoding, FittedColumn, ReadColumn
 from parties.identity import Identity
-from parties.plan import EvaluationPlan, LabelPlan, ModelPlan, PreparationPlan, SplitPlan
+from parties.plan import EvaluationPlan, LabelPlan, ModelPlan, SplitPlan
 from parties.prediction import PredictionContract
 from parties.prediction import spec_for as prediction_spec_for
 from parties.quote import quote
+from parties.recipe import PreparationPlan, Recipe
 from parties.tls import TlsKey
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -103,6 +106,16 @@ def draft_prediction(trained: Contract, parties: tuple[Party, ...]) -> Predictio
         told_apart=trained.label.told_apart,
         program=program,
     )
+
+
+def plain(*names: str) -> Encoding:
+    """Of columns of numbers that are taken as they are."""
+    return Encoding(columns=tuple(FittedColumn(name=name, recipe=Recipe()) for name in names))
+
+
+def numbers(names: Sequence[str], values: np.ndarray) -> tuple[ReadColumn, ...]:
+    """A matrix as columns that were read."""
+    return tuple(ReadColumn(name, values[:, place]) for place, name in enumerate(names))
 
 
 class Consortium:

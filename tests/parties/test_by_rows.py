@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import rfc8785
+from sklearn.preprocessing import StandardScaler
 
 from mpc.errors import RangeExceeded
 from mpc.program import derive
 from mpc.simulation import Simulation
 from parties.contract import Contract, Disclosure, disclosures_for, spec_for, training_rows
+from parties.encoding import Encoding
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
 from parties.kinds import parse_contract
 from parties.matching import compare_classes, compare_ids
@@ -21,8 +23,10 @@ from parties.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
 from parties.policy import Circumstances, Policy, check, judge
 from parties.preparation import Standardiser
 from parties.quote import quote
+from parties.recipe import PreparationPlan, Recipe
 from parties.worker import Chosen, Prepared, _placed, _standardiser
 from tests.contracts.played import quiet_program
+from tests.parties.conftest import numbers, plain
 
 ROWS = (200, 100, 61)
 NAMES = ("clinic-a", "clinic-b", "clinic-c")
@@ -44,6 +48,10 @@ def plan_content(**changed: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def by_rows(paper: Contract) -> Contract:
+    return made(paper, paper.preparation)
+
+
+def made(paper: Contract, preparation: PreparationPlan) -> Contract:
     """Three clinics with records of their own and the same columns."""
     parties = tuple(
         paper.parties[0].model_copy(
@@ -52,7 +60,7 @@ def by_rows(paper: Contract) -> Contract:
         for number, (name, rows) in enumerate(zip(NAMES, ROWS, strict=True))
     )
     label = LabelPlan(column="outcome", positive="yes")
-    facts = (parties, label, paper.model, paper.preparation, paper.split, paper.evaluation, 10)
+    facts = (parties, label, paper.model, preparation, paper.split, paper.evaluation, 10)
     program = derive(spec_for(*facts, partition="rows"))
     return Contract(
         **{name: getattr(paper, name) for name in Contract.model_fields}
@@ -61,6 +69,7 @@ def by_rows(paper: Contract) -> Contract:
             "parties": parties,
             "label": label,
             "matching": "equal-classes",
+            "preparation": preparation,
             "loss_every": program.loss_every,
             "program": program,
             "quote": quote(program),
@@ -223,14 +232,41 @@ def test_a_policy_asks_for_own_rows(by_rows):
         checked(Policy(never_columns=("outcome",)), by_rows, "clinic-b")
 
 
-def prepared(by_rows: Contract, rank: int, values: np.ndarray) -> Prepared:
+def test_what_needs_no_fitting_is_standardised_together(paper):
+    """Bins and gaps of all owners: as scikit-learn standardises the pooled columns; levels nobody has are zeros."""
+    recipe = Recipe(edges=("0", "99"), missing="own")  # nobody has the highest bin
+    contract = made(paper, PreparationPlan(columns={"dose": recipe}))
+    assert [contract.program.held(rank) for rank in range(3)] == [[0, 1, 2, 3, 4]] * 3
+    generator = np.random.default_rng(6)
+    raw = generator.normal(size=(contract.program.rows, 2))
+    raw[generator.random(len(raw)) < 0.2, 1] = np.nan
+    encoding = Encoding.fit(contract.preparation, numbers(COLUMNS, raw), np.arange(len(raw)))
+    values = encoding.apply(numbers(COLUMNS, raw), len(raw))
+    first, *others = played(contract, values, encoding)
+    assert others == [first, first]
+    assert first.names == ("age", "dose below 0", "dose from 0 to below 99", "dose from 99", "dose is missing")
+    assert first.used.tolist() == [True, True, True, False, True]
+    np.testing.assert_allclose(first.apply(values), StandardScaler().fit_transform(values), atol=1e-9)
+
+
+def test_a_column_that_varies_nowhere_is_refused_by_all(paper):
+    """Where all values of all owners lie in one bin, everybody who has the column is told so."""
+    contract = made(paper, PreparationPlan(columns={"dose": Recipe(edges=("99",))}))
+    raw = np.random.default_rng(6).normal(size=(contract.program.rows, 2))
+    encoding = Encoding.fit(contract.preparation, numbers(COLUMNS, raw), np.arange(len(raw)))
+    with pytest.raises(DataError, match="column 'dose' has the same value in every training row"):
+        played(contract, encoding.apply(numbers(COLUMNS, raw), len(raw)), encoding)
+
+
+def prepared(by_rows: Contract, rank: int, values: np.ndarray, encoding: Encoding | None = None) -> Prepared:
     part = by_rows.program.blocks[rank].place[0]
     labels = (np.arange(by_rows.program.rows) % 2)[part].astype(np.int64)
-    chosen = Chosen(np.arange(len(labels)), np.arange(0), None)
-    return Prepared((), values[part], labels, ("no", "yes"), chosen)
+    made_of = encoding or plain(*by_rows.parties[rank].columns)
+    chosen = Chosen(np.arange(len(labels)), np.arange(0), made_of, values[part], None)
+    return Prepared((), (), labels, ("no", "yes"), chosen)
 
 
-def played(by_rows: Contract, values: np.ndarray) -> list[Standardiser]:
+def played(by_rows: Contract, values: np.ndarray, encoding: Encoding | None = None) -> list[Standardiser]:
     """Every party's joint standardiser, beside a dealer that only answers."""
     facts = (
         by_rows.parties,
@@ -245,8 +281,7 @@ def played(by_rows: Contract, values: np.ndarray) -> list[Standardiser]:
     contract = by_rows.model_copy(update={"program": quiet})
 
     def party(runtime: Any) -> Standardiser:
-        own = prepared(by_rows, runtime.rank, values)
-        return _standardiser(contract, own, own.chosen, runtime)
+        return _standardiser(contract, prepared(by_rows, runtime.rank, values, encoding).chosen, runtime)
 
     return Simulation(quiet).run(party)
 
@@ -287,12 +322,12 @@ def test_own_rows_stand_at_their_places(by_rows):
     parts = [prepared(by_rows, rank, values) for rank in range(3)]
     program = by_rows.program
     placed = [
-        _placed(program, program, rank, part.values, part.labels, part.chosen.training)
+        _placed(program, program, rank, part.chosen.values, part.labels, part.chosen.training)
         for rank, part in enumerate(parts)
     ]
     assert (sum(each.block for each in placed) == values).all()
     assert (np.sum([each.labels for each in placed], axis=0) == np.arange(program.rows) % 2).all()
-    assert _placed(program, program, 0, parts[0].values, None, parts[0].chosen.training).labels is None
+    assert _placed(program, program, 0, parts[0].chosen.values, None, parts[0].chosen.training).labels is None
     assert "0." not in repr(parts[0])
 
 

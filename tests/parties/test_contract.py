@@ -32,7 +32,7 @@ from parties.plan import EvaluationPlan
 from parties.quote import quote
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "b141540478880ab1649b6752b48c61282885bb3f7cc56da4a30c7c8717958d5b"
+VECTOR_SHA256 = "f4503df4235c4bb287954ee8aaea2426bb8c408a9b01d91dab45c75c1ea6b489"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

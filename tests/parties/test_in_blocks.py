@@ -31,6 +31,7 @@ from parties.quote import quote
 from parties.worker import Prepared, _placed, _standardiser, choose
 from tests.contracts.played import quiet_program
 from tests.mpc.engine import few
+from tests.parties.conftest import numbers
 
 HOSPITAL, INSURER = ("age", "dose"), ("claims",)
 AT_INSURER = LabelPlan(party="insurer", column="outcome", positive="yes")
@@ -445,7 +446,8 @@ def test_records_stand_in_the_same_rows_everywhere(in_blocks):
     """Training and held-out rows of who has all parts are, row by row, the partners' records."""
     everyone, parts = shuffled()
     places = tuple(np.array([everyone.index(record) for record in part]) for part in parts)
-    whole = Prepared(everyone, np.random.default_rng(1).normal(size=(300, 1)), None, None, None)
+    values = np.random.default_rng(1).normal(size=(300, 1))
+    whole = Prepared(everyone, numbers(INSURER, values), None, None, None)
     chosen = choose(in_blocks, "insurer", whole, places)
     for kind in (0, 1):
         of_partners = [
@@ -454,7 +456,7 @@ def test_records_stand_in_the_same_rows_everywhere(in_blocks):
         own = chosen.training if kind == 0 else chosen.held_out
         assert [everyone[row] for row in own] == of_partners
     assert chosen.standardiser is not None
-    assert np.allclose(chosen.standardiser.mean, whole.values[chosen.training].mean(axis=0))
+    assert np.allclose(chosen.standardiser.mean, values[chosen.training].mean(axis=0))
 
 
 def test_columns_of_partners_are_standardised_together(in_blocks):
@@ -473,9 +475,9 @@ def test_columns_of_partners_are_standardised_together(in_blocks):
         own = lists[rank]
         places = [range(len(own))] if rank != 1 else [[own.index(record) for record in part] for part in parts]
         X = np.array([values[record][columns[rank]] for record in own])
-        prepared = Prepared(tuple(own), X, None, None, None)
+        prepared = Prepared(tuple(own), numbers(contract.parties[rank].columns, X), None, None, None)
         chosen = choose(contract, name, prepared, tuple(map(np.array, places)))
-        found = _standardiser(contract, prepared, chosen, runtime)
+        found = _standardiser(contract, chosen, runtime)
         placed = _placed(quiet, quiet, rank, X, None, chosen.training).block
         return found, placed, [own[row] for row in chosen.training]
 

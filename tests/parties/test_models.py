@@ -14,6 +14,7 @@ from parties.models import KeptModel, Models
 from parties.plan import RetentionPlan
 from parties.preparation import Standardiser
 from parties.vault_key import MasterKey
+from tests.parties.conftest import plain
 
 STORED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAYS = 30
@@ -25,7 +26,11 @@ def kept(paper) -> KeptModel:
     """A model of a contract that keeps it."""
     contract = paper.model_copy(update={"retention": RetentionPlan(model_days=DAYS)})
     standardiser = Standardiser(names=("age", "dose"), mean=(40.5, 0.1), deviation=(9.75, 1 / 3), clip=32.0)
-    return KeptModel(contract=contract.canonical().decode(), stored=STORED, part=ModelPart.of(standardiser, WORDS))
+    return KeptModel(
+        contract=contract.canonical().decode(),
+        stored=STORED,
+        part=ModelPart.of(plain(*standardiser.names), standardiser, WORDS),
+    )
 
 
 @pytest.fixture
@@ -128,4 +133,4 @@ def test_a_model_s_time_is_the_contract_s(models, kept):
 def test_a_share_is_whole_words(kept, share):
     """Nothing but 64-bit words in hexadecimal is a share."""
     with pytest.raises(ValidationError):
-        ModelPart(standardiser=kept.part.standardiser, share=share)
+        ModelPart(encoding=kept.part.encoding, standardiser=kept.part.standardiser, share=share)

@@ -19,12 +19,12 @@ from parties.plan import (
     ModelPlan,
     PartyPlan,
     Plan,
-    PreparationPlan,
     RetentionPlan,
     SplitPlan,
     parse_plan,
 )
 from parties.planning import propose_plan
+from parties.recipe import PreparationPlan, Recipe
 
 A = "patient,radius,texture\np1,1.5,3\np2,2.5,1\np3,0.5,2\n"
 B = "patient,diagnosis,area,note,gap,same\np1,M,10,u,1,7\np2,B,20,v,,7\np3,M,15,w,3,7\n"
@@ -42,12 +42,16 @@ def proposed(directory: Path, positive: str | None = None, label: str = "clinic-
 
 
 def test_the_plan_trains_on_every_column_that_can_be(tmp_path):
-    """Numeric complete columns are features in file order; label and id are not; the defaults are the model's."""
+    """Columns that vary are features in file order; label and id are not; the defaults are the model's."""
     plan = parse_plan(tomllib.loads(proposed(tmp_path, "M")))
     assert [(party.name, party.columns) for party in plan.parties] == [
         ("clinic-a", ("radius", "texture")),
-        ("clinic-b", ("area",)),
+        ("clinic-b", ("area", "note", "gap")),
     ]
+    assert plan.preparation.columns == {
+        "note": Recipe(encoding="one-hot", most_levels=3),
+        "gap": Recipe(missing="mean", indicator=True),
+    }
     assert plan.label == LabelPlan(party="clinic-b", column="diagnosis", positive="M")
     assert plan.model == ModelPlan()
     assert plan.split == SplitPlan()
@@ -55,9 +59,10 @@ def test_the_plan_trains_on_every_column_that_can_be(tmp_path):
 
 def test_columns_left_out_are_listed_with_the_reason(tmp_path):
     """No column disappears silently: each that can't be trained on has a line that says why."""
-    text = proposed(tmp_path, "M")
+    lines = [f"p{row},{'MB'[row % 2]},{row},free text {row},7,{'' if row % 3 else 'x'}" for row in range(30)]
+    text = proposed(tmp_path, "M", clinic_b="patient,diagnosis,area,note,same,once\n" + "\n".join(lines))
     assert "# Left out: column 'note' of clinic-b holds text" in text
-    assert "# Left out: column 'gap' of clinic-b has missing values." in text
+    assert "# Left out: column 'once' of clinic-b holds text" in text
     assert "# Left out: column 'same' of clinic-b has the same value in every row." in text
 
 
@@ -75,11 +80,12 @@ def test_every_key_is_written_with_a_comment(tmp_path):
     """Each key of the format stands in the text with its meaning above it: the plan is its own manual."""
     text = proposed(tmp_path, "M")
     settings: list[type[BaseModel]] = [ModelPlan, PreparationPlan, SplitPlan, EvaluationPlan, DisclosurePlan]
-    models = [PartyPlan, LabelPlan, *settings, RetentionPlan]
+    models = [PartyPlan, LabelPlan, *settings, Recipe, RetentionPlan]
     sections = {"parties", "label", "model", "preparation", "split", "evaluation", "disclosures", "retention"}
     keys = set(Plan.model_fields) - sections
     every = keys.union(*(model.model_fields for model in models))
-    assert leaves(tomllib.loads(text)) == every - {"classes"}  # of more than two, instead of the positive one
+    left_out = {"classes", "default"}  # of more than two classes, instead of the positive one; a table
+    assert leaves(tomllib.loads(text)) == every - left_out
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if " = " in line and not line.startswith("#"):
@@ -226,7 +232,7 @@ def test_files_that_make_no_blocks_are_refused(tmp_path):
 def test_a_party_without_a_usable_column_is_refused(tmp_path):
     """A party that could contribute nothing is named, with the reasons."""
     with pytest.raises(PlanError, match="no column of 'clinic-a' can be trained on: column 'x' of clinic-a holds text"):
-        proposed(tmp_path, "M", clinic_a="patient,x\np1,u\np2,v\n")
+        proposed(tmp_path, "M", clinic_a="patient,x\np1,u\np2,u\n")
     with pytest.raises(PlanError, match="it has only ids"):
         proposed(tmp_path, "M", clinic_a="patient\np1\np2\n")
 
@@ -269,3 +275,26 @@ def test_any_name_survives_the_round_trip(tmp_path_factory, column, positive):
     text = proposed(tmp_path_factory.mktemp("plan"), positive, f"clinic-b:{column}", clinic_b=content)
     plan = parse_plan(tomllib.loads(text))
     assert (plan.label.column, plan.label.positive) == (column, positive)
+
+
+def test_recipes_fit_what_the_files_hold(tmp_path):
+    """Dates become days, gaps are filled and told, categories get as many columns as they have levels, none by name."""
+    rows = "".join(f"p{row},{'MB'[row % 2]},2021-02-{row + 1:02d},{'uvw'[row % 3]},{row}\n" for row in range(9))
+    gaps = "p10,M,,,\np11,B,2021-03-01,u,4\n"
+    text = proposed(tmp_path, "M", clinic_b=f"patient,diagnosis,visit,ward,dose\n{rows}{gaps}")
+    assert parse_plan(tomllib.loads(text)).preparation.columns == {
+        "visit": Recipe(encoding="days", since="2000-01-01", missing="mean", indicator=True),
+        "ward": Recipe(encoding="one-hot", most_levels=3, missing="own"),
+        "dose": Recipe(missing="mean", indicator=True),
+    }
+    assert not [line for line in text.splitlines() if '"u"' in line]
+
+
+def test_one_name_has_one_recipe(tmp_path):
+    """Columns of one name that would be prepared in two ways are named; what is complete takes the other's recipe."""
+    b = "patient,diagnosis,radius\np1,M,{}\np2,B,{}\np3,M,{}\n"
+    plan = parse_plan(tomllib.loads(proposed(tmp_path, "M", clinic_b=b.format(1, "", 3))))
+    assert plan.preparation.columns == {"radius": Recipe(missing="mean", indicator=True)}
+    a = "patient,radius,texture\np1,u,3\np2,v,1\np3,u,2\n"
+    with pytest.raises(PlanError, match="column 'radius' of 'clinic-b' needs another preparation"):
+        proposed(tmp_path, "M", clinic_a=a, clinic_b=b.format(1, "", 3))

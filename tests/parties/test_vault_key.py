@@ -29,7 +29,7 @@ from parties.vault_key import (
     master_key,
     parse_key_source,
 )
-from tests.parties.conftest import draft
+from tests.parties.conftest import draft, plain
 
 TABLE = Table("t", "id", pa.table({"id": ["a", "b"], "x": [1.0, 2.0]}))
 SESSION = "ab" * 32
@@ -48,7 +48,7 @@ def home(tmp_path) -> Home:
 def kept() -> KeptModel:
     contract = draft("11" * 32, "22" * 32, "33" * 32).model_copy(update={"retention": RetentionPlan(model_days=30)})
     standardiser = Standardiser(names=("age",), mean=(40.5,), deviation=(9.75,), clip=32.0)
-    part = ModelPart.of(standardiser, np.array([1, -1, 7], dtype=np.int64))
+    part = ModelPart.of(plain("age"), standardiser, np.array([1, -1, 7], dtype=np.int64))
     return KeptModel(contract=contract.canonical().decode(), stored=utc_now(), part=part)
 
 

@@ -24,6 +24,7 @@ from parties.plan import RetentionPlan
 from parties.preparation import Standardiser
 from parties.tls import TlsKey
 from parties.withdrawal import WITHDRAWAL_TYPE, Withdrawal, check_withdrawal, digest_of, sign_withdrawal
+from tests.parties.conftest import plain
 from tests.parties.page.conftest import Clinic
 
 WHEN = datetime(2026, 11, 3, tzinfo=UTC)
@@ -229,7 +230,9 @@ def test_no_share_is_kept_after_a_withdrawal(clinic):
     session, _ = kept(clinic)
     withdraw(clinic, session)
     part = ModelPart(
-        standardiser=Standardiser(names=("age",), mean=(0.0,), deviation=(1.0,), clip=32.0), share="00" * 8
+        encoding=plain("age"),
+        standardiser=Standardiser(names=("age",), mean=(0.0,), deviation=(1.0,), clip=32.0),
+        share="00" * 8,
     )
     live = Live(clinic.agreed(session), TlsKey.generate("clinic-a", now=WHEN), {})
     clinic.node.finish(live, Done(model=part))

@@ -35,7 +35,7 @@ from parties.prediction import PredictionContract
 from parties.preparation import OriginalUnits, Standardiser
 from parties.sources import file_source
 from parties.tls import Invitation, utc_now
-from tests.parties.conftest import draft, draft_prediction
+from tests.parties.conftest import draft, draft_prediction, plain
 
 DEADLINE_S = 30
 ROWS = 400
@@ -142,7 +142,9 @@ class Clinic:
 
     def keep_share(self, trained: Contract) -> None:
         standardiser = Standardiser(names=("age", "dose"), mean=(54.5, 3.0), deviation=(14.5, 2.0), clip=32.0)
-        part = ModelPart.of(standardiser, np.zeros((trained.program.columns + 1, 1), dtype=np.int64))
+        part = ModelPart.of(
+            plain("age", "dose"), standardiser, np.zeros((trained.program.columns + 1, 1), dtype=np.int64)
+        )
         kept = KeptModel(contract=trained.canonical().decode(), stored=datetime.now(UTC), part=part)
         self.node.models.store(trained.digest, kept)
 
