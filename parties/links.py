@@ -148,7 +148,7 @@ class _Peer:
     """
 
     def __init__(self, name: str, tls: ssl.SSLSocket) -> None:
-        self.name, self.tls = name, tls
+        self.name, self.tls, self.descriptor = name, tls, tls.fileno()
         self.out = self.held_back = self.into = memoryview(b"")
         self.filled = 0
         self.expected: Header | None = None
@@ -185,7 +185,7 @@ class _Peer:
     def read(self) -> None:
         while self.reading:
             try:
-                got = self.tls.recv_into(self.into[self.filled :])
+                got = self.tls.recv_into(self.into[self.filled :], len(self.into) - self.filled)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             if not got:
@@ -237,26 +237,26 @@ class TlsChannel:
     def _drive(self, name: str) -> None:
         """Move bytes both ways on all connections until the round is complete."""
         deadline = self._clock() + self._timeout_s
-        while True:
-            busy = [peer for peer in self._peers.values() if self._advance(peer)]
-            if not busy:
-                return
+        busy = [peer for peer in self._peers.values() if self._advance(peer, heard=False)]
+        while busy:
             left = deadline - self._clock()
             if left <= 0:
                 names = ", ".join(peer.name for peer in busy)
                 raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
             waiting = select.poll()  # no call to the system before it waits, unlike epoll
             for peer in busy:
-                waiting.register(peer.tls, peer.wanted)
-            waiting.poll(1000 * left)
+                waiting.register(peer.descriptor, peer.wanted)
+            ready = dict(waiting.poll(1000 * left))
+            busy = [peer for peer in busy if peer.descriptor not in ready or self._advance(peer, heard=True)]
 
     @staticmethod
-    def _advance(peer: _Peer) -> bool:
-        """Whether the peer's part of the round is still to be done."""
+    def _advance(peer: _Peer, *, heard: bool) -> bool:
+        """Whether the peer's part of the round is still to be done. Unheard it is not read: to fail costs an error."""
         try:
             peer.write()
-            peer.read()
-            peer.write()
+            if heard or peer.tls.pending():
+                peer.read()
+                peer.write()
         except (OSError, EOFError) as exc:
             raise PeerLost(peer.name, "closed its connection") from exc
         except ProtocolError as exc:
