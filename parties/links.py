@@ -153,12 +153,15 @@ class _Peer:
         self.filled = 0
         self.expected: Header | None = None
 
-    def begin(self, frame: bytes, expected: Header | None) -> None:
-        whole, self.expected, self.filled = memoryview(frame), expected, 0
-        ready = HEADER_BYTES if expected is not None and len(frame) > BUFFERED_BYTES else len(frame)
-        self.out, self.held_back = whole[:ready], whole[ready:]
-        due = 0 if expected is None else HEADER_BYTES + expected.length
-        self.into = memoryview(bytearray(_PADDING + due))[_PADDING:]
+    def begin(self, frame: bytes, *, answered: bool) -> None:
+        """A round, in which nothing is expected yet."""
+        whole, self.expected, self.filled = memoryview(frame), None, 0
+        ready = HEADER_BYTES if answered and len(frame) > BUFFERED_BYTES else len(frame)
+        self.out, self.held_back, self.into = whole[:ready], whole[ready:], whole[:0]
+
+    def expect(self, expected: Header) -> None:
+        self.expected = expected
+        self.into = memoryview(bytearray(_PADDING + HEADER_BYTES + expected.length))[_PADDING:]
 
     @property
     def reading(self) -> bool:
@@ -223,45 +226,54 @@ class TlsChannel:
         self, name: str, outgoing: Mapping[int, Array], expecting: Mapping[int, Expectation]
     ) -> dict[int, Array]:
         """One round; see mpc.channel.Channel."""
-        self.counters.rounds += 1
+        sent = 0
         for rank, peer in self._peers.items():
             frame = self._sequencer.write(rank, name, outgoing[rank]) if rank in outgoing else b""
-            self.counters.bytes_sent += len(frame)
-            self.counters.sent_by_name[name] += len(frame)
-            expected = self._sequencer.expect(rank, name, expecting[rank]) if rank in expecting else None
-            peer.begin(frame, expected)
+            sent += len(frame)
+            peer.begin(frame, answered=rank in expecting)
+            self._advance(peer)
+        for rank, expectation in expecting.items():  # while frames are under way
+            self._peers[rank].expect(self._sequencer.expect(rank, name, expectation))
+        self.counters.rounds += 1
+        self.counters.bytes_sent += sent
+        self.counters.sent_by_name[name] += sent
         self._drive(name)
-        self.counters.bytes_received += sum(peer.filled for peer in self._peers.values())
+        self.counters.bytes_received += sum([peer.filled for peer in self._peers.values()])
         return {rank: self._peers[rank].received() for rank in expecting}
 
     def _drive(self, name: str) -> None:
         """Move bytes both ways on all connections until the round is complete."""
         deadline = self._clock() + self._timeout_s
-        busy = [peer for peer in self._peers.values() if self._advance(peer, heard=False)]
-        while busy:
-            left = deadline - self._clock()
-            if left <= 0:
-                names = ", ".join(peer.name for peer in busy)
-                raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
-            waiting = select.poll()  # no call to the system before it waits, unlike epoll
-            for peer in busy:
-                waiting.register(peer.descriptor, peer.wanted)
-            ready = dict(waiting.poll(1000 * left))
-            busy = [peer for peer in busy if peer.descriptor not in ready or self._advance(peer, heard=True)]
+        while busy := [peer for peer in self._peers.values() if peer.writing or peer.reading]:
+            # A read that fails costs an error, several times what it takes to wait first.
+            for peer in [peer for peer in busy if peer.reading and peer.tls.pending()] or self._await(
+                busy, deadline, name
+            ):
+                self._advance(peer)
+
+    def _await(self, busy: list[_Peer], deadline: float, name: str) -> list[_Peer]:
+        """Those whose connection is ready, if any is before the deadline. Raises: PeerLost after it."""
+        left = deadline - self._clock()
+        if left <= 0:
+            names = ", ".join(peer.name for peer in busy)
+            raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
+        waiting = select.poll()  # no call to the system before it waits, unlike epoll
+        for peer in busy:
+            waiting.register(peer.descriptor, peer.wanted)
+        ready = dict(waiting.poll(1000 * left))
+        return [peer for peer in busy if peer.descriptor in ready]
 
     @staticmethod
-    def _advance(peer: _Peer, *, heard: bool) -> bool:
-        """Whether the peer's part of the round is still to be done. Unheard it is not read: to fail costs an error."""
+    def _advance(peer: _Peer) -> None:
+        """Send what a connection takes, take what it has."""
         try:
             peer.write()
-            if heard or peer.tls.pending():
-                peer.read()
-                peer.write()
+            peer.read()
+            peer.write()
         except (OSError, EOFError) as exc:
             raise PeerLost(peer.name, "closed its connection") from exc
         except ProtocolError as exc:
             raise ProtocolError(f"from {peer.name}: {exc.what}", action=exc.action) from exc
-        return peer.writing or peer.reading
 
     def finish(self) -> None:
         """Say goodbye and wait for everybody's, so that nobody's last message is lost; then close."""
