@@ -30,9 +30,7 @@ class Angles:
     def residuals(self, program: Fused, rank: int, labels: Words | None) -> Words:
         """Shares of sigmoid(z) - y. Shapes: labels (m, classes) -> (m, models), scale `program.residual_units`.
 
-        No round.
-
-        Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
+        No round.  Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
         units = program.residual_units
         share = self.sigmoid(units, rank)
