@@ -39,7 +39,7 @@ class Table:
 
     def __init__(
         self,
-        own: Sequence[int] | Columns,
+        own: Sequence[int] | Columns | slice,
         X: Words,
         E: Words,
         labels: Words | None,
@@ -50,7 +50,7 @@ class Table:
 
         All three are zero elsewhere. Labels have a column a class.
         """
-        self._own, self._X, self._E, self._places = np.asarray(own, dtype=np.intp), X, E, places
+        self._own, self._X, self._E, self._places = _side_by_side(own), X, E, places
         self._Xt, self._Et = X.T, E.T
         self.labels, self._masked_labels = labels, masked_labels
 
@@ -84,7 +84,7 @@ class Table:
         return shared(share)
 
     def _add_gram(self, share: Words, rows: slice) -> None:
-        own, X, theirs = self._own, self._X[rows], self._E[rows].copy()
+        own, X, theirs = np.arange(len(share))[self._own], self._X[rows], self._E[rows].copy()
         own_E = self._owned(theirs[:, own], rows)
         theirs[:, own] -= own_E
         share[np.ix_(own, own)] += product(X.T, X)
@@ -134,6 +134,16 @@ class Table:
         for place in self._places:
             found[place] = True
         return found
+
+
+def _side_by_side(columns: Sequence[int] | Columns | slice) -> Columns | slice:
+    """Which columns: a slice, of which NumPy makes views, where they stand side by side."""
+    if isinstance(columns, slice):
+        return columns
+    found = np.asarray(columns, dtype=np.intp)
+    if found.size and (np.diff(found) == 1).all():
+        return slice(int(found[0]), int(found[-1]) + 1)
+    return found
 
 
 @dataclass(frozen=True)

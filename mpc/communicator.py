@@ -23,6 +23,8 @@ from mpc.randomness import KEY_BYTES, Secret, Stream
 from mpc.shim import Communicator
 from mpc.transcript import Transcript
 
+WORD_BYTES = 8
+DRAWN_BYTES = 1 << 16  # at once, so that small openings cost no call of the cipher each
 _local = threading.local()
 
 
@@ -49,6 +51,7 @@ class ChannelCommunicator(Communicator):
         self._peers = [rank for rank in range(channel.world) if rank != channel.rank]
         self._masked = _Masked()
         self._fresh = Stream(Secret(secrets.token_bytes(KEY_BYTES)))
+        self._drawn = memoryview(b"")  # of them, what is not taken yet
         self.reset_communication_stats()
 
     def masked(self) -> AbstractContextManager[None]:
@@ -90,9 +93,12 @@ class ChannelCommunicator(Communicator):
     def get_name(self) -> str:
         return self._name
 
-    def fresh(self, count: int) -> bytearray:
-        """Random bytes that nobody else can know, for what is sent in place of shares."""
-        return self._fresh.bytes(count)
+    def fresh(self, count: int) -> memoryview:
+        """Random bytes that nobody else can know, for what is sent in place of shares. Each is handed out once."""
+        if len(self._drawn) < count:
+            self._drawn = memoryview(self._fresh.bytes(max(count, DRAWN_BYTES)))
+        found, self._drawn = self._drawn[:count], self._drawn[count + -count % WORD_BYTES :]
+        return found
 
     def open_sum(self, name: str, words: Array) -> Array:
         """Open the sum of all parties' words, each of which a mask hides. Cost: 1 round, the words to each peer.

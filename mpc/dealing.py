@@ -181,12 +181,11 @@ class Dealing:
         """A tuple's values, which follow from the sums of its parts, less the other parties' shares of them."""
         with self._lock:
             opened = [streams.slots.open(number) for streams in self._streams]
-        expanded = [shape.expand(stream) for stream in opened]
-        sums = {name: np.add.reduce([parts[name] for parts, _ in expanded]) for name in shape.parts}
-        row = shape.join(values_of(sums))
-        for other, (_, share) in enumerate(expanded):
-            if other != rank:
-                row -= share
+        parts = [shape.expand_parts(stream) for stream in opened]
+        row = shape.join(values_of({name: np.add.reduce([each[name] for each in parts]) for name in shape.parts}))
+        for other, stream in enumerate(opened):
+            if other != rank:  # whose own share is what is sent
+                row -= shape.expand_values(stream)
         return row
 
     @staticmethod

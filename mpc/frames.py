@@ -21,8 +21,9 @@ MAX_PAYLOAD = 1 << 31
 MAX_DIMENSIONS = 4
 NAME_BYTES = 32
 DTYPES = {"u1": 1, "i4": 2, "i8": 3}  # closed: little-endian bytes, 32-bit and 64-bit integers
-_NAMES = {np.dtype("<" + dtype): dtype for dtype in DTYPES}
-_ITEM_BYTES = {dtype: np.dtype(dtype).itemsize for dtype in DTYPES}
+_TYPES = {dtype: np.dtype("<" + dtype) for dtype in DTYPES}
+_NAMES = {found: dtype for dtype, found in _TYPES.items()}
+_ITEM_BYTES = {dtype: found.itemsize for dtype, found in _TYPES.items()}
 _CODES = {code: dtype for dtype, code in DTYPES.items()}
 _HEADER = struct.Struct(
     "<4sBBBB32sIQ32s4QQ"
@@ -121,4 +122,4 @@ def payload_of(array: Array) -> memoryview:
 
 
 def array_from(header: Header, payload: bytes | bytearray | memoryview) -> Array:
-    return np.frombuffer(payload, dtype="<" + header.dtype).reshape(header.shape)
+    return np.frombuffer(payload, dtype=_TYPES[header.dtype]).reshape(header.shape)

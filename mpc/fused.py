@@ -20,14 +20,14 @@ from mpc.keys import TOTALS
 from mpc.layouts import Arrays, Kind, filled, items, layout, opening_items, rows_of, tells_loss, tuple_number, unstacked
 from mpc.models.logistic import Angles, LabelTotals, total_loss
 from mpc.newton import Refresh
-from mpc.openings import Slot, first_accepted
+from mpc.openings import Slot, Truncated, first_accepted
 from mpc.ordering import agreed_seed, order
 from mpc.program import LOSS_BITS, FirstOrder, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
-from mpc.slots import Step, Tables, Wanted
+from mpc.slots import NOTHING_ELSE, Step, Tables, Wanted
 from mpc.solvers import LaggedNewton, Nesterov, Stochastic
 from mpc.symmetric import packed_size
 from mpc.validation import summed, total_columns, totals
@@ -55,7 +55,7 @@ class Run:
     rung: Rung
     step: Step | None = field(default=None, repr=False)
     refresh: Refresh | None = field(default=None, repr=False)
-    last: tuple[ArithmeticSharedTensor, ArithmeticSharedTensor] | None = field(default=None, repr=False)
+    last: tuple[ArithmeticSharedTensor, Truncated] | None = field(default=None, repr=False)
     """The data's part of the last gradient that led to a step, and the truncated iterate that it was taken at."""
     due: deque[ArithmeticSharedTensor] = field(default_factory=deque, repr=False)  # losses still to be reported
     reports: list[Report] = field(default_factory=list)  # of the passes that count
@@ -218,7 +218,7 @@ def _full_slot(state: Run, number: int, target: int) -> Step:
 def _of_lot(taken: tuple[Arrays, Arrays]) -> Tables:
     """The tables of one slot of a lot: one strip, which is there already."""
     parts, values = taken
-    return Tables(parts["turn"], [(slice(None), lambda: values)], Wanted())
+    return Tables(parts["turn"], [(slice(None), lambda: values)], NOTHING_ELSE)
 
 
 def _step(state: Run, table: Table, taken: tuple[Arrays, Arrays], target: int, tables: Tables) -> Step:
@@ -250,7 +250,7 @@ def _moved(state: Run, begin: int, following: Solver) -> None:
     every = state.program.loss_every
     if state.step is None or state.step.slot.void:
         return
-    state.solver, state.last = following, (state.step.gradient, state.step.w.tensor())
+    state.solver, state.last = following, (state.step.gradient, state.step.w)
     if every and (following.iteration - begin) % every == 0 and state.step.loss is not None:
         state.due.append(state.step.loss)
 
@@ -355,7 +355,7 @@ def _converged(state: Run) -> bool | None:
         raise EngineError("no step of this run has a gradient of the whole table", action="propose the session again")
     of_data, w = state.last
     every = np.array(convergence.every)
-    return converged(state.runtime, convergence, solver.gradient(shared(words(of_data) * every), w))
+    return converged(state.runtime, convergence, solver.gradient(shared(words(of_data) * every), w.tensor()))
 
 
 def _tell(state: Run, segment: Segment, slot: int, losses: Losses | None) -> None:

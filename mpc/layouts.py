@@ -64,16 +64,12 @@ class Layout:
         """Words that the dealer sends for one tuple."""
         return sum(map(prod, self.values.values()))
 
-    def expand(self, stream: Stream) -> tuple[Arrays, Words]:
-        """One party's parts, and its shares of all values in a row."""
-        return self.expand_parts(stream), self.expand_values(stream)
-
     def expand_parts(self, stream: Stream) -> Arrays:
-        """They come first in a stream."""
+        """One party's parts: they come first in a stream."""
         return {name: stream.words(shape) for name, shape in self.parts.items()}
 
     def expand_values(self, stream: Stream) -> Words:
-        """What follows the parts."""
+        """A party's shares of all values in a row: they follow the parts."""
         return stream.words((self.words,))
 
     def split(self, values: Words) -> Arrays:

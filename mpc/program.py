@@ -448,7 +448,7 @@ class MiniBatch(Fused):
 
         A void slot's rows are left out: which rows come next does not depend on what was rejected.
         """
-        before = (phase - 1) * max(segment.slots for segment in self.segments)
+        before = (phase - 1) * max([segment.slots for segment in self.segments])
         return (before + slot) * self.batch_rows % self.rows
 
 

@@ -26,6 +26,9 @@ class Wanted:
     softplus: bool = False  # for a loss
 
 
+NOTHING_ELSE = Wanted()
+
+
 @dataclass(frozen=True, repr=False)
 class Tables:
     """The masks of a slot's angles, and the dealer's tables for them, strip by strip."""
@@ -108,6 +111,6 @@ def _scores(
     return Scores(residuals, density, softplus)
 
 
-def _of(trained: Words | None, x: ArithmeticSharedTensor) -> Words:
+def _of(trained: Words | None, x: Words) -> Words:
     """Zero in rows that don't train a model."""
-    return words(x) if trained is None else words(x) * trained
+    return x if trained is None else x * trained

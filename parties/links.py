@@ -148,17 +148,20 @@ class _Peer:
     """
 
     def __init__(self, name: str, tls: ssl.SSLSocket) -> None:
-        self.name, self.tls = name, tls
+        self.name, self.tls, self.descriptor = name, tls, tls.fileno()
         self.out = self.held_back = self.into = memoryview(b"")
         self.filled = 0
         self.expected: Header | None = None
 
-    def begin(self, frame: bytes, expected: Header | None) -> None:
-        whole, self.expected, self.filled = memoryview(frame), expected, 0
-        ready = HEADER_BYTES if expected is not None and len(frame) > BUFFERED_BYTES else len(frame)
-        self.out, self.held_back = whole[:ready], whole[ready:]
-        due = 0 if expected is None else HEADER_BYTES + expected.length
-        self.into = memoryview(bytearray(_PADDING + due))[_PADDING:]
+    def begin(self, frame: bytes, *, answered: bool) -> None:
+        """A round, in which nothing is expected yet."""
+        whole, self.expected, self.filled = memoryview(frame), None, 0
+        ready = HEADER_BYTES if answered and len(frame) > BUFFERED_BYTES else len(frame)
+        self.out, self.held_back, self.into = whole[:ready], whole[ready:], whole[:0]
+
+    def expect(self, expected: Header) -> None:
+        self.expected = expected
+        self.into = memoryview(bytearray(_PADDING + HEADER_BYTES + expected.length))[_PADDING:]
 
     @property
     def reading(self) -> bool:
@@ -185,7 +188,7 @@ class _Peer:
     def read(self) -> None:
         while self.reading:
             try:
-                got = self.tls.recv_into(self.into[self.filled :])
+                got = self.tls.recv_into(self.into[self.filled :], len(self.into) - self.filled)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             if not got:
@@ -223,49 +226,58 @@ class TlsChannel:
         self, name: str, outgoing: Mapping[int, Array], expecting: Mapping[int, Expectation]
     ) -> dict[int, Array]:
         """One round; see mpc.channel.Channel."""
-        self.counters.rounds += 1
+        sent = 0
         for rank, peer in self._peers.items():
             frame = self._sequencer.write(rank, name, outgoing[rank]) if rank in outgoing else b""
-            self.counters.bytes_sent += len(frame)
-            self.counters.sent_by_name[name] += len(frame)
-            expected = self._sequencer.expect(rank, name, expecting[rank]) if rank in expecting else None
-            peer.begin(frame, expected)
+            sent += len(frame)
+            peer.begin(frame, answered=rank in expecting)
+            try:
+                self._advance(peer)
+            except PeerLost:
+                continue  # met again in a moment, when the others can be read too
+        for rank, expectation in expecting.items():  # while frames are under way
+            self._peers[rank].expect(self._sequencer.expect(rank, name, expectation))
+        self.counters.rounds += 1
+        self.counters.bytes_sent += sent
+        self.counters.sent_by_name[name] += sent
         self._drive(name)
-        self.counters.bytes_received += sum(peer.filled for peer in self._peers.values())
+        self.counters.bytes_received += sum([peer.filled for peer in self._peers.values()])
         return {rank: self._peers[rank].received() for rank in expecting}
 
     def _drive(self, name: str) -> None:
         """Move bytes both ways on all connections until the round is complete."""
         deadline = self._clock() + self._timeout_s
-        while True:
-            busy = self._advance_all()
-            if not busy:
-                return
-            left = deadline - self._clock()
-            if left <= 0:
-                names = ", ".join(peer.name for peer in busy)
-                raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
-            waiting = select.poll()  # no call to the system before it waits, unlike epoll
-            for peer in busy:
-                waiting.register(peer.tls, peer.wanted)
-            waiting.poll(1000 * left)
+        while busy := [peer for peer in self._peers.values() if peer.writing or peer.reading]:
+            # A read that fails costs an error, several times what it takes to wait first.
+            ready = [peer for peer in busy if peer.reading and peer.tls.pending()]
+            self._advance_each(ready or self._await(busy, deadline, name))
 
-    def _advance_all(self) -> list[_Peer]:
-        """Whose part of the round is still to be done. A peer's wrong frame says more than that others closed on it."""
-        busy, lost = [], None
-        for peer in self._peers.values():
+    def _await(self, busy: list[_Peer], deadline: float, name: str) -> list[_Peer]:
+        """Those whose connection is ready, if any is before the deadline. Raises: PeerLost after it."""
+        left = deadline - self._clock()
+        if left <= 0:
+            names = ", ".join(peer.name for peer in busy)
+            raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
+        waiting = select.poll()  # no call to the system before it waits, unlike epoll
+        for peer in busy:
+            waiting.register(peer.descriptor, peer.wanted)
+        ready = dict(waiting.poll(1000 * left))
+        return [peer for peer in busy if peer.descriptor in ready]
+
+    def _advance_each(self, ready: list[_Peer]) -> None:
+        """Raises: PeerLost after all had their turn: a peer's wrong frame says more than that others closed on it."""
+        lost = None
+        for peer in ready:
             try:
-                if self._advance(peer):
-                    busy.append(peer)
+                self._advance(peer)
             except PeerLost as exc:
                 lost = lost or exc
         if lost is not None:
             raise lost
-        return busy
 
     @staticmethod
-    def _advance(peer: _Peer) -> bool:
-        """Whether the peer's part of the round is still to be done."""
+    def _advance(peer: _Peer) -> None:
+        """Send what a connection takes, take what it has."""
         try:
             peer.write()
             peer.read()
@@ -276,7 +288,6 @@ class TlsChannel:
             raise exc.sent_by(peer.name) from exc
         except ProtocolError as exc:
             raise ProtocolError(f"from {peer.name}: {exc.what}", action=exc.action) from exc
-        return peer.writing or peer.reading
 
     def finish(self) -> None:
         """Say goodbye and wait for everybody's, so that nobody's last message is lost; then close."""

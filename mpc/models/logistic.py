@@ -27,16 +27,16 @@ class Angles:
         rows = len(theta)  # a last strip's tables have more
         self._mask_cosines, self._mask_sines = tables["cosines"][:, :rows], tables["sines"][:, :rows]
 
-    def residuals(self, program: Fused, rank: int, labels: Words | None) -> ArithmeticSharedTensor:
-        """sigmoid(z) - y. Shapes: labels (m, classes) -> (m, models), scale `program.residual_units`. No round.
+    def residuals(self, program: Fused, rank: int, labels: Words | None) -> Words:
+        """Shares of sigmoid(z) - y. Shapes: labels (m, classes) -> (m, models), scale `program.residual_units`.
 
-        Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
+        No round.  Error: fourier.sigmoid_error(period, K), and K * 2**-TABLE_BITS at most from the tables.
         """
         units = program.residual_units
         share = self.sigmoid(units, rank)
         if labels is not None:
-            share -= labels[:, label_columns(program)] * np.array(units)
-        return shared(share)
+            share -= (labels if program.classes == 1 else labels[:, label_columns(program)]) * np.array(units)
+        return share
 
     def sigmoid(self, units: tuple[int, ...], rank: int) -> Words:
         """Shares of the scores' sigmoids; `units` are what 1 is, of each model. Shapes: -> (m, models). No round.
@@ -46,8 +46,8 @@ class Angles:
         share = self._odd(lowered(self._rung.sigmoid, COEFFICIENT_BITS + TABLE_BITS, units))
         return share + np.array(units) // 2 if rank == 0 else share
 
-    def density(self, rank: int) -> ArithmeticSharedTensor:
-        """The variance p (1 - p), and the floor that keeps it an upper bound.
+    def density(self, rank: int) -> Words:
+        """Shares of the variance p (1 - p), and the floor that keeps it an upper bound.
 
         Shapes: -> (m, models), scale 2**DENSITY_BITS. No round.
         Error: below the floor, and K * 2**-TABLE_BITS at most from the tables.
@@ -58,7 +58,7 @@ class Angles:
         share = self._even(lowered(self._rung.density, COEFFICIENT_BITS + TABLE_BITS - DENSITY_BITS))
         if rank == 0:
             share += np.int64(self._rung.density_floor >> (COEFFICIENT_BITS - DENSITY_BITS))
-        return shared(share)
+        return share
 
     def loss(self, rank: int, z: ArithmeticSharedTensor, counted: Words | None = None) -> Words:
         """Shares of sum log(1 + exp(z)), scale 2**LOSS_BITS. Shapes: z (m, models), scale 2**SCORE_BITS -> (models,).

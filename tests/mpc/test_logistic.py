@@ -47,7 +47,7 @@ def test_residuals_are_sigmoids_less_labels(slot, seed):
     agreed, rung, scores, angles, _ = slot
     y = np.random.default_rng(seed).integers(0, 2, agreed.rows)
     shares = [
-        words(each.residuals(agreed, rank, y[:, None] if rank == agreed.label_owners[0] else None))
+        each.residuals(agreed, rank, y[:, None] if rank == agreed.label_owners[0] else None)
         for rank, each in enumerate(angles)
     ]
     found = joined(shares) / agreed.models[0].residual_unit
