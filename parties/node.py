@@ -6,24 +6,40 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import SecretStr
 
 from mpc.errors import PrivityError
+from mpc.randomness import KEY_BYTES
+from parties import matched
 from parties.audit import events
-from parties.contract import Party, Terms
+from parties.contract import Contract, Party, Terms
 from parties.daemon import EPOCH, Daemon, Live
 from parties.data_set import Manifest
 from parties.desk import Desk, destroy_share
 from parties.errors import ConsentWithdrawn, ContractError, OperatorRefusal, SettingsError, VaultError
 from parties.home import Home
 from parties.identity import write_private
-from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
+from parties.job import (
+    Advanced,
+    Answer,
+    Done,
+    FoundRows,
+    Intent,
+    Matched,
+    ModelPart,
+    Outcome,
+    PartyJob,
+    Predicted,
+    Report,
+)
 from parties.kinds import AnyContract, columns_of, parse_contract
 from parties.lifecycle import FINAL, State
 from parties.local import direct, threaded
+from parties.match_plan import MatchingContract
 from parties.messages import (
     Fault,
     FromDaemon,
@@ -40,11 +56,12 @@ from parties.policy import Circumstances, Finding, check, judge, verdict
 from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
+from parties.psi import keyed_records
 from parties.records import Records
-from parties.schema import check_features, check_label
+from parties.schema import check_features, check_ids, check_label
 from parties.store import Session
 from parties.supervisor import Process
-from parties.tables import features, labels
+from parties.tables import features, ids_of, labels
 from parties.transcripts import Transcripts
 from parties.vault import Vault
 
@@ -68,6 +85,7 @@ class Node(Daemon):
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
         self.transcripts = Transcripts(self.name, self.identity, self.store, self.journal)
+        self._found: dict[str, list[FoundRows]] = {}  # by matchings that run
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
@@ -83,6 +101,10 @@ class Node(Daemon):
                 f"data set '{party.data}' is not in the version that the contract names",
                 action="propose the session again",
             )
+        self._check_origin(manifest)
+        if isinstance(contract, MatchingContract):
+            check_ids(manifest.table, manifest.table.id_column, party.columns)
+            return
         if party.columns:
             check_features(manifest.table, party.columns)
         if isinstance(contract, PredictionContract):
@@ -90,10 +112,18 @@ class Node(Daemon):
         elif contract.label.held_by(self.name):
             check_label(manifest.table, contract.label.column)
 
+    def _check_origin(self, manifest: Manifest) -> None:
+        """Raises: ConsentWithdrawn if a party ended its consent to the matching that left a data set."""
+        if manifest.origin is not None:
+            for name in sorted(self.store.withdrawals(manifest.origin.session)):
+                raise ConsentWithdrawn(name, manifest.origin.session)
+
     def _shared(self, name: str) -> Manifest:
-        """Raises: VaultError, in the same words whether it is not there or not shared."""
-        if name in self.vault.list() and (manifest := self.vault.manifest(name)).shareable:
-            return manifest
+        """Raises: VaultError, in the same words whether it is not there, not shared, or its time is over."""
+        if name in self.vault.list():
+            manifest = self.vault.manifest(name)
+            if manifest.shareable and (manifest.origin is None or manifest.origin.until > datetime.now(UTC)):
+                return manifest
         raise VaultError(
             f"there is no data set {name} that {self.name} shares", action="its operator runs `privity data share`"
         )
@@ -118,6 +148,11 @@ class Node(Daemon):
         manifest = self.vault.manifest(party.data)
         table = self.vault.open(party.data, columns_of(contract, self.name))
         self._record_reading(contract, manifest)
+        if isinstance(contract, MatchingContract):
+            self.vault.check_free(contract.result)
+            matched.check_source(manifest.table)
+            keyed_records(ids_of(table, party.columns), contract.rules, secrets.token_bytes(KEY_BYTES))
+            return
         if isinstance(contract, PredictionContract):
             if party.columns:
                 features(table, party.columns, varied=False)
@@ -185,11 +220,19 @@ class Node(Daemon):
         """Before any of them is used: digests of the own record ids, to tell later who took part."""
         if self.records.knows(contract.digest):
             return
-        model_days = 0 if isinstance(contract, PredictionContract) else contract.retention.model_days
+        model_days = contract.retention.model_days if isinstance(contract, Contract) else 0
         if days := max(self.settings.records_days, model_days):
-            ids = self.vault.open(contract.party(self.name).data).ids
+            ids = self._own_names(contract.party(self.name).data)
             self.journal.append(events.RecordsKept(session=contract.digest, rows=len(ids), days=days))
             self.records.keep(contract.digest, ids, datetime.now(UTC) + timedelta(days=days))
+
+    def _own_names(self, data: str) -> list[str]:
+        """What this party calls the records of a data set: of a matched one not the ids that all parties share."""
+        origin = self.vault.manifest(data).origin
+        if origin is None:
+            return self.vault.open(data).ids
+        names: list[str] = self.vault.open(data, {origin.id_column}).arrow[origin.id_column].to_pylist()
+        return names
 
     async def on_report(self, live: Live, report: Report) -> Answer | None:
         digest = live.contract.digest
@@ -199,6 +242,8 @@ class Node(Daemon):
             self.journal.append(events.RecordsMatched(session=digest, rows=report.rows, equal=True))
         elif isinstance(report, Predicted):
             await asyncio.to_thread(self.predictions.append, digest, report)
+        elif isinstance(report, FoundRows):
+            self._found.setdefault(digest, []).append(report)
         elif isinstance(report, Advanced):
             self.stream.send(Progress(session=digest, **report.model_dump(exclude={"type"})))
         return None
@@ -236,6 +281,12 @@ class Node(Daemon):
         )
         return Answer(refused=f"the contract does not allow '{intent.name}' to {intent.recipient} once more")
 
+    async def settle(self, live: Live) -> None:
+        if isinstance(contract := live.contract, MatchingContract):
+            found = self._found.pop(contract.digest, [])
+            facts = self.vault, self.journal, contract, self.name, found, datetime.now(UTC)
+            await asyncio.to_thread(matched.keep, *facts)
+
     def finish(self, live: Live, done: Done) -> None:
         contract, digest = live.contract, live.contract.digest
         for party in contract.parties:
@@ -255,13 +306,15 @@ class Node(Daemon):
             if contract.recipient == self.name:
                 keyed = self.predictions.finish(digest)
                 self.journal.append(events.ResultStored(session=digest, name="probabilities", digest=keyed))
-        elif done.model is not None and contract.retention.model_days:
+        elif isinstance(contract, Contract) and done.model is not None and contract.retention.model_days:
             self._keep_model(contract, done.model, contract.retention.model_days)
 
     def _end(self, live: Live, fault: Fault | None) -> None:
         if fault is not None:
             self.predictions.discard(live.contract.digest)
             self.transcripts.forget(live.contract.digest)
+            self._found.pop(live.contract.digest, None)
+            self._destroy_matched(live.contract.digest)
         super()._end(live, fault)
         if fault is None:
             with self.reporting():
@@ -288,7 +341,7 @@ class Node(Daemon):
         self.journal.append(events.ModelStored(model=contract.digest, days=days))
 
     def delete_expired(self) -> None:
-        """Delete every model whose time is over, and destroy every key of record digests whose time is."""
+        """Delete every model and matched data set whose time is over, and every key of record digests whose time is."""
         now = datetime.now(UTC)
         for session in list(self.models.expired(now)):
             self.journal.append(events.ModelDeleted(model=session, by="expiry"))
@@ -296,6 +349,9 @@ class Node(Daemon):
         for session in list(self.records.expired(now)):
             self.journal.append(events.RecordsDestroyed(session=session, by="expiry"))
             self.records.destroy(session)
+        for manifest in matched.expired(self.vault, now):
+            if not self.desk.is_used(manifest.name):
+                matched.destroy(self.vault, self.journal, manifest)
 
     # consent that ends
 
@@ -307,7 +363,13 @@ class Node(Daemon):
         return digest
 
     def destroy_share(self, session: str) -> None:
+        """And what a matching left."""
         destroy_share(self.models, self.journal, session)
+        self._destroy_matched(session)
+
+    def _destroy_matched(self, session: str) -> None:
+        if (manifest := matched.left_by(self.vault, session)) is not None:
+            matched.destroy(self.vault, self.journal, manifest)
 
     def _end_withdrawn(self, digest: str) -> None:
         """End what is not over yet: the session itself, and predictions by the model that it left."""

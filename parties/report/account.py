@@ -11,6 +11,7 @@ from parties.contract import Contract, Disclosure, Participant, check_approval
 from parties.errors import ContractError
 from parties.kinds import AnyContract, parse_contract
 from parties.leaving import inferences, leaving
+from parties.prediction import PredictionContract
 from parties.report.facts import GATEWAY, Facts, Incident, Involved, Moment, OwnRecords, Share, State, Told
 from parties.report.material import Material
 from parties.report.words import incident, reason, step
@@ -56,7 +57,7 @@ class _Telling:
             legal_basis=contract.legal_basis,
             impact_assessment=contract.impact_assessment,
             impact_assessment_sha256=contract.impact_assessment_sha256,
-            model="" if isinstance(contract, Contract) else contract.model,
+            model=contract.model if isinstance(contract, PredictionContract) else "",
             created=contract.created.astimezone(UTC),
             expires=contract.expires.astimezone(UTC),
             state=state,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from parties.kinds import Kind
 from parties.plan import Frozen
 
 State: TypeAlias = Literal["waiting", "agreed", "running", "completed", "refused", "cancelled", "failed", "expired"]
@@ -95,7 +96,7 @@ class Facts(Frozen):
     role: Literal["party", "dealer"]
     made: datetime
     session: str
-    kind: Literal["training", "prediction"]
+    kind: Kind
     purpose: str
     legal_basis: str
     impact_assessment: str

@@ -12,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.channel import MemoryChannel
-from mpc.errors import PeerLost, ProtocolError
+from mpc.disclosure import Disclosure, ProgramLedger
+from mpc.errors import DisclosureRefused, PeerLost, ProtocolError
+from mpc.matching_program import SHARD_RECORDS, Matching, capacity, shard_count
+from mpc.transcript import Transcript
 from parties.errors import DataError
-from parties.psi import MatchRules, Records, TooFewMatches, keyed_records, match
+from parties.match_rules import MatchRules
+from parties.psi import Records, TooFewMatches, keyed_records, match
 from parties.psi import protocol as psi
 from parties.psi.curve import POINT_BYTES, Cipher
 
@@ -55,9 +59,26 @@ def names(count: int) -> list[str]:
     return [f"party-{rank}" for rank in range(count)]
 
 
-def plain(ids: Sequence[str], world: int, rules: MatchRules = RULES, key: bytes = KEY):
+def program(world: int) -> Matching:
+    """Of lists that are as long as any here."""
+    return Matching(sizes=(10_000,) * world)
+
+
+def plain(ids: Sequence[str], world: int, rules: MatchRules = RULES, key: bytes = KEY, ledger=None):
     """An honest party."""
-    return lambda channel: match(channel, key, keyed_records([ids], rules, key), rules, names(world), 2).rows
+
+    def work(channel: MemoryChannel) -> np.ndarray:
+        records, allowed = keyed_records([ids], rules, key), ledger or ProgramLedger(program(world))
+        return match(program(world), channel, key, records, rules, allowed, names(world), 2).rows
+
+    return work
+
+
+def facts(channel: MemoryChannel, ids: Sequence[str], threads: int) -> tuple:
+    """What a run of one of two parties is made of."""
+    ledger = ProgramLedger(Matching(sizes=(4 * SHARD_RECORDS,) * 2))
+    records = keyed_records([ids], RULES, KEY)
+    return Matching(sizes=(4 * SHARD_RECORDS,) * 2), channel, KEY, records, RULES, ledger, names(2), Cipher(threads)
 
 
 def matched(*lists: Sequence[str], rules: MatchRules = RULES) -> list[list[str]]:
@@ -99,13 +120,12 @@ def test_any_lists(sets):
 def test_many_shards_find_the_same():
     """Records spread over shards with room to spare: nothing is lost, nothing is found twice."""
     sizes = [5000, 4000]
-    assert psi.shard_count([3 * psi.SHARD_RECORDS, 10 * psi.SHARD_RECORDS]) == 3
+    assert shard_count([3 * SHARD_RECORDS, 10 * SHARD_RECORDS]) == 3
     one, other = ([f"p{i}" for i in range(start, start + size)] for start, size in zip((0, 3000), sizes, strict=True))
 
     def work(ids: Sequence[str]):
         def run(channel: MemoryChannel) -> np.ndarray:
-            run = Small(channel, KEY, keyed_records([ids], RULES, KEY), RULES, names(2), Cipher(2))
-            return run.result().rows
+            return Small(*facts(channel, ids, 2)).result().rows
 
         return run
 
@@ -122,7 +142,7 @@ class Small(psi._Run):
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self._count = 4
-        self._capacity = [psi.capacity(size, self._count) for size in self._sizes]
+        self._capacity = [capacity(size, self._count) for size in self._sizes]
 
 
 def test_shards_have_room():
@@ -130,8 +150,8 @@ def test_shards_have_room():
     rng = np.random.default_rng(1)
     for size, count in ((100_000, 2), (1_000_000, 16)):
         most = max(rng.multinomial(size, [1 / count] * count).max() for _ in range(2000))
-        assert most < psi.capacity(size, count)
-        assert psi.capacity(size, count) < 1.1 * size / count
+        assert most < capacity(size, count)
+        assert capacity(size, count) < 1.1 * size / count
 
 
 def test_too_few_matches_tell_nobody_which():
@@ -146,6 +166,55 @@ def test_too_few_matches_tell_nobody_which():
         assert "match.places" not in party.channel.counters.sent_by_name
     parties = played([plain(ids, 2, MatchRules(minimum=10)) for ids in lists])
     assert all(len(party.rows) == 10 for party in parties)
+
+
+class Recorder(ProgramLedger):
+    """What a party recorded, or where it refused."""
+
+    def __init__(self, world: int, refused: str = "") -> None:
+        super().__init__(program(world), self._note)
+        self.told: list[tuple[str, tuple[int, ...], int]] = []
+        self._refused = refused
+
+    def _note(self, disclosure: Disclosure) -> None:
+        if disclosure.name == self._refused:
+            raise DisclosureRefused("no")
+        self.told.append((disclosure.name, disclosure.recipients, disclosure.values))
+
+
+def test_all_that_is_told_is_recorded_by_everybody():
+    """Sizes, counts of each group, and who is told of how many own records; too few leave the last out."""
+    lists = [[f"p{i}" for i in range(start, start + 30)] for start in (0, 5, 10)]
+    ledgers = [Recorder(3) for _ in lists]
+    parties = played([plain(ids, 3, ledger=ledger) for ids, ledger in zip(lists, ledgers, strict=True)])
+    assert [party.error for party in parties] == [None] * 3
+    everybody = (0, 1, 2)
+    before = [("sizes", everybody, 3), ("matches", everybody, 4)]
+    assert all(ledger.told == [*before, *(("matched", (rank,), 20) for rank in everybody)] for ledger in ledgers)
+    few = [Recorder(3) for _ in lists]
+    works = [plain(ids, 3, MatchRules(minimum=21), ledger=one) for ids, one in zip(lists, few, strict=True)]
+    assert all(isinstance(party.error, TooFewMatches) for party in played(works))
+    assert all(ledger.told == before for ledger in few)
+
+
+@pytest.mark.parametrize(
+    ("refused", "unsent"), [("sizes", "match.sizes"), ("matches", "match.finals"), ("matched", "match.places")]
+)
+def test_what_is_not_recorded_is_not_told(refused, unsent):
+    """A node that does not record a disclosure ends the match before this party has sent what tells it."""
+    ids = [f"p{i}" for i in range(20)]
+    parties = played([plain(ids, 2, ledger=Recorder(2, refused)), plain(ids, 2)])
+    assert isinstance(parties[0].error, DisclosureRefused)
+    assert unsent not in parties[0].channel.counters.sent_by_name
+    assert isinstance(parties[1].error, PeerLost)
+    assert parties[1].rows is None
+
+
+def test_more_records_than_were_agreed_are_refused():
+    """A list longer than the contract says is an error that names its party."""
+    ids = [f"p{i}" for i in range(10_001)]
+    parties = played([plain(ids, 2), plain(["p1"], 2)])
+    assert "party-0 brings another number of records than was agreed" in str(parties[1].error)
 
 
 def test_nothing_of_an_id_goes_over_the_channel():
@@ -236,7 +305,7 @@ def test_who_does_not_keep_to_the_protocol_is_named(way):
     ids = [f"p{i}" for i in range(40)]
 
     def cheat(channel: MemoryChannel) -> np.ndarray:
-        return Cheat(way, channel, KEY, keyed_records([ids], RULES, KEY), RULES, names(2), Cipher(1)).result().rows
+        return Cheat(way, *facts(channel, ids, 1)).result().rows
 
     parties = played([cheat, plain(ids[5:], 2)])
     assert isinstance(parties[1].error, ProtocolError)
@@ -261,5 +330,5 @@ def test_secrets_are_not_printed():
     records = keyed_records([["a", "b"]], RULES, KEY)
     assert repr(records) == "Records(2)"
     assert repr(Cipher(1)) == "Cipher(redacted)"
-    assert repr(psi.Matched(records.rows)) == "Matched(2)"
+    assert repr(psi.Matched(records.rows, records.elements, Transcript(KEY, b""))) == "Matched(2)"
     assert isinstance(records, Records)
