@@ -15,16 +15,17 @@ from mpc.errors import ProgramError
 from mpc.partition import Frozen
 from mpc.program import Opening
 
-SHARD_RECORDS = 1 << 16  # of the shortest list, at most; what is in memory at once, and what is counted apart
+SHARD_RECORDS = 1 << 16
 MAX_RECORDS = 1 << 28
 MOST_PARTIES = 16
 
 
 class Matching(Frozen):
-    """Lists of records, one a party; nothing is known of them but how long each may be."""
+    """Lists of records, one a party. How much is sent follows from how long each may be, and from no data."""
 
     engine: Literal["matching"] = "matching"
     sizes: Annotated[tuple[int, ...], Field(min_length=2, max_length=MOST_PARTIES)]  # of each party, at most, by rank
+    shard_records: int = SHARD_RECORDS  # of the shortest list: what is in memory at once, and what is counted apart
 
     @property
     def world(self) -> int:
@@ -35,12 +36,21 @@ class Matching(Frozen):
         """Of two parties or more, each of which has a number of common records."""
         return (1 << self.world) - self.world - 1
 
+    @property
+    def shards(self) -> int:
+        """As many as fill each with records of the shortest list: what is counted apart is never a few records."""
+        return max(1, min(self.sizes) // self.shard_records)
+
+    @property
+    def rooms(self) -> tuple[int, ...]:
+        """How many points a shard of each party's list has."""
+        return tuple(capacity(size, self.shards) for size in self.sizes)
+
     def disclosures(self) -> tuple[Opening, ...]:
-        """Lengths and counts to every party; then, of its own records, to each, which all parties have."""
+        """Counts to every party; then, of its own records, to each, which all parties have."""
         everybody = tuple(range(self.world))
         return (
-            Opening(name="sizes", recipients=everybody, count=1, values=self.world),
-            Opening(name="matches", recipients=everybody, count=1, values=self.groups * shard_count(self.sizes)),
+            Opening(name="matches", recipients=everybody, count=1, values=self.groups * self.shards),
             *(Opening(name="matched", recipients=(rank,), count=1, values=min(self.sizes)) for rank in everybody),
         )
 
@@ -52,11 +62,6 @@ def derive_matching(sizes: Sequence[int]) -> Matching:
     if min(sizes) < 1 or max(sizes) > MAX_RECORDS:
         raise ProgramError(f"a list has 1 to {MAX_RECORDS} records", action="match fewer records at once")
     return Matching(sizes=tuple(sizes))
-
-
-def shard_count(sizes: Sequence[int]) -> int:
-    """As many as keep the shortest list's shards at SHARD_RECORDS: what is counted apart is never a few records."""
-    return max(1, min(sizes) // SHARD_RECORDS)
 
 
 def capacity(size: int, count: int) -> int:

@@ -97,11 +97,10 @@ class Desk:
         name, store = self._home.settings.name, SessionStore(self._home.path("state.sqlite"))
 
         def destroy(session: str) -> None:
-            from parties import matched  # a dealer, which comes here to be refused, loads no table library
+            from parties.matched import MatchedSets  # a dealer, which comes here to be refused, loads no table library
 
             destroy_share(models_of(self._home), self._journal, session)
-            if (manifest := matched.left_by(self.open_vault(), session)) is not None:
-                matched.destroy(self.open_vault(), self._journal, manifest)
+            MatchedSets(name, self.open_vault(), self._journal).forget(session)
 
         return Withdrawals(name, self._home.identity, store, self._journal, destroy).withdraw(beginning)
 

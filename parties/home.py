@@ -243,11 +243,11 @@ impact_assessment_digest = false
 solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,
 # "membership" which of these parties has which record, "probabilities" what a prediction tells its recipient.
-# A matching of records tells all parties "sizes" and "matches", how many each has and how many are common, and each one
-# "matched", which of its own all others have.
+# A matching of records tells all parties "matches", how many records are common, and each one "matched", which of its
+# own all others have.
 disclosures = [
     "coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation", "auc",
-    "log-loss", "brier", "roc", "calibration", "probabilities", "sizes", "matches", "matched",
+    "log-loss", "brier", "roc", "calibration", "probabilities", "matches", "matched",
 ]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50

@@ -23,7 +23,6 @@ _WHAT = {
     "brier": "Brier score on the held-out records: its probabilities’ mean squared error",
     "roc": "ROC table of the held-out records: how many of each class score above each threshold, in steps of cells",
     "calibration": "Calibration table of the held-out records: the same above each tenth of probability",
-    "sizes": "How many records with usable identifiers each party brings",
     "matches": "How many records each two parties, or more, have in common; of very long lists part by part",
     "probabilities": "Each new record’s probability by the kept model",
 }
@@ -136,7 +135,7 @@ def _of_matching(contract: MatchingContract, own: str) -> list[str]:
         ),
         (
             "A party can bring made-up identifiers, and so learn whether all others have these persons; no protocol"
-            " notices it. How many records each brought is in every log."
+            " notices it. The contract says how many records each may bring."
         ),
         (
             f"With fewer than {contract.rules.minimum} common records all parties learn how many there are, and nobody"

@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import SecretStr
 
 from mpc.errors import PrivityError
-from mpc.randomness import KEY_BYTES
-from parties import matched
 from parties.audit import events
 from parties.contract import Contract, Party, Terms
 from parties.daemon import EPOCH, Daemon, Live
@@ -40,6 +37,7 @@ from parties.kinds import AnyContract, columns_of, parse_contract
 from parties.lifecycle import FINAL, State
 from parties.local import direct, threaded
 from parties.match_plan import MatchingContract
+from parties.matched import MatchedSets
 from parties.messages import (
     Fault,
     FromDaemon,
@@ -56,12 +54,11 @@ from parties.policy import Circumstances, Finding, check, judge, verdict
 from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
 from parties.predictions import Predictions
-from parties.psi import keyed_records
 from parties.records import Records
 from parties.schema import check_features, check_ids, check_label
 from parties.store import Session
 from parties.supervisor import Process
-from parties.tables import features, ids_of, labels
+from parties.tables import features, labels
 from parties.transcripts import Transcripts
 from parties.vault import Vault
 
@@ -85,7 +82,7 @@ class Node(Daemon):
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
         self.transcripts = Transcripts(self.name, self.identity, self.store, self.journal)
-        self._found: dict[str, list[FoundRows]] = {}  # by matchings that run
+        self.matched = MatchedSets(self.name, self.vault, self.journal)
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
@@ -149,9 +146,7 @@ class Node(Daemon):
         table = self.vault.open(party.data, columns_of(contract, self.name))
         self._record_reading(contract, manifest)
         if isinstance(contract, MatchingContract):
-            self.vault.check_free(contract.result)
-            matched.check_source(manifest.table)
-            keyed_records(ids_of(table, party.columns), contract.rules, secrets.token_bytes(KEY_BYTES))
+            self.matched.check(contract, manifest.table, table)
             return
         if isinstance(contract, PredictionContract):
             if party.columns:
@@ -222,17 +217,9 @@ class Node(Daemon):
             return
         model_days = contract.retention.model_days if isinstance(contract, Contract) else 0
         if days := max(self.settings.records_days, model_days):
-            ids = self._own_names(contract.party(self.name).data)
+            ids = self.matched.own_names(contract.party(self.name).data)
             self.journal.append(events.RecordsKept(session=contract.digest, rows=len(ids), days=days))
             self.records.keep(contract.digest, ids, datetime.now(UTC) + timedelta(days=days))
-
-    def _own_names(self, data: str) -> list[str]:
-        """What this party calls the records of a data set: of a matched one not the ids that all parties share."""
-        origin = self.vault.manifest(data).origin
-        if origin is None:
-            return self.vault.open(data).ids
-        names: list[str] = self.vault.open(data, {origin.id_column}).arrow[origin.id_column].to_pylist()
-        return names
 
     async def on_report(self, live: Live, report: Report) -> Answer | None:
         digest = live.contract.digest
@@ -243,7 +230,7 @@ class Node(Daemon):
         elif isinstance(report, Predicted):
             await asyncio.to_thread(self.predictions.append, digest, report)
         elif isinstance(report, FoundRows):
-            self._found.setdefault(digest, []).append(report)
+            self.matched.collect(digest, report)
         elif isinstance(report, Advanced):
             self.stream.send(Progress(session=digest, **report.model_dump(exclude={"type"})))
         return None
@@ -282,10 +269,10 @@ class Node(Daemon):
         return Answer(refused=f"the contract does not allow '{intent.name}' to {intent.recipient} once more")
 
     async def settle(self, live: Live) -> None:
-        if isinstance(contract := live.contract, MatchingContract):
-            found = self._found.pop(contract.digest, [])
-            facts = self.vault, self.journal, contract, self.name, found, datetime.now(UTC)
-            await asyncio.to_thread(matched.keep, *facts)
+        contract = live.contract
+        ended = self.name in self.store.withdrawals(contract.digest)  # in the moment in which the run did
+        if isinstance(contract, MatchingContract) and not ended:
+            await asyncio.to_thread(self.matched.keep, contract, datetime.now(UTC))
 
     def finish(self, live: Live, done: Done) -> None:
         contract, digest = live.contract, live.contract.digest
@@ -313,8 +300,7 @@ class Node(Daemon):
         if fault is not None:
             self.predictions.discard(live.contract.digest)
             self.transcripts.forget(live.contract.digest)
-            self._found.pop(live.contract.digest, None)
-            self._destroy_matched(live.contract.digest)
+            self.matched.forget(live.contract.digest)
         super()._end(live, fault)
         if fault is None:
             with self.reporting():
@@ -349,9 +335,7 @@ class Node(Daemon):
         for session in list(self.records.expired(now)):
             self.journal.append(events.RecordsDestroyed(session=session, by="expiry"))
             self.records.destroy(session)
-        for manifest in matched.expired(self.vault, now):
-            if not self.desk.is_used(manifest.name):
-                matched.destroy(self.vault, self.journal, manifest)
+        self.matched.expire(now, self.desk.is_used)
 
     # consent that ends
 
@@ -360,22 +344,19 @@ class Node(Daemon):
         digest = self.withdrawals.withdraw(beginning)
         self.stream.send(Withdraw(session=digest, envelope=self.store.withdrawals(digest)[self.name]))
         self._end_withdrawn(digest)
+        self.stream.send(self._published())
         return digest
 
     def destroy_share(self, session: str) -> None:
         """And what a matching left."""
         destroy_share(self.models, self.journal, session)
-        self._destroy_matched(session)
-
-    def _destroy_matched(self, session: str) -> None:
-        if (manifest := matched.left_by(self.vault, session)) is not None:
-            matched.destroy(self.vault, self.journal, manifest)
+        self.matched.forget(session)
 
     def _end_withdrawn(self, digest: str) -> None:
-        """End what is not over yet: the session itself, and predictions by the model that it left."""
+        """End what is not over yet: the session itself, and what is done with what it left."""
         error = ConsentWithdrawn(self.name, digest)
         for session in self.store.all():
-            if session.state in FINAL or not _rests_on(session, digest):
+            if session.state in FINAL or not self._rests_on(session, digest):
                 continue
             if session.state is State.PROPOSED:
                 self.refuse(session.digest, error, by="operator")
@@ -385,10 +366,22 @@ class Node(Daemon):
             if session.digest not in self.live:  # a process that was stopped says so itself, at its end
                 self.stream.send(Refuse(session=session.digest, fault=fault))
 
+    def _rests_on(self, session: Session, digest: str) -> bool:
+        """Whether it is this session, predicts by the model that it left, or uses a data set that went with it."""
+        if session.digest == digest:
+            return True
+        contract = parse_contract(session.contract.encode())
+        if contract.party(self.name).data_version in self.matched.gone:
+            return True
+        return isinstance(contract, PredictionContract) and contract.model == digest
+
     async def _keep_watch(self) -> None:
         while True:
             with contextlib.suppress(PrivityError):  # a disk that refuses: tried again, and at each use
+                before = len(self.matched.gone)
                 self.delete_expired()
+                if len(self.matched.gone) > before:
+                    self.stream.send(self._published())
             with contextlib.suppress(PrivityError):  # a policy that can't be read: said so at each contract
                 self.policy.read()
             await asyncio.sleep(WATCH_S)
@@ -479,11 +472,3 @@ class Node(Daemon):
             "refuse": refuse,
             "login": login,
         }
-
-
-def _rests_on(session: Session, digest: str) -> bool:
-    """Whether it is this session, or predicts by the model that it left."""
-    if session.digest == digest:
-        return True
-    contract = parse_contract(session.contract.encode())
-    return isinstance(contract, PredictionContract) and contract.model == digest

@@ -54,7 +54,7 @@ class Rules(Frozen):
     disclosures: tuple[str, ...] = (
         *("coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation"),
         *EVERY_FIGURE,
-        *("probabilities", "sizes", "matches", "matched"),
+        *("probabilities", "matches", "matched"),
     )
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20

@@ -73,7 +73,7 @@ def quote(program: Runnable) -> Quote:
         from parties.psi import costs as matching_costs
 
         usual, phases, most_phases = matching_costs.quote(program), 0, 0
-        most = [usual]  # as if the shortest list were in all others
+        most = [usual]
     elif isinstance(program, Prediction):
         usual, phases, most_phases = prediction_costs.quote(program), 0, 0
         most = [usual]  # scores are clamped: there is no ladder

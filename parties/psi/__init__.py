@@ -4,7 +4,8 @@
 learns what. Needs the extra `matching`.
 """
 
+from parties.psi.curve import check_library
 from parties.psi.protocol import Matched, TooFewMatches, match
 from parties.psi.records import Records, keyed_records
 
-__all__ = ["Matched", "Records", "TooFewMatches", "keyed_records", "match"]
+__all__ = ["Matched", "Records", "TooFewMatches", "check_library", "keyed_records", "match"]

@@ -24,7 +24,7 @@ from mpc.channel import Channel
 from mpc.disclosure import Disclosure, Ledger
 from mpc.errors import ProtocolError
 from mpc.frames import Array
-from mpc.matching_program import Matching, capacity, shard_count
+from mpc.matching_program import Matching
 from mpc.transcript import Transcript
 from parties.errors import DataError
 from parties.match_rules import MatchRules
@@ -81,11 +81,11 @@ def match(
 
     Cost: as `parties.psi.costs` says; 55 us of computing for each time that a point is raised, over `workers` threads
     (all cores by default); memory 33 bytes a record of all parties, and what their ids take.
-    Reveals: each party's number of records ("sizes"); of every shard how many records each group of parties has in
-    common ("matches"); and, if all have at least `rules.minimum`, which of its own records these are, to each party
-    ("matched"). The ledger permits each before it happens.
-    Raises: TooFewMatches; whatever the ledger raises; ProtocolError if a peer has other rules, more records than the
-    program says, or does not keep to the protocol; PeerLost.
+    Reveals: of every shard how many records each group of parties has in common ("matches"); and, if all have at least
+    `rules.minimum`, which of its own records these are, to each party ("matched"). The ledger permits each before it
+    happens.
+    Raises: TooFewMatches; whatever the ledger raises; ProtocolError if a peer has other rules or does not keep to the
+    protocol, or if there are more records than the program says; PeerLost.
     """
     cipher = Cipher(workers or os.cpu_count() or 1)
     try:
@@ -114,10 +114,8 @@ class _Run:
         self._rank, self._world = channel.rank, channel.world
         self._peers = [rank for rank in range(self._world) if rank != self._rank]
         self._transcript = Transcript(hmac.digest(key, b"privity match 1 transcript\n", "sha256"), b"")
-        self._permit("sizes", self._world)
-        self._sizes = self._exchange_sizes()
-        self._count = shard_count(self._sizes)
-        self._capacity = [capacity(size, self._count) for size in self._sizes]
+        self._count, self._capacity = program.shards, program.rooms
+        self._compare_rules()
 
     def _permit(self, name: str, values: int, *to: int) -> None:
         """Raises: DisclosureRefused. Told are all parties, or those of these ranks."""
@@ -146,29 +144,22 @@ class _Run:
         for rank in range(self._world):
             self._permit("matched", total, rank)
 
-    def _exchange_sizes(self) -> list[int]:
-        """Raises: ProtocolError if a peer matches by other rules, or names a number of records that can't be."""
-        own = np.frombuffer(len(self._records.rows).to_bytes(8, "little") + self._rules.digest(), dtype="u1")
-        theirs = self._channel.exchange(
-            "match.sizes", dict.fromkeys(self._peers, own), dict.fromkeys(self._peers, ("u1", own.shape))
-        )
-        sizes = [0] * self._world
-        for rank, said in {**theirs, self._rank: own}.items():
-            sizes[rank] = int.from_bytes(said[:8].tobytes(), "little")
-            if said[8:].tobytes() != self._rules.digest():
+    def _compare_rules(self) -> None:
+        """Raises: ProtocolError if a peer matches by other rules."""
+        own = np.frombuffer(self._rules.digest(), dtype="u1")
+        for rank, said in self._to_all("match.rules", own, own.shape).items():
+            if said.tobytes() != own.tobytes():
                 raise ProtocolError(f"{self._names[rank]} matches by other rules", action="compare the contracts")
-            if not 1 <= sizes[rank] <= self._program.sizes[rank]:
-                raise ProtocolError(
-                    f"{self._names[rank]} brings another number of records than was agreed", action="call them"
-                )
-        return sizes
 
     def _own_shards(self) -> Iterator[tuple[list[bytes], Indices]]:
         """Elements of each shard in a random order, filled up with random ones so that its size tells nothing.
 
-        Raises: ProtocolError, once in a thousand million sessions, if a shard overflows.
+        Raises: ProtocolError if there are more records than agreed; once in a thousand million sessions for another
+        reason, as a shard overflows.
         """
         elements, room = self._records.elements, self._capacity[self._rank]
+        if len(elements) > self._program.sizes[self._rank]:
+            raise ProtocolError("more records are here than were agreed", action="propose the session again")
         shard_of = elements[:, :8].copy().view("<u8")[:, 0] % self._count
         for number in range(self._count):
             places = np.flatnonzero(shard_of == number).astype(np.int64)
@@ -241,7 +232,10 @@ class _Run:
         places = common[self._about(self._rank)]
         for hop in reversed(range(1, self._world)):
             places = shard.shuffles[hop - 1][_within(places, len(shard.shuffles[hop - 1]), self._sender())]
-            places = self._pass("match.places", places, -1, places.shape, "i8").astype(np.int64, copy=False)
+            # Filled up, so that the bytes sent do not tell the gateway how many there are.
+            padded = np.concatenate([places, np.zeros(min(self._capacity) - len(places), dtype=np.int64)])
+            came = self._pass("match.places", padded, -1, padded.shape, "i8")
+            places = came[: len(places)].astype(np.int64, copy=False)
         mine = shard.places[_within(places, len(shard.places), self._sender())]
         if DUMMY in mine or len(np.unique(mine)) != len(mine):
             raise ProtocolError(f"{self._sender()} took back another shuffle than its own", action="call them")

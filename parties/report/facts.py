@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from parties.kinds import Kind
@@ -70,6 +70,20 @@ class Share(Frozen):
     deleted_by: str = ""
 
 
+class MatchedSet(Frozen):
+    """The data set of common records that a matching left here; times are those of the log."""
+
+    name: str
+    days: int
+    rows: int = 0
+    stored: datetime | None = None
+
+    @property
+    def until(self) -> datetime | None:
+        """When it is deleted at the latest."""
+        return self.stored + timedelta(days=self.days) if self.stored else None
+
+
 class OwnRecords(Frozen):
     """Until when this participant can tell which of its own records took part; times are those of the log."""
 
@@ -119,6 +133,7 @@ class Facts(Frozen):
     compared: tuple[tuple[str, bool], ...] = ()  # with whom the record of all that was opened was compared; equal
     masked_words: int | None = None
     share: Share
+    found: MatchedSet | None = None  # of a matching
     records: OwnRecords
     incidents: tuple[Incident, ...]
     moments: tuple[Moment, ...]

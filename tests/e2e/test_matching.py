@@ -99,7 +99,7 @@ def test_all_have_the_common_rows_under_the_same_ids(world, matched):
 
 
 def test_every_log_says_what_was_told_before_it_was(world, matched):
-    """Sizes, counts, and who was told of how many of its own records: the same in all logs, before the data set."""
+    """Counts, and who was told of how many of its own records: the same in all logs, before the data set."""
     for name in world.parties:
         found = events(world, name, matched.id)
         told = [
@@ -162,7 +162,7 @@ def test_too_few_matches_end_everywhere_and_leave_nothing(world):
         assert "never" not in vault(world, name).list()
         found = events(world, name, view.id)
         told = {event.name for event in found if event.type == "session:disclosure:recorded"}
-        assert told == {"sizes", "matches"}
+        assert told == {"matches"}
         assert [event.reason for event in found if event.type == "session:run:failed"] == ["data.too-few-matches"]
 
 
