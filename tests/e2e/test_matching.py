@@ -16,6 +16,7 @@ from parties.home import Home
 from parties.lifecycle import State
 from parties.match_plan import MatchingPlan
 from parties.preparation import split
+from parties.store import SessionStore
 from parties.vault import Vault
 from tests.e2e.world import ID, LABEL, privity, tables, until
 
@@ -109,7 +110,6 @@ def test_every_log_says_what_was_told_before_it_was(world, matched):
         ]
         everybody = ("parties:org-0,org-1,org-2",)
         assert told == [
-            ("sizes", everybody, (3,)),
             ("matches", everybody, (4,)),
             *(("matched", (f"party:{party}",), (len(COMMON),)) for party in world.parties),
         ]
@@ -184,4 +184,12 @@ def test_withdrawing_destroys_what_the_matching_left(world):
     done = privity("session", "withdraw", view.id, "--yes", "--home", world.directory / "org-1")
     assert done.status == 0, done.err
     assert "short-lived" not in vault(world, "org-1").list()
-    assert "short-lived" in vault(world, "org-0").list()
+    home = Home(world.directory / "org-0")
+    until("org-0 to hear of it", lambda: "org-1" in SessionStore(home.path("state.sqlite")).withdrawals(view.id))
+    for name in ("org-0", "org-2"):
+        assert privity("data", "share", "short-lived", "--home", world.directory / name).status == 0
+        until(f"{name} to publish it", lambda name=name: "short-lived" in published(world, name))
+    again = plan(world, parties=[{"name": name, "data": "short-lived"} for name in ("org-0", "org-2")], result="twice")
+    refused = world.ended(world.client.propose(again).id)
+    assert refused.state == State.REFUSED
+    assert refused.fault.code == "withdrawn"
