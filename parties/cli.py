@@ -412,7 +412,7 @@ def leaves(contract: AnyContract) -> str:
         *_of_kind(contract),
         f"costs    {contract.quote.words}",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
-        "opened   (all else stays masked)",
+        f"opened   (all else stays {'encrypted' if contract.kind == 'matching' else 'masked'})",
         *(
             f"  {d.clause}: {d.name}, {d.values} number(s), at most {d.count} time(s), to {d.recipient}"
             for d in contract.disclosures

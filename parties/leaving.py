@@ -96,10 +96,7 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
             f"Every party, {dealer} and the gateway read this contract: {names}. Of all our data sets the gateway had"
             " such names before."
         ),
-        (
-            f"{dealer[0].upper()}{dealer[1:]} {traffic} no data and no result."
-            " Together with any one party it could read our rows: it must be independent of all."
-        ),
+        _of_dealer(contract, dealer, traffic),
         "The gateway sees how far the run is, how long it takes and how many bytes are sent.",
     ]
     if isinstance(contract, MatchingContract):
@@ -124,6 +121,15 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
         " and several sessions on the same records tell more than one."
     )
     return told
+
+
+def _of_dealer(contract: AnyContract, dealer: str, traffic: str) -> str:
+    if isinstance(contract, MatchingContract):
+        return f"{dealer[0].upper()}{dealer[1:]} deals out nothing in this session, and sees no data and no result."
+    return (
+        f"{dealer[0].upper()}{dealer[1:]} {traffic} no data and no result."
+        " Together with any one party it could read our rows: it must be independent of all."
+    )
 
 
 def _of_matching(contract: MatchingContract, own: str) -> list[str]:
