@@ -10,6 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from parties.audit.events import TranscriptSigned
 from parties.audit.snapshot import locate, take
 from parties.data_set import Manifest
 from parties.home import Home
@@ -120,8 +121,11 @@ def test_every_log_says_what_was_told_before_it_was(world, matched):
         assert [event.equal for event in compared] == [True, True]
 
 
-def test_the_matched_sets_train(world, lists, matched):
-    """Once shared they are data sets like others: the model is that of scikit-learn on the common rows."""
+def test_the_matched_sets_train(world, lists, matched, tmp_path):
+    """Once shared they are data sets like others: the model is that of scikit-learn on the common rows.
+
+    Whoever asks for a person by the organisation's own id is told of the training as well.
+    """
     X, y = lists
     for name in world.parties:
         done = privity("data", "share", RESULT, "--home", world.directory / name)
@@ -143,7 +147,31 @@ def test_the_matched_sets_train(world, lists, matched):
         assert shown.status == 0, shown.err
         found += json.loads(shown.out)["models"][0]["standardised"]
     assert np.abs(np.array(found) - model.coef_[0]).max() < TOLERANCE
-    assert matched.id != view.id
+    home, file = world.directory / "org-1", tmp_path / "id"
+    answers = []
+    for row in (COMMON[0], LISTS["org-1"][0]):  # one whom all have, and one whom org-2 has not
+        file.write_text(spelt(row, 1).strip())
+        told = privity("audit", "subject", "--file", file, "--json", "--home", home)
+        assert told.status == 0, told.err
+        answers.append({one["session"]: one["answer"] for one in json.loads(told.out)})
+    assert [answer[view.id] for answer in answers] == ["held", "not held"]
+    assert [answer[matched.id] for answer in answers] == ["held", "held"]
+
+
+def test_logs_of_a_matching_reconcile(world, matched, tmp_path):
+    """Two organisations' bundles say the same of contract, disclosures and transcript."""
+    bundles = [tmp_path / f"{name}.bundle" for name in world.parties[:2]]
+    for name, bundle in zip(world.parties, bundles, strict=False):
+        until("signatures", lambda name=name: len(signatures(world, name, matched.id)) == len(world.parties) - 1)
+        done = privity("audit", "export", matched.id, "--out", bundle, "--home", world.directory / name)
+        assert done.status == 0, done.err
+    told = privity("audit", "reconcile", *bundles)
+    assert told.status == 0, told.out + told.err
+    assert "'s signature on the transcript" in told.out
+
+
+def signatures(world, name, session):
+    return [event for event in events(world, name, session) if isinstance(event, TranscriptSigned)]
 
 
 def published(world, name):
