@@ -252,8 +252,8 @@ class Cheat(psi._Run):
     """A party that does not keep to the protocol in one way."""
 
     def __init__(self, way: str, *arguments) -> None:
-        super().__init__(*arguments)
         self._way = way
+        super().__init__(*arguments)
 
     def _round(self, elements, places):
         shard = super()._round(elements, places)
@@ -304,6 +304,42 @@ def test_who_does_not_keep_to_the_protocol_is_named(way):
     assert isinstance(parties[1].error, ProtocolError)
     assert CHEATS[way] in str(parties[1].error)
     assert "party" in str(parties[1].error)
+
+
+class TwoFaced(psi._Run):
+    """Party 0 of three, which sends party 2 another list than party 1, and promises each the one that it gets."""
+
+    def __init__(self, program: Matching, channel: MemoryChannel, *arguments) -> None:
+        self._honest = channel.exchange
+        channel.exchange = self._exchange
+        super().__init__(program, channel, *arguments)
+
+    def _round(self, elements, places):
+        shard = super()._round(elements, places)
+        self._list = shard.final
+        return shard
+
+    def _exchange(self, name, outgoing, expecting):
+        if name == "match.digests":
+            outgoing = {**outgoing, 2: psi._digest([self._list[::-1]])}
+        if name == "match.finals":
+            outgoing = {**outgoing, 2: np.ascontiguousarray(outgoing[2][::-1])}
+        return self._honest(name, outgoing, expecting)
+
+
+def test_one_list_for_one_party_and_another_for_another_is_noticed():
+    """Before anybody counts: transcripts of all lists are compared."""
+    ids, sizes = [f"p{i}" for i in range(20)], (20, 20, 20)
+
+    def cheat(channel: MemoryChannel) -> np.ndarray:
+        program, records = Matching(sizes=sizes), keyed_records([ids], RULES, KEY)
+        facts = channel, KEY, records, RULES, ProgramLedger(program), names(3), Cipher(1)
+        return TwoFaced(program, *facts).result().rows
+
+    parties = played([cheat, plain(ids, sizes), plain(ids, sizes)])
+    for party in parties[1:]:
+        assert isinstance(party.error, ProtocolError)
+        assert "the opened words differ" in str(party.error)
 
 
 def test_a_party_that_goes_away_is_named():
