@@ -16,7 +16,10 @@ import numpy as np
 
 from benchmarks.measuring import usage
 from mpc.channel import MemoryChannel
-from parties.psi import MatchRules, keyed_records, match
+from mpc.disclosure import ProgramLedger
+from mpc.matching_program import derive_matching
+from parties.match_rules import MatchRules
+from parties.psi import keyed_records, match
 
 KEY = bytes(32)
 
@@ -30,6 +33,7 @@ def main() -> None:
     workers = chosen.workers or max(1, (os.cpu_count() or 1) // chosen.parties)
     names = [f"party-{rank}" for rank in range(chosen.parties)]
     common = chosen.records // 2
+    program = derive_matching([chosen.records] * chosen.parties)
     found: dict[int, int] = {}
     sent: dict[int, int] = {}
     normalising: list[float] = []
@@ -40,7 +44,7 @@ def main() -> None:
         began = time.monotonic()
         records = keyed_records([ids], MatchRules(), KEY)
         normalising.append(time.monotonic() - began)
-        rows = match(channel, KEY, records, MatchRules(), names, workers).rows
+        rows = match(program, channel, KEY, records, MatchRules(), ProgramLedger(program), names, workers).rows
         found[channel.rank] = int(np.count_nonzero(rows < common)) if len(rows) == common else -1
         sent[channel.rank] = channel.counters.bytes_sent
 

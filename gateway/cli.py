@@ -169,11 +169,14 @@ def plan_new(
 def plan_check(plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")]) -> None:
     """Whether a plan holds together by itself."""
     from parties.kinds import load_any_plan
+    from parties.match_plan import MatchingPlan
     from parties.plan import Plan
 
     found = load_any_plan(plan)
     if isinstance(found, Plan):
         what = f"label {found.label.in_words}"
+    elif isinstance(found, MatchingPlan):
+        what = f"common records as data set {found.result}"
     else:
         what = f"probabilities by model {found.model[:12]} for {found.recipient}"
     typer.echo(f"{plan} holds: {len(found.parties)} parties, {what}")

@@ -14,10 +14,8 @@ from pydantic import TypeAdapter
 
 from gateway.views import Health, LoginOffered, ParticipantView, SessionCreated, SessionView
 from parties.errors import GatewayError
-from parties.kinds import AnyContract, parse_contract
+from parties.kinds import AnyContract, ProposedPlan, parse_contract
 from parties.lifecycle import FINAL
-from parties.plan import Plan
-from parties.prediction import PredictionPlan
 
 ID_LENGTH = 64
 
@@ -53,7 +51,7 @@ class GatewayClient:
             trust_env=False,  # a proxy has no business between this machine and itself
         )
 
-    def propose(self, plan: Plan | PredictionPlan) -> SessionCreated:
+    def propose(self, plan: ProposedPlan) -> SessionCreated:
         """Ask for a session; its participants are sent the contract."""
         return SessionCreated.model_validate(self._call("POST", "/v1/sessions", plan.model_dump(mode="json")))
 

@@ -25,6 +25,7 @@ from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
 from gateway.relay import Line, Relay
 from gateway.resolve import Directory, Listed, resolve
+from gateway.resolve_matching import resolve_matching
 from gateway.resolve_prediction import resolve_prediction
 from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
@@ -43,8 +44,9 @@ from parties.contract import Contract, check_approval
 from parties.errors import ConsentWithdrawn as WithdrawnError
 from parties.errors import ContractError, GatewayError, PlanError
 from parties.identity import fingerprint
-from parties.kinds import AnyContract
+from parties.kinds import AnyContract, ProposedPlan
 from parties.lifecycle import FINAL, State, Step, advance
+from parties.match_plan import MatchingPlan
 from parties.messages import (
     Approve,
     Fault,
@@ -67,7 +69,6 @@ from parties.messages import (
     Withdrawn,
 )
 from parties.plan import Plan
-from parties.prediction import PredictionPlan
 from parties.tls import utc_now
 from parties.withdrawal import check_withdrawal, digest_of
 
@@ -131,7 +132,7 @@ class Sessions:
 
     # What the analyst asks
 
-    def propose(self, plan: Plan | PredictionPlan) -> SessionRecord:
+    def propose(self, plan: ProposedPlan) -> SessionRecord:
         """Resolve a plan and send its contract to every participant.
 
         Raises: Busy at the settings' limit; otherwise as `resolve`.
@@ -473,10 +474,12 @@ def _within(record: SessionRecord, who: str, reporter: str) -> str:
     return who if who in record.roles else reporter
 
 
-def _resolved(plan: Plan | PredictionPlan, rows: Rows, now: datetime) -> AnyContract:
+def _resolved(plan: ProposedPlan, rows: Rows, now: datetime) -> AnyContract:
     nonce = secrets.token_bytes(32)
     if isinstance(plan, Plan):
         return resolve(plan, _directory(rows), now, nonce)
+    if isinstance(plan, MatchingPlan):
+        return resolve_matching(plan, _directory(rows), now, nonce)
     trained = rows.session(plan.model)
     if trained is None or trained.state is not State.COMPLETED or not isinstance(trained.contract, Contract):
         raise PlanError(

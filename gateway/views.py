@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from gateway.store import Rows, SessionRecord
+from parties.kinds import Kind
 from parties.lifecycle import State
 from parties.messages import Fault, Finished, Progress, PublishedData, Stages, ToldModel, Validated
 from parties.plan import Frozen
@@ -72,7 +73,7 @@ class SessionView(Frozen):
 
     id: str
     state: State
-    kind: Literal["training", "prediction"]
+    kind: Kind
     purpose: str
     created: datetime
     expires: datetime

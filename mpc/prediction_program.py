@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from mpc.errors import ProgramError
+from mpc.matching_program import Matching
 from mpc.partition import Frozen, Rank, check_blocks, vertical
 from mpc.program import LIMITS, MAX_CELLS, MOST_CLASSES, SCORE_BITS, Design, Opening, Program, Rung
 
@@ -74,7 +75,8 @@ class Prediction(Design):
         return (self.disclosed,)
 
 
-Runnable: TypeAlias = Program | Prediction  # what parties and a dealer can run
+Computed: TypeAlias = Program | Prediction  # what the engine runs
+Runnable: TypeAlias = Computed | Matching  # what parties run, and a dealer serves
 
 
 def derive_prediction(spec: PredictionSpec) -> Prediction:

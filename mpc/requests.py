@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from mpc.evaluation_derivation import COARSE, FINE
+from mpc.matching_program import Matching
 from mpc.prediction_program import Prediction
 from mpc.program import GUARD_SCORES, Fused, Reference
 
@@ -83,9 +84,11 @@ class Listed:
     parts: tuple[Requests, ...] = ()  # after each part of an evaluation, or of a prediction
 
 
-def listed(program: Fused | Reference | Prediction) -> Listed:
+def listed(program: Fused | Reference | Prediction | Matching) -> Listed:
     """The list that follows from a program. The reference engine's is made as it is read: it may be long."""
     n = program.world
+    if isinstance(program, Matching):
+        return Listed()
     if isinstance(program, Prediction):
         scores = program.rows * program.classes
         pieces = (min(GUARD_SCORES, scores - first) for first in range(0, scores, GUARD_SCORES))
@@ -99,7 +102,7 @@ def listed(program: Fused | Reference | Prediction) -> Listed:
     )
 
 
-def counts(program: Fused | Prediction, phases: int = 0) -> Counter[Kind]:
+def counts(program: Fused | Prediction | Matching, phases: int = 0) -> Counter[Kind]:
     """How many requests of each kind a whole run makes whose training takes so many phases."""
     found = listed(program)
     return Counter(each.kind for each in chain(found.phase * phases, found.training, *found.parts))

@@ -19,7 +19,7 @@ from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Discloser, Ledger
 from mpc.errors import EngineError, UnsupportedVersion
 from mpc.keys import SessionKeys
-from mpc.prediction_program import Runnable
+from mpc.prediction_program import Computed
 from mpc.program import FRACTION_BITS, Stage
 from mpc.provider import NAME, DealerProvider
 from mpc.randomness import KEY_BYTES, Secret, Stream, Words
@@ -54,7 +54,7 @@ class Runtime:
         dealer: Link,
         keys: SessionKeys,
         ledger: Ledger,
-        program: Runnable,
+        program: Computed,
         digest: bytes,
         on_progress: Callable[[Progress], None] = lambda _: None,
         on_stage: Callable[[Stage], None] = lambda _: None,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from parties.home import Role
     from parties.job import OwnModel
     from parties.kinds import AnyContract
+    from parties.match_plan import MatchingContract
     from parties.prediction import PredictionContract
 
 Home = Annotated[
@@ -401,8 +402,6 @@ def pending(home: Home, as_json: AsJson = False) -> None:
 
 def leaves(contract: AnyContract) -> str:
     """One screen: who, what for, and what leaves this organisation."""
-    from parties.contract import Contract
-
     parties = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in contract.parties)
     lines = [
         f"session  {contract.digest}",
@@ -410,10 +409,10 @@ def leaves(contract: AnyContract) -> str:
         f"basis    {contract.legal_basis}",
         f"assessed {_assessment(contract)}",
         f"parties  {parties}; dealer {contract.dealer.name}",
-        *(_of_training(contract) if isinstance(contract, Contract) else _of_prediction(contract)),
+        *_of_kind(contract),
         f"costs    {contract.quote.words}",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",
-        "opened   (all else stays masked)",
+        f"opened   (all else stays {'encrypted' if contract.kind == 'matching' else 'masked'})",
         *(
             f"  {d.clause}: {d.name}, {d.values} number(s), at most {d.count} time(s), to {d.recipient}"
             for d in contract.disclosures
@@ -425,6 +424,15 @@ def leaves(contract: AnyContract) -> str:
 def _assessment(contract: AnyContract) -> str:
     digest = contract.impact_assessment_sha256
     return f"{contract.impact_assessment or 'no'}{f', SHA-256 {digest}' if digest else ''}"
+
+
+def _of_kind(contract: AnyContract) -> list[str]:
+    from parties.contract import Contract
+    from parties.match_plan import MatchingContract
+
+    if isinstance(contract, Contract):
+        return _of_training(contract)
+    return _of_matching(contract) if isinstance(contract, MatchingContract) else _of_prediction(contract)
 
 
 def _of_training(contract: Contract) -> list[str]:
@@ -444,6 +452,16 @@ def _of_prediction(contract: PredictionContract) -> list[str]:
         f"rows     {contract.program.rows}, the same records everywhere",
         f"told     {contract.recipient}, and nobody else: each row's probability",
         *(f"prepares {line}" for line in contract.preparation.in_words(contract.parties)),
+    ]
+
+
+def _of_matching(contract: MatchingContract) -> list[str]:
+    lists = ", ".join(f"{p.name} {p.rows} by {' and '.join(p.columns)}" for p in contract.parties)
+    return [
+        f"matches  {lists}",
+        f"rules    {contract.rules.in_words}",
+        f"kept     common records as data set {contract.result} at each party, for {contract.keep_days} days",
+        f"told     each party, if there are {contract.rules.minimum}: which of its own records all others have",
     ]
 
 

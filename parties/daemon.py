@@ -146,6 +146,10 @@ class Daemon(ABC):
         """What a process said, besides its end."""
 
     @abstractmethod
+    async def settle(self, live: Live) -> None:
+        """Put away what takes a while of what a run leaves here. Raises: PrivityError; then the session failed here."""
+
+    @abstractmethod
     def finish(self, live: Live, done: Done) -> None:
         """Record what a completed run leaves here."""
 
@@ -388,6 +392,7 @@ class Daemon(ABC):
     async def _conclude(self, live: Live, status: int) -> None:
         digest = live.contract.digest
         if live.done is not None and status == 0:
+            await self.settle(live)
             self.finish(live, live.done)
             self.journal.append(
                 events.SessionCompleted(session=digest, rounds=live.done.rounds, bytes_sent=live.done.bytes_sent)

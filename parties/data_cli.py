@@ -152,7 +152,11 @@ def _summary(manifest: Manifest) -> str:
 
 
 def _shared(manifest: Manifest) -> str:
-    return "shared" if manifest.shareable else "not shared"
+    shared = "shared" if manifest.shareable else "not shared"
+    if (origin := manifest.origin) is None:
+        return shared
+    until = f"until {origin.until:%Y-%m-%d}"
+    return f"{shared}; matched from {origin.source} by session {origin.session[:12]}, kept {until}"
 
 
 def _show_profile(profile: tuple[ColumnProfile, ...]) -> None:
@@ -177,6 +181,7 @@ def _shown(manifest: Manifest) -> dict[str, Any]:
         **json.loads(manifest.table.model_dump_json()),
         "shareable": manifest.shareable,
         "version": manifest.version,
+        "origin": manifest.origin and json.loads(manifest.origin.model_dump_json()),
     }
 
 

@@ -14,13 +14,26 @@ import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from parties.errors import VaultError
-from parties.schema import Schema
+from parties.schema import ColumnName, DataSetName, Schema
 from parties.sealing import DataKey, Digests, Unsealed, unseal
 from parties.tables import Table, sorted_by_id
 
 FILE_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}\.[0-9a-f]{16}\.data$"
 DIGEST_PATTERN: Final = r"^[0-9a-f]{64}$"
 WRAPPED_KEY_PATTERN: Final = r"^[0-9a-f]{120}$"  # nonce, sealed data key, tag
+
+
+class Origin(BaseModel):
+    """Of a data set that a matching left: where it comes from, and until when it is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    session: str = Field(pattern=DIGEST_PATTERN)
+    source: DataSetName  # whose rows these are
+    source_version: str = Field(pattern=DIGEST_PATTERN)
+    id_column: ColumnName  # which was the id there, and tells the owner who is who
+    partners: tuple[str, ...]
+    until: AwareDatetime
 
 
 class Manifest(BaseModel):
@@ -36,6 +49,7 @@ class Manifest(BaseModel):
     version: str = Field(pattern=DIGEST_PATTERN)  # keyed: names this content and tells nothing of it
     ciphertext_sha256: str = Field(pattern=DIGEST_PATTERN)
     wrapped_key: str = Field(pattern=WRAPPED_KEY_PATTERN)
+    origin: Origin | None = None  # None: its owner's own table
 
     @model_validator(mode="before")
     @classmethod

@@ -38,5 +38,8 @@ class Dealer(Daemon):
     def destroy_share(self, session: str) -> None:
         """It keeps none."""
 
+    async def settle(self, live: Live) -> None:
+        """Nothing takes a while."""
+
     def finish(self, live: Live, done: Done) -> None:
         """Nothing stays here."""

@@ -97,7 +97,10 @@ class Desk:
         name, store = self._home.settings.name, SessionStore(self._home.path("state.sqlite"))
 
         def destroy(session: str) -> None:
+            from parties.matched import MatchedSets  # a dealer, which comes here to be refused, loads no table library
+
             destroy_share(models_of(self._home), self._journal, session)
+            MatchedSets(name, self.open_vault(), self._journal).forget(session)
 
         facts = name, self._home.identity, store, self._journal
         return Withdrawals(*facts, destroy, self._partners).withdraw(beginning)
@@ -159,14 +162,23 @@ class Desk:
 
     def _check_unused(self, name: str) -> None:
         """Raises: VaultError if a session that this node agreed to, and that has not ended, uses the data set."""
+        if session := self._user_of(name):
+            raise VaultError(
+                f"data set {name} is used by session {session[:12]}",
+                action="wait for its end, or cancel it; sessions of a node that is stopped end when it starts",
+            )
+
+    def is_used(self, name: str) -> bool:
+        """Whether a session that this node agreed to, and that has not ended, uses the data set."""
+        return bool(self._user_of(name))
+
+    def _user_of(self, name: str) -> str:
         own = self._home.settings.name
         for session in SessionStore(self._home.path("state.sqlite")).all():
             agreed = session.state in {State.APPROVED, State.RUNNING}
             if agreed and parse_contract(session.contract.encode()).party(own).data == name:
-                raise VaultError(
-                    f"data set {name} is used by session {session.digest[:12]}",
-                    action="wait for its end, or cancel it; sessions of a node that is stopped end when it starts",
-                )
+                return session.digest
+        return ""
 
 
 def vault_of(home: Home) -> Vault:

@@ -243,9 +243,11 @@ impact_assessment_digest = false
 solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,
 # "membership" which of these parties has which record, "probabilities" what a prediction tells its recipient.
+# A matching of records tells all parties "matches", how many records are common, and each one "matched", which of its
+# own all others have.
 disclosures = [
     "coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation", "auc",
-    "log-loss", "brier", "roc", "calibration", "probabilities",
+    "log-loss", "brier", "roc", "calibration", "probabilities", "matches", "matched",
 ]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50
@@ -259,6 +261,8 @@ max_loss_reports = 100
 min_cell_rows = 10
 # Most rows of a prediction; each tells its recipient something of the model and of the other parties' columns.
 max_predicted_rows = 10000
+# Fewest common records of a matching: with fewer it must end before anybody is told which they are.
+min_matches = 50
 # Own columns that never take part.
 never_columns = []
 # Most sessions within a day, 0: any number.

@@ -152,6 +152,20 @@ class Predicted(Frozen):
         return self
 
 
+class FoundRows(Frozen):
+    """Some of this party's rows that all parties of a matching have; hidden in print. Stays at the node."""
+
+    type: Literal["found"] = "found"
+    rows: tuple[Count, ...] = Field(repr=False)  # of the data set, in the order of its ids
+    ids: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")], ...] = Field(repr=False)  # shared by all
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.rows) != len(self.ids):
+            raise ValueError("rows and ids differ in number")
+        return self
+
+
 class Done(Frozen):
     """The end of a run; `transcript` is the digest of all opened words, keyed by the parties' key.
 
@@ -201,7 +215,7 @@ class Broken(Frozen):
         return Fault(code=self.code, who=who, what=self.outward, action=self.action)
 
 
-Report = Annotated[Intent | Matched | Advanced | Predicted | Done | Broken, Field(discriminator="type")]
+Report = Annotated[Intent | Matched | Advanced | Predicted | FoundRows | Done | Broken, Field(discriminator="type")]
 REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 
 

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import rfc8785
 from pydantic import Discriminator, Tag, ValidationError
 
 from parties.contract import Contract
 from parties.errors import ContractError
+from parties.match_plan import MatchingContract, MatchingPlan, parse_matching_plan
 from parties.plan import Plan, explain, parse_plan, read_plan
 from parties.prediction import PredictionContract, PredictionPlan, parse_prediction_plan
 
 MAX_CONTRACT_BYTES = 4 << 20
-PREDICTION = "prediction"  # anything else is a training, or nothing
+TRAINING, PREDICTION, MATCHING = KINDS = ("training", "prediction", "matching")
+Kind: TypeAlias = Literal["training", "prediction", "matching"]
 
-AnyContract: TypeAlias = Contract | PredictionContract
+AnyContract: TypeAlias = Contract | PredictionContract | MatchingContract
 
 
 def _kind(content: Any) -> str:
+    """What is of no known kind is a training, or nothing."""
     found = content.get("kind") if isinstance(content, dict) else getattr(content, "kind", None)
-    return PREDICTION if found == PREDICTION else "training"
+    return found if isinstance(found, str) and found in KINDS else TRAINING
 
 
+_CONTRACTS: dict[str, type[AnyContract]] = {
+    TRAINING: Contract,
+    PREDICTION: PredictionContract,
+    MATCHING: MatchingContract,
+}
+ProposedPlan: TypeAlias = Plan | PredictionPlan | MatchingPlan
 AnyPlan: TypeAlias = Annotated[
-    Annotated[Plan, Tag("training")] | Annotated[PredictionPlan, Tag(PREDICTION)], Discriminator(_kind)
+    Annotated[Plan, Tag(TRAINING)]
+    | Annotated[PredictionPlan, Tag(PREDICTION)]
+    | Annotated[MatchingPlan, Tag(MATCHING)],
+    Discriminator(_kind),
 ]
+_PARSERS: dict[str, Callable[[dict[str, Any]], ProposedPlan]] = {
+    TRAINING: parse_plan,
+    PREDICTION: parse_prediction_plan,
+    MATCHING: parse_matching_plan,
+}
 
 
-def load_any_plan(path: Path) -> Plan | PredictionPlan:
+def load_any_plan(path: Path) -> ProposedPlan:
     """Raises: PlanError if the file can't be read, is not TOML, or not a plan of any kind."""
     content = read_plan(path)
-    return parse_prediction_plan(content) if _kind(content) == PREDICTION else parse_plan(content)
+    return _PARSERS[_kind(content)](content)
 
 
 def parse_contract(content: bytes) -> AnyContract:
@@ -60,7 +78,7 @@ def training(contract: AnyContract) -> Contract:
 
 
 def columns_of(contract: AnyContract, party: str) -> tuple[str, ...]:
-    """What a party's data set must have for it: its features, and the label where it holds one."""
+    """What a party's data set must have for it: its features, and the label where it holds one; or its id columns."""
     columns = contract.party(party).columns
     if isinstance(contract, Contract) and contract.label.held_by(party):
         return (*columns, contract.label.column)
@@ -76,7 +94,7 @@ def _parsed(content: bytes) -> Any:
 
 def _model(content: Any) -> type[AnyContract]:
     """Raises: ContractError for a contract of a later version, of which nothing else can be judged."""
-    model: type[AnyContract] = PredictionContract if _kind(content) == PREDICTION else Contract
+    model = _CONTRACTS[_kind(content)]
     known = model.model_fields["version"].default
     version = content.get("version") if isinstance(content, dict) else known
     if type(version) is int and version > known:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from parties.contract import Contract, Disclosure, Terms
 from parties.kinds import AnyContract
+from parties.match_plan import MatchingContract
 from parties.prediction import PredictionContract
 
 _WHAT = {
@@ -22,6 +23,7 @@ _WHAT = {
     "brier": "Brier score on the held-out records: its probabilities’ mean squared error",
     "roc": "ROC table of the held-out records: how many of each class score above each threshold, in steps of cells",
     "calibration": "Calibration table of the held-out records: the same above each tenth of probability",
+    "matches": "How many records each two parties, or more, have in common; of very long lists part by part",
     "probabilities": "Each new record’s probability by the kept model",
 }
 
@@ -54,6 +56,8 @@ def leaving(contract: Terms, own: str) -> list[Leaving]:
 
 
 def _what(item: Disclosure) -> str:
+    if item.name == "matched":
+        return f"Which of {item.recipient.removeprefix('party:')}’s own records all parties have, if these are enough"
     what = _WHAT.get(item.name, f"“{item.name}”, as the contract defines it")
     if item.name == "coefficients" and item.recipient.startswith("party:"):
         return f"{what} of {item.recipient.removeprefix('party:')}’s own columns"
@@ -92,13 +96,12 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
             f"Every party, {dealer} and the gateway read this contract: {names}. Of all our data sets the gateway had"
             " such names before."
         ),
-        (
-            f"{dealer[0].upper()}{dealer[1:]} {traffic} no data and no result."
-            " Together with any one party it could read our rows: it must be independent of all."
-        ),
+        _of_dealer(contract, dealer, traffic),
         "The gateway sees how far the run is, how long it takes and how many bytes are sent.",
-        *_named_levels(contract, own),
     ]
+    if isinstance(contract, MatchingContract):
+        return [*told, *_of_matching(contract, own)]
+    told += _named_levels(contract, own)
     if isinstance(contract, Contract) and contract.partition == "blocks":
         told += _in_blocks(contract, own)
     elif isinstance(contract, PredictionContract) or contract.partition == "columns":
@@ -121,13 +124,45 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
     return told
 
 
-def _named_levels(contract: AnyContract, own: str) -> list[str]:
+def _named_levels(contract: Contract | PredictionContract, own: str) -> list[str]:
     """What the contract's preparation says of own columns, beside their names."""
     preparation = contract.preparation
     named = [column for column in contract.party(own).columns if preparation.of(column).levels]
     if not named:
         return []
     return [f"Whoever reads this contract reads levels of our columns by name: those of {', '.join(named)}."]
+
+
+def _of_dealer(contract: AnyContract, dealer: str, traffic: str) -> str:
+    if isinstance(contract, MatchingContract):
+        return f"{dealer[0].upper()}{dealer[1:]} deals out nothing in this session, and sees no data and no result."
+    return (
+        f"{dealer[0].upper()}{dealer[1:]} {traffic} no data and no result."
+        " Together with any one party it could read our rows: it must be independent of all."
+    )
+
+
+def _of_matching(contract: MatchingContract, own: str) -> list[str]:
+    found = contract.party(own).columns
+    return [
+        (
+            f"Identifiers ({', '.join(found)}) leave under an encryption that no other party can take off alone, and in"
+            " random order. Of records that not all have, nobody learns whose they are."
+        ),
+        (
+            "A party can bring made-up identifiers, and so learn whether all others have these persons; no protocol"
+            " notices it. The contract says how many records each may bring."
+        ),
+        (
+            f"With fewer than {contract.rules.minimum} common records all parties learn how many there are, and nobody"
+            " which. Two matchings of lists that changed a little tell by their counts of the few records that changed."
+        ),
+        (
+            f"Each party keeps its common records as data set {contract.result}, under ids that all parties share, for"
+            f" {contract.keep_days} days at most: a list of persons whom all have. Once it is shared the gateway knows"
+            " how many they are."
+        ),
+    ]
 
 
 def _told(contract: PredictionContract, own: str) -> str:

@@ -21,7 +21,8 @@ from parties.links import MAX_GREETING_BYTES, SILENCE_S, Greeting, TlsChannel, d
 from parties.tls import TlsKey
 
 DEALER_S = 120.0  # for an answer of the dealer, which may have much to compute
-PARTY_S = 600.0  # for a party's next word to the dealer, which may have much to compute too
+PARTY_S = 600.0  # for a party's next word to the dealer, which may have much to compute too; twice the quote, if longer
+ROUND_S = 120.0  # for a peer's part of a round; likewise
 HANDSHAKE_S = 5.0
 IMPOSTOR_S = 5.0  # how long the real caller is waited for after somebody else called in its name
 
@@ -44,15 +45,18 @@ def connect_peers(job: Job, contract: Terms, own: TlsKey, deadline: float) -> Tl
     names, rank = [party.name for party in contract.parties], contract.rank(job.name)
     peers = _meet(job, names[:rank], names[rank + 1 :], own, deadline)
     ranked = {other: (name, peers[name]) for other, name in enumerate(names) if other != rank}
-    return TlsChannel(rank, ranked, session=bytes.fromhex(contract.digest), epoch=job.epoch)
+    timeout_s = max(ROUND_S, 2 * contract.quote.seconds)
+    return TlsChannel(rank, ranked, session=bytes.fromhex(contract.digest), epoch=job.epoch, timeout_s=timeout_s)
 
 
 def connect_parties(job: Job, contract: Terms, own: TlsKey, deadline: float) -> list[DealerLink]:
     """The dealer's links to every party, by rank. Raises: as connect_peers."""
     names = [party.name for party in contract.parties]
     found = _meet(job, [], names, own, deadline)
+    timeout_s = max(PARTY_S, 2 * contract.quote.seconds)
     return [
-        DealerLink(found[name], name, limit=MAX_REQUEST_BYTES, timeout_s=PARTY_S, silence_s=PARTY_S) for name in names
+        DealerLink(found[name], name, limit=MAX_REQUEST_BYTES, timeout_s=timeout_s, silence_s=timeout_s)
+        for name in names
     ]
 
 

@@ -18,10 +18,24 @@ from parties.desk import Desk, destroy_share
 from parties.errors import ConsentWithdrawn, ContractError, OperatorRefusal, SettingsError, VaultError
 from parties.home import Home
 from parties.identity import write_private
-from parties.job import Advanced, Answer, Done, Intent, Matched, ModelPart, Outcome, PartyJob, Predicted, Report
+from parties.job import (
+    Advanced,
+    Answer,
+    Done,
+    FoundRows,
+    Intent,
+    Matched,
+    ModelPart,
+    Outcome,
+    PartyJob,
+    Predicted,
+    Report,
+)
 from parties.kinds import AnyContract, columns_of, parse_contract
 from parties.lifecycle import FINAL, State
 from parties.local import direct, threaded
+from parties.match_plan import MatchingContract
+from parties.matched import MatchedSets
 from parties.messages import (
     Fault,
     FromDaemon,
@@ -41,7 +55,7 @@ from parties.predictions import Predictions
 from parties.reading import check_columns, read_columns
 from parties.records import Records
 from parties.results import record
-from parties.schema import check_features, check_label
+from parties.schema import check_features, check_ids, check_label
 from parties.store import Session
 from parties.supervisor import Process
 from parties.tables import labels
@@ -68,6 +82,7 @@ class Node(Daemon):
         self.predictions = Predictions(home.path("results"))
         self.predictions.sweep()
         self.transcripts = Transcripts(self.name, self.identity, self.store, self.journal)
+        self.matched = MatchedSets(self.name, self.vault, self.journal)
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
@@ -83,6 +98,10 @@ class Node(Daemon):
                 f"data set '{party.data}' is not in the version that the contract names",
                 action="propose the session again",
             )
+        self._check_origin(manifest)
+        if isinstance(contract, MatchingContract):
+            check_ids(manifest.table, manifest.table.id_column, party.columns)
+            return
         if party.columns:
             check_features(manifest.table, party.columns, contract.preparation.of)
         if isinstance(contract, PredictionContract):
@@ -90,10 +109,18 @@ class Node(Daemon):
         elif contract.label.held_by(self.name):
             check_label(manifest.table, contract.label.column)
 
+    def _check_origin(self, manifest: Manifest) -> None:
+        """Raises: ConsentWithdrawn if a party ended its consent to the matching that left a data set."""
+        if manifest.origin is not None:
+            for name in sorted(self.store.withdrawals(manifest.origin.session)):
+                raise ConsentWithdrawn(name, manifest.origin.session)
+
     def _shared(self, name: str) -> Manifest:
-        """Raises: VaultError, in the same words whether it is not there or not shared."""
-        if name in self.vault.list() and (manifest := self.vault.manifest(name)).shareable:
-            return manifest
+        """Raises: VaultError, in the same words whether it is not there, not shared, or its time is over."""
+        if name in self.vault.list():
+            manifest = self.vault.manifest(name)
+            if manifest.shareable and (manifest.origin is None or manifest.origin.until > datetime.now(UTC)):
+                return manifest
         raise VaultError(
             f"there is no data set {name} that {self.name} shares", action="its operator runs `privity data share`"
         )
@@ -118,6 +145,9 @@ class Node(Daemon):
         manifest = self.vault.manifest(party.data)
         table = self.vault.open(party.data, columns_of(contract, self.name))
         self._record_reading(contract, manifest)
+        if isinstance(contract, MatchingContract):
+            self.matched.check(contract, manifest.table, table)
+            return
         if isinstance(contract, PredictionContract) or contract.division.is_divided(contract.rank(self.name)):
             read_columns(table, party.columns, contract.preparation)
         else:
@@ -183,9 +213,9 @@ class Node(Daemon):
         """Before any of them is used: digests of the own record ids, to tell later who took part."""
         if self.records.knows(contract.digest):
             return
-        model_days = 0 if isinstance(contract, PredictionContract) else contract.retention.model_days
+        model_days = contract.retention.model_days if isinstance(contract, Contract) else 0
         if days := max(self.settings.records_days, model_days):
-            ids = self.vault.open(contract.party(self.name).data).ids
+            ids = self.matched.own_names(contract.party(self.name).data)
             self.journal.append(events.RecordsKept(session=contract.digest, rows=len(ids), days=days))
             self.records.keep(contract.digest, ids, datetime.now(UTC) + timedelta(days=days))
 
@@ -197,6 +227,8 @@ class Node(Daemon):
             self.journal.append(events.RecordsMatched(session=digest, rows=report.rows, equal=True))
         elif isinstance(report, Predicted):
             await asyncio.to_thread(self.predictions.append, digest, report)
+        elif isinstance(report, FoundRows):
+            self.matched.collect(digest, report)
         elif isinstance(report, Advanced):
             self.stream.send(Progress(session=digest, **report.model_dump(exclude={"type"})))
         return None
@@ -234,6 +266,12 @@ class Node(Daemon):
         )
         return Answer(refused=f"the contract does not allow '{intent.name}' to {intent.recipient} once more")
 
+    async def settle(self, live: Live) -> None:
+        contract = live.contract
+        ended = self.name in self.store.withdrawals(contract.digest)  # in the moment in which the run did
+        if isinstance(contract, MatchingContract) and not ended:
+            await asyncio.to_thread(self.matched.keep, contract, datetime.now(UTC))
+
     def finish(self, live: Live, done: Done) -> None:
         contract, digest = live.contract, live.contract.digest
         for party in contract.parties:
@@ -253,13 +291,14 @@ class Node(Daemon):
             if contract.recipient == self.name:
                 salted = self.predictions.finish(digest)
                 self.journal.append(events.ResultStored(session=digest, name="probabilities", digest=salted))
-        elif done.model is not None and contract.retention.model_days:
+        elif isinstance(contract, Contract) and done.model is not None and contract.retention.model_days:
             self._keep_model(contract, done.model, contract.retention.model_days)
 
     def _end(self, live: Live, fault: Fault | None) -> None:
         if fault is not None:
             self.predictions.discard(live.contract.digest)
             self.transcripts.forget(live.contract.digest)
+            self.matched.forget(live.contract.digest)
         super()._end(live, fault)
         if fault is None:
             with self.reporting():
@@ -287,7 +326,7 @@ class Node(Daemon):
         self.journal.append(events.ModelStored(model=contract.digest, days=days))
 
     def delete_expired(self) -> None:
-        """Delete every model whose time is over, and destroy every key of record digests whose time is."""
+        """Delete every model and matched data set whose time is over, and every key of record digests whose time is."""
         now = datetime.now(UTC)
         for session in list(self.models.expired(now)):
             self.journal.append(events.ModelDeleted(model=session, by="expiry"))
@@ -295,6 +334,7 @@ class Node(Daemon):
         for session in list(self.records.expired(now)):
             self.journal.append(events.RecordsDestroyed(session=session, by="expiry"))
             self.records.destroy(session)
+        self.matched.expire(now, self.desk.is_used)
 
     # consent that ends
 
@@ -303,16 +343,19 @@ class Node(Daemon):
         digest = self.withdrawals.withdraw(beginning)
         self.stream.send(Withdraw(session=digest, envelope=self.store.withdrawals(digest)[self.name]))
         self._end_withdrawn(digest)
+        self.stream.send(self._published())
         return digest
 
     def destroy_share(self, session: str) -> None:
+        """And what a matching left."""
         destroy_share(self.models, self.journal, session)
+        self.matched.forget(session)
 
     def _end_withdrawn(self, digest: str) -> None:
-        """End what is not over yet: the session itself, and predictions by the model that it left."""
+        """End what is not over yet: the session itself, and what is done with what it left."""
         error = ConsentWithdrawn(self.name, digest)
         for session in self.store.all():
-            if session.state in FINAL or not _rests_on(session, digest):
+            if session.state in FINAL or not self._rests_on(session, digest):
                 continue
             if session.state is State.PROPOSED:
                 self.refuse(session.digest, error, by="operator")
@@ -322,10 +365,22 @@ class Node(Daemon):
             if session.digest not in self.live:  # a process that was stopped says so itself, at its end
                 self.stream.send(Refuse(session=session.digest, fault=fault))
 
+    def _rests_on(self, session: Session, digest: str) -> bool:
+        """Whether it is this session, predicts by the model that it left, or uses a data set that went with it."""
+        if session.digest == digest:
+            return True
+        contract = parse_contract(session.contract.encode())
+        if contract.party(self.name).data_version in self.matched.gone:
+            return True
+        return isinstance(contract, PredictionContract) and contract.model == digest
+
     async def _keep_watch(self) -> None:
         while True:
             with contextlib.suppress(PrivityError):  # a disk that refuses: tried again, and at each use
+                before = len(self.matched.gone)
                 self.delete_expired()
+                if len(self.matched.gone) > before:
+                    self.stream.send(self._published())
             with contextlib.suppress(PrivityError):  # a policy that can't be read: said so at each contract
                 self.policy.read()
             await asyncio.sleep(WATCH_S)
@@ -416,11 +471,3 @@ class Node(Daemon):
             "refuse": refuse,
             "login": login,
         }
-
-
-def _rests_on(session: Session, digest: str) -> bool:
-    """Whether it is this session, or predicts by the model that it left."""
-    if session.digest == digest:
-        return True
-    contract = parse_contract(session.contract.encode())
-    return isinstance(contract, PredictionContract) and contract.model == digest

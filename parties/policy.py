@@ -18,6 +18,7 @@ from parties.contract import Contract, Terms
 from parties.errors import PolicyRefusal, SettingsError
 from parties.kinds import AnyContract
 from parties.lifecycle import State
+from parties.match_plan import MatchingContract
 from parties.plan import Frozen, Name, explain
 from parties.prediction import PredictionContract
 from parties.store import Session, SessionStore
@@ -53,7 +54,7 @@ class Rules(Frozen):
     disclosures: tuple[str, ...] = (
         *("coefficients", "intercept", "loss", "guard", "moments", "membership", "converged", "cross-validation"),
         *EVERY_FIGURE,
-        "probabilities",
+        *("probabilities", "matches", "matched"),
     )
     min_training_rows: Annotated[int, Field(ge=2)] = 50
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
@@ -61,6 +62,7 @@ class Rules(Frozen):
     max_loss_reports: Annotated[int, Field(ge=0)] = 100
     min_cell_rows: Annotated[int, Field(ge=LEAST_CELL)] = USUAL_CELL
     max_predicted_rows: Annotated[int, Field(ge=0)] = 10_000
+    min_matches: Annotated[int, Field(ge=1)] = 50
     never_columns: tuple[str, ...] = ()
     sessions_a_day: Annotated[int, Field(ge=0)] = 0
     sessions_a_data_set: Annotated[int, Field(ge=0)] = 0
@@ -164,14 +166,17 @@ def check(findings: Sequence[Finding]) -> None:
 def _rules(contract: AnyContract) -> list[str]:
     """The names of all rules that apply to a contract, in the order in which they are told."""
     if isinstance(contract, PredictionContract):
-        return [rule for rule in Rules.model_fields if rule not in _OF_TRAININGS | _OF_BATCHES]
-    names = [rule for rule in Rules.model_fields if rule not in _OF_PREDICTIONS | _OF_BATCHES]
+        return [rule for rule in Rules.model_fields if rule not in _OF_TRAININGS | _OF_BATCHES | _OF_MATCHINGS]
+    if isinstance(contract, MatchingContract):
+        return [rule for rule in Rules.model_fields if rule not in _OF_TRAININGS | _OF_BATCHES | _OF_PREDICTIONS]
+    names = [rule for rule in Rules.model_fields if rule not in _OF_PREDICTIONS | _OF_BATCHES | _OF_MATCHINGS]
     return names + (sorted(_OF_BATCHES) if isinstance(contract.program, MiniBatch) else [])
 
 
 _OF_TRAININGS = {"solvers", "min_training_rows", "max_columns_per_100_rows", "max_loss_reports", "min_cell_rows"}
 _OF_BATCHES = {"min_batch_rows", "whole_pass"}
 _OF_PREDICTIONS = {"max_predicted_rows"}
+_OF_MATCHINGS = {"min_matches"}
 
 
 def _signed(session: Session, name: str) -> Signed:
@@ -185,10 +190,19 @@ def _broken(rules: Rules, contract: AnyContract, name: str, circumstances: Circu
     found = (
         *_of_participants(rules, contract, name),
         *_of_what_is_told(rules, contract, name),
-        *(_of_training(rules, contract, name) if isinstance(contract, Contract) else _of_prediction(rules, contract)),
+        *_of_kind(rules, contract, name),
         *_of_circumstances(rules, contract, name, circumstances),
     )
     return dict(found)
+
+
+def _of_kind(rules: Rules, contract: AnyContract, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(contract, Contract):
+        yield from _of_training(rules, contract, name)
+    elif isinstance(contract, PredictionContract):
+        yield from _of_prediction(rules, contract)
+    elif (least := contract.rules.minimum) < rules.min_matches:
+        yield "min_matches", f"{least} common records are enough; the policy asks for {rules.min_matches}"
 
 
 def _of_participants(rules: Rules, contract: Terms, name: str) -> Iterator[tuple[str, str]]:

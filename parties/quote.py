@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import Field
 
+from mpc.matching_program import Matching
 from mpc.prediction_program import Prediction, Runnable
 from mpc.program import Fused, MiniBatch
 from parties.errors import ContractError
@@ -25,6 +26,7 @@ ROUND_TRIP_S = 20e-3
 BYTES_A_SECOND = 12.5e6
 
 Count = Annotated[int, Field(ge=0)]
+Quoted: TypeAlias = Fused | Prediction | Matching
 
 
 class Requests(Frozen):
@@ -67,7 +69,12 @@ def quote(program: Runnable) -> Quote:
     """Raises: ContractError for a program that no contract has: what the reference engine costs is not declared."""
     from mpc import costs, prediction_costs  # which load numpy: a client that only reads contracts needs none
 
-    if isinstance(program, Prediction):
+    if isinstance(program, Matching):
+        from parties.psi import costs as matching_costs
+
+        usual, phases, most_phases = matching_costs.quote(program), 0, 0
+        most = [usual]
+    elif isinstance(program, Prediction):
         usual, phases, most_phases = prediction_costs.quote(program), 0, 0
         most = [usual]  # scores are clamped: there is no ladder
     elif isinstance(program, Fused):
@@ -88,7 +95,7 @@ def quote(program: Runnable) -> Quote:
     )
 
 
-def _requests(program: Fused | Prediction, phases: int) -> Requests:
+def _requests(program: Quoted, phases: int) -> Requests:
     from mpc.requests import counts
 
     found = counts(program, phases)
@@ -96,15 +103,23 @@ def _requests(program: Fused | Prediction, phases: int) -> Requests:
 
 
 def seconds(
-    program: Fused | Prediction,
+    program: Quoted,
     found: costs.Quote,
     *,
     round_trip: float = ROUND_TRIP_S,
     bytes_a_second: float = BYTES_A_SECOND,
 ) -> float:
     """How long a run takes, about: a party's work, its peers' distance, and the widest stream on the narrowest link."""
-    work = found.rounds * ROUND_S + found.dealer_bytes * DEALT_BYTE_S + _products(program) * PRODUCT_S
+    work = found.rounds * ROUND_S + found.dealer_bytes * DEALT_BYTE_S + _computing_s(program)
     return START_S + work + found.rounds * round_trip + max(*found.bytes_sent, found.dealer_bytes) / bytes_a_second
+
+
+def _computing_s(program: Quoted) -> float:
+    if isinstance(program, Matching):
+        from parties.psi import costs as matching_costs
+
+        return matching_costs.work_s(program)
+    return _products(program) * PRODUCT_S
 
 
 def _products(program: Fused | Prediction) -> int:

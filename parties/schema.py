@@ -133,6 +133,19 @@ def _check_kind(source: HasColumns, column: Column, encoding: str) -> None:
         )
 
 
+def check_ids(source: HasColumns, id_column: str, wanted: Sequence[str]) -> None:
+    """Check what a schema tells of columns by which records are matched: the id, or text.
+
+    Raises: DataError if one is unknown, or was taken for numbers, which have lost how they were written.
+    """
+    for name in wanted:
+        if name != id_column and find_column(source, name).kind == "number":
+            raise DataError(
+                f"column '{name}' of {source.name} holds numbers, and ids are compared as text",
+                action="add the data set again, with a schema file in which the column's kind is text",
+            )
+
+
 def check_label(source: HasColumns, name: str) -> None:
     """Check what a schema can tell of the label; `tables.labels` checks the values too.
 

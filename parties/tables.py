@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mpc.program import MOST_CLASSES
 from parties.errors import DataError
-from parties.schema import Column, Kind, Schema, check_features, check_label
+from parties.schema import Column, Kind, Schema, check_features, check_ids, check_label
 
 CLASSES = 2
 MAX_CATEGORIES = 20
@@ -108,6 +108,12 @@ def features(table: Table, wanted: Sequence[str], *, varied: bool = True) -> NDA
                 action="leave it out of the plan: there is nothing to learn from it",
             )
     return matrix
+
+
+def ids_of(table: Table, wanted: Sequence[str]) -> list[list[str | None]]:
+    """The columns by which records are matched, as text.  Raises: DataError as `check_ids`."""
+    check_ids(table, table.id_column, wanted)
+    return [table.arrow[name].to_pylist() for name in wanted]
 
 
 def classes(table: Table, column: str) -> tuple[str, ...]:

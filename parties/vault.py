@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import ValidationError
 
 from parties import durable
-from parties.data_set import FILE_PATTERN, Manifest, read, scan
+from parties.data_set import FILE_PATTERN, Manifest, Origin, read, scan
 from parties.errors import VaultError
 from parties.schema import DATA_SET_PATTERN, Schema
 from parties.sealing import NONCE_BYTES, DataKey, Digests, Sealer, altered
@@ -62,6 +62,7 @@ class Vault:
         created: datetime,
         shareable: bool = False,
         record: Callable[[Manifest], object] = lambda _: None,
+        origin: Origin | None = None,
     ) -> Manifest:
         """Encrypt a table as a new data set, durable when this returns; `record` is called just before it exists.
 
@@ -71,7 +72,7 @@ class Vault:
         self.check_free(name)
         self.check_key()
         try:
-            return self._write(name, content, created, shareable, record)
+            return self._write(name, content, created, shareable, record, origin)
         except OSError as exc:
             raise VaultError(
                 f"data set {name} can't be written: {exc.strerror}", action="make room, or check the rights"
@@ -221,7 +222,13 @@ class Vault:
         durable.sync_directory(self._directory)
 
     def _write(
-        self, name: str, content: Content, created: datetime, shareable: bool, record: Callable[[Manifest], object]
+        self,
+        name: str,
+        content: Content,
+        created: datetime,
+        shareable: bool,
+        record: Callable[[Manifest], object],
+        origin: Origin | None,
     ) -> Manifest:
         data_key = DataKey.generate()
         path = self._directory / f"{name}.{secrets.token_hex(8)}.data"
@@ -235,6 +242,7 @@ class Vault:
                 version=digests.version,
                 ciphertext_sha256=digests.ciphertext,
                 wrapped_key=self._wrap(data_key, name, digests.version),
+                origin=origin,
             )
             with durable.locked(self._directory):
                 self.check_free(name)

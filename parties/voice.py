@@ -13,19 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mpc.errors import DisclosureRefused, FrameRefused, PeerLost, PrivityError, TranscriptsDiffer
-from parties.job import (
-    Advanced,
-    Answer,
-    Broken,
-    DealerJob,
-    Done,
-    Intent,
-    Matched,
-    PartyJob,
-    Predicted,
-    RefusedFrame,
-    parse_job,
-)
+from parties.job import Answer, Broken, DealerJob, Intent, PartyJob, RefusedFrame, Report, parse_job
 
 
 class Voice:
@@ -36,7 +24,7 @@ class Voice:
         self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints goes to the operational log
 
-    def say(self, report: Intent | Matched | Advanced | Predicted | Done | Broken) -> None:
+    def say(self, report: Report) -> None:
         with self._lock:
             self._out.write(report.model_dump_json() + "\n")
             self._out.flush()

@@ -25,7 +25,7 @@ from mpc.program import Fused, Program, Stage
 from mpc.runtime import Progress, Runtime
 from mpc.training import Fit, Fitted, train
 from mpc.transcript import Transcript
-from parties import predicting
+from parties import match_worker, predicting
 from parties.contract import Contract, recipient
 from parties.data_set import Manifest, read
 from parties.encoding import Encoding, ReadColumn
@@ -33,6 +33,7 @@ from parties.errors import ContractError
 from parties.job import Advanced, DealerJob, Done, Intent, Matched, ModelPart, Outcome, OwnModel, PartyJob
 from parties.kinds import AnyContract, columns_of, parse_contract
 from parties.links import TlsChannel
+from parties.match_plan import MatchingContract
 from parties.matching import compare_classes, compare_ids, join_ids
 from parties.meeting import connect_dealer, connect_peers
 from parties.messages import Figures, ToldModel, Validated
@@ -155,6 +156,9 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
             channel.finish()
             voice.say(_done(transcript, channel, started, watch))
         return
+    if isinstance(contract, MatchingContract):
+        _match_records(job, contract, voice)
+        return
     prepared = prepare(job, contract)
     with _connected(job, contract) as (channel, link):
         started, watch = time.monotonic(), Stopwatch()
@@ -171,6 +175,15 @@ def run(job: PartyJob | DealerJob, voice: Voice) -> None:
             "model": ModelPart.of(encoding, standardiser, fit.share) if keeps and fit.share is not None else None,
         }
         voice.say(done.model_copy(update=found))
+
+
+def _match_records(job: PartyJob, contract: MatchingContract, voice: Voice) -> None:
+    own, ledger = match_worker.own_ids(contract, job.name, load(job, contract)), NodeLedger(contract, voice)
+    with _connected(job, contract) as (channel, link):
+        started, watch = time.monotonic(), Stopwatch()
+        transcript = match_worker.run(contract, job.epoch, channel, link, own, ledger, voice, watch.stage)
+        channel.finish()
+        voice.say(_done(transcript, channel, started, watch))
 
 
 @contextmanager

@@ -274,6 +274,20 @@ class DataAdded(Event):
     columns: Count
 
 
+class DataMatched(Event):
+    """Rows of a data set that all parties of a matching have were put into the vault, as a data set of their own."""
+
+    type = "vault:data:matched"
+    subject_field = "name"
+    name: DataSet
+    version: DataVersion
+    rows: Count
+    columns: Count
+    session: Session
+    source: Annotated[DataSet, Field(description="the data set whose rows they are")]
+    days: Annotated[Count, Field(description="for how many days, as the contract says")]
+
+
 class DataShared(Event):
     """A data set's schema may be published from here on, and sessions may use it; or no longer."""
 

@@ -1,10 +1,11 @@
 """Private set intersection: which records several parties have in common, and none of the others.
 
-`rules` brings ids to one form, `curve` encrypts them, `protocol` finds those that all have. docs/matching.md has who
+`records` brings ids to one form, `curve` encrypts them, `protocol` finds those that all have. docs/matching.md has who
 learns what. Needs the extra `matching`.
 """
 
+from parties.psi.curve import check_library
 from parties.psi.protocol import Matched, TooFewMatches, match
-from parties.psi.rules import IdRule, MatchRules, Records, keyed_records
+from parties.psi.records import Records, keyed_records
 
-__all__ = ["IdRule", "MatchRules", "Matched", "Records", "TooFewMatches", "keyed_records", "match"]
+__all__ = ["Matched", "Records", "TooFewMatches", "check_library", "keyed_records", "match"]

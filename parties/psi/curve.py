@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +22,20 @@ CHUNK = 2048  # points that a thread takes at a time
 Points = NDArray[np.uint8]  # (n, POINT_BYTES)
 
 
+def check_library() -> None:
+    """Raises: SettingsError if openmined-psi is not installed; nothing is loaded."""
+    if find_spec("private_set_intersection") is None:
+        raise SettingsError("records can't be matched here", action="pip install 'privity[matching]'")
+
+
 class Cipher:
     """A party's secret exponent of one session; never printed, gone with the object."""
 
     def __init__(self, workers: int) -> None:
         """Raises: SettingsError if the library is not installed."""
-        try:
-            import private_set_intersection.python as psi
-        except ImportError as exc:
-            raise SettingsError("records can't be matched here", action="pip install 'privity[matching]'") from exc
+        check_library()
+        import private_set_intersection.python as psi
+
         self._psi = psi
         self._hashing = psi.client.CreateWithNewKey(True)
         self._raising = psi.server.CreateFromKey(self._hashing.GetPrivateKeyBytes(), True)

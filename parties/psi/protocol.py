@@ -16,20 +16,22 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc.channel import Channel
+from mpc.disclosure import Disclosure, Ledger
 from mpc.errors import ProtocolError
 from mpc.frames import Array
+from mpc.matching_program import Matching
+from mpc.transcript import Transcript
 from parties.errors import DataError
+from parties.match_rules import MatchRules
 from parties.psi.curve import POINT_BYTES, Cipher, Points
-from parties.psi.rules import ELEMENT_BYTES, MatchRules, Records
+from parties.psi.records import ELEMENT_BYTES, Records
 
-SHARD_RECORDS = 1 << 16  # of the shortest list, at most; what is in memory at once, and what is counted apart
-MAX_RECORDS = 1 << 28
+NOTHING = np.empty(0, dtype="u1")
 DUMMY = -1
 Indices = NDArray[np.int64]
 
@@ -44,10 +46,13 @@ class TooFewMatches(DataError):
 class Matched:
     """This party's rows that all parties have, in an order that is the same at all; printing shows their number.
 
-    Shapes: rows (matches,). The order tells nothing: it is that of the encrypted elements.
+    Shapes: rows (matches,), elements (matches, ELEMENT_BYTES). The order tells nothing: it is that of the encrypted
+    elements.
     """
 
     rows: Indices
+    elements: NDArray[np.uint8]
+    transcript: Transcript  # of all encrypted lists: the same at all parties
 
     def __repr__(self) -> str:
         return f"Matched({len(self.rows)})"
@@ -63,20 +68,28 @@ class _Shard:
 
 
 def match(
-    channel: Channel, key: bytes, records: Records, rules: MatchRules, names: Sequence[str], workers: int | None = None
+    program: Matching,
+    channel: Channel,
+    key: bytes,
+    records: Records,
+    rules: MatchRules,
+    ledger: Ledger,
+    names: Sequence[str],
+    workers: int | None = None,
 ) -> Matched:
     """Every party calls this at the same time, with a key that only they share.
 
-    Cost: 90 us of computing a record of every party, over `workers` threads (all cores by default); 33 bytes a record
-    sent for each party, once more to each peer, and 4 bytes a match; memory 33 bytes a record of all parties.
-    Reveals: each party's number of records; of every shard how many records each group of parties has in common; and,
-    if all have at least `rules.minimum`, which of its own records these are, to each party.
-    Raises: TooFewMatches; ProtocolError if a peer has other rules or does not keep to the protocol; PeerLost.
+    Cost: as `parties.psi.costs` says; 55 us of computing for each time that a point is raised, over `workers` threads
+    (all cores by default); memory 33 bytes a record of all parties, and what their ids take.
+    Reveals: of every shard how many records each group of parties has in common ("matches"); and, if all have at least
+    `rules.minimum`, which of its own records these are, to each party ("matched"). The ledger permits each before it
+    happens.
+    Raises: TooFewMatches; whatever the ledger raises; ProtocolError if a peer has other rules or does not keep to the
+    protocol, or if there are more records than the program says; PeerLost.
     """
     cipher = Cipher(workers or os.cpu_count() or 1)
     try:
-        run = _Run(channel, key, records, rules, names, cipher)
-        return run.result()
+        return _Run(program, channel, key, records, rules, ledger, names, cipher).result()
     finally:
         cipher.close()
 
@@ -85,51 +98,68 @@ class _Run:
     """One match from the sizes to the rows."""
 
     def __init__(
-        self, channel: Channel, key: bytes, records: Records, rules: MatchRules, names: Sequence[str], cipher: Cipher
+        self,
+        program: Matching,
+        channel: Channel,
+        key: bytes,
+        records: Records,
+        rules: MatchRules,
+        ledger: Ledger,
+        names: Sequence[str],
+        cipher: Cipher,
     ) -> None:
-        self._channel, self._key, self._rules, self._names = channel, key, rules, names
+        self._program, self._channel, self._key = program, channel, key
+        self._rules, self._ledger, self._names = rules, ledger, names
         self._records, self._cipher = records, cipher
         self._rank, self._world = channel.rank, channel.world
         self._peers = [rank for rank in range(self._world) if rank != self._rank]
-        self._sizes = self._exchange_sizes()
-        self._count = shard_count(self._sizes)
-        self._capacity = [capacity(size, self._count) for size in self._sizes]
+        self._transcript = Transcript(hmac.digest(key, b"privity match 1 transcript\n", "sha256"), b"")
+        self._count, self._capacity = program.shards, program.rooms
+        self._compare_rules()
+
+    def _permit(self, name: str, values: int, *to: int) -> None:
+        """Raises: DisclosureRefused. Told are all parties, or those of these ranks."""
+        told = to or tuple(range(self._world))
+        self._ledger.permit(Disclosure(name, told, values, self._transcript.digest()))
 
     def result(self) -> Matched:
         shards = [self._round(elements, places) for elements, places in self._own_shards()]
+        self._permit("matches", self._program.groups * self._count)
         lists = self._share_finals(shards)
         common = [_common(shard, self._names) for shard in lists]
-        total = sum(len(places[0]) for places in common)
+        self._check_enough(sum(len(places[0]) for places in common))
+        found = [self._take_back(shard, places) for shard, places in zip(shards, common, strict=True)]
+        mine = np.concatenate(found)
+        self._compare_order(mine)
+        return Matched(self._records.rows[mine], self._records.elements[mine], self._transcript)
+
+    def _check_enough(self, total: int) -> None:
+        """The last word before anybody is told which records they are. Raises: TooFewMatches."""
         if total < self._rules.minimum:
             raise TooFewMatches(
                 f"the parties have {total} records in common, {self._rules.minimum} were agreed on",
                 action="bring more records, or agree on a smaller minimum",
                 outward="the parties have fewer records in common than agreed",
             )
-        found = [self._take_back(shard, places) for shard, places in zip(shards, common, strict=True)]
-        mine = np.concatenate(found)
-        self._compare_order(mine)
-        return Matched(self._records.rows[mine])
+        for rank in range(self._world):
+            self._permit("matched", total, rank)
 
-    def _exchange_sizes(self) -> list[int]:
-        """Raises: ProtocolError if a peer matches by other rules, or names a number of records that can't be."""
-        own = np.frombuffer(len(self._records.rows).to_bytes(8, "little") + self._rules.digest(), dtype="u1")
-        theirs = self._channel.exchange(
-            "match.sizes", dict.fromkeys(self._peers, own), dict.fromkeys(self._peers, ("u1", own.shape))
-        )
-        sizes = [0] * self._world
-        for rank, said in {**theirs, self._rank: own}.items():
-            sizes[rank] = int.from_bytes(said[:8].tobytes(), "little")
-            if said[8:].tobytes() != self._rules.digest() or not 1 <= sizes[rank] <= MAX_RECORDS:
+    def _compare_rules(self) -> None:
+        """Raises: ProtocolError if a peer matches by other rules."""
+        own = np.frombuffer(self._rules.digest(), dtype="u1")
+        for rank, said in self._to_all("match.rules", own, own.shape).items():
+            if said.tobytes() != own.tobytes():
                 raise ProtocolError(f"{self._names[rank]} matches by other rules", action="compare the contracts")
-        return sizes
 
     def _own_shards(self) -> Iterator[tuple[list[bytes], Indices]]:
         """Elements of each shard in a random order, filled up with random ones so that its size tells nothing.
 
-        Raises: ProtocolError, once in a thousand million sessions, if a shard overflows.
+        Raises: ProtocolError if there are more records than agreed; once in a thousand million sessions for another
+        reason, as a shard overflows.
         """
         elements, room = self._records.elements, self._capacity[self._rank]
+        if len(elements) > self._program.sizes[self._rank]:
+            raise ProtocolError("more records are here than were agreed", action="propose the session again")
         shard_of = elements[:, :8].copy().view("<u8")[:, 0] % self._count
         for number in range(self._count):
             places = np.flatnonzero(shard_of == number).astype(np.int64)
@@ -159,13 +189,16 @@ class _Run:
     def _pass(self, name: str, array: Array, direction: int, shape: tuple[int, ...], dtype: str) -> Array:
         """Send to the neighbour in that direction, receive from the other one."""
         to, source = self._toward(direction), self._toward(-direction)
-        return self._channel.exchange(name, {to: np.ascontiguousarray(array)}, {source: (dtype, shape)})[source]
+        # An empty frame the other way: a large one is held back until its receiver is in the round as well.
+        outgoing = {source: NOTHING, to: np.ascontiguousarray(array)}
+        return self._channel.exchange(name, outgoing, {to: ("u1", NOTHING.shape), source: (dtype, shape)})[source]
 
     def _share_finals(self, shards: Sequence[_Shard]) -> list[list[Points]]:
         """For each shard every party's list, by rank, encrypted by all.
 
-        Digests go first: nobody can choose what to send by what the others sent.
-        Raises: ProtocolError if a list is another than its digest said.
+        Digests go first: nobody can choose what to send by what the others sent. Transcripts are compared at the end:
+        nobody can send one list to this party and another to that.
+        Raises: ProtocolError if a list is another than its digest said, or than others were sent.
         """
         own = [shard.final for shard in shards if shard.final is not None]
         promised = self._to_all("match.digests", _digest(own), (ELEMENT_BYTES,))
@@ -179,7 +212,11 @@ class _Run:
             if _digest(received[rank]).tobytes() != promised[rank].tobytes():
                 raise ProtocolError(f"{self._names[rank]} sent other records than it had promised", action="call them")
         held = {self._about(rank): lists for rank, lists in {**received, self._rank: own}.items()}
-        return [[held[rank][number] for rank in range(self._world)] for number in range(self._count)]
+        shared = [[held[rank][number] for rank in range(self._world)] for number in range(self._count)]
+        for points in (each for shard in shared for each in shard):
+            self._transcript.absorb(points)
+        self._transcript.compare(self._channel)
+        return shared
 
     def _about(self, rank: int) -> int:
         """Whose list a party holds after the round."""
@@ -195,7 +232,10 @@ class _Run:
         places = common[self._about(self._rank)]
         for hop in reversed(range(1, self._world)):
             places = shard.shuffles[hop - 1][_within(places, len(shard.shuffles[hop - 1]), self._sender())]
-            places = self._pass("match.places", places, -1, places.shape, "i8").astype(np.int64, copy=False)
+            # Filled up, so that the bytes sent do not tell the gateway how many there are.
+            padded = np.concatenate([places, np.zeros(min(self._capacity) - len(places), dtype=np.int64)])
+            came = self._pass("match.places", padded, -1, padded.shape, "i8")
+            places = came[: len(places)].astype(np.int64, copy=False)
         mine = shard.places[_within(places, len(shard.places), self._sender())]
         if DUMMY in mine or len(np.unique(mine)) != len(mine):
             raise ProtocolError(f"{self._sender()} took back another shuffle than its own", action="call them")
@@ -214,16 +254,6 @@ class _Run:
                 raise ProtocolError(
                     f"{self._names[rank]} has found other records, or another order", action="propose the session again"
                 )
-
-
-def shard_count(sizes: Sequence[int]) -> int:
-    """As many as keep the shortest list's shards at SHARD_RECORDS: what is counted apart is never a few records."""
-    return max(1, min(sizes) // SHARD_RECORDS)
-
-
-def capacity(size: int, count: int) -> int:
-    """Room of one of `count` shards of so many records spread at random: its mean and seven deviations."""
-    return size if count == 1 else -(-size // count) + 7 * isqrt(-(-size // count)) + 1
 
 
 def shuffle(length: int) -> Indices:

@@ -11,7 +11,20 @@ from parties.contract import Contract, Disclosure, Participant, check_approval
 from parties.errors import ContractError
 from parties.kinds import AnyContract, parse_contract
 from parties.leaving import inferences, leaving
-from parties.report.facts import GATEWAY, Facts, Incident, Involved, Moment, OwnRecords, Share, State, Told
+from parties.match_plan import MatchingContract
+from parties.prediction import PredictionContract
+from parties.report.facts import (
+    GATEWAY,
+    Facts,
+    Incident,
+    Involved,
+    MatchedSet,
+    Moment,
+    OwnRecords,
+    Share,
+    State,
+    Told,
+)
 from parties.report.material import Material
 from parties.report.words import incident, reason, step
 
@@ -56,7 +69,7 @@ class _Telling:
             legal_basis=contract.legal_basis,
             impact_assessment=contract.impact_assessment,
             impact_assessment_sha256=contract.impact_assessment_sha256,
-            model="" if isinstance(contract, Contract) else contract.model,
+            model=contract.model if isinstance(contract, PredictionContract) else "",
             created=contract.created.astimezone(UTC),
             expires=contract.expires.astimezone(UTC),
             state=state,
@@ -74,6 +87,7 @@ class _Telling:
             compared=tuple((e.event.partner, e.event.equal) for e in self._all(events.TranscriptCompared)),
             masked_words=counted[0] if counted else None,
             share=self._share(training.retention.model_days if training else 0),
+            found=self._found(),
             records=self._records(),
             incidents=tuple(self._incidents()),
             moments=tuple(self._moments()),
@@ -190,6 +204,14 @@ class _Telling:
             deleted=deleted[0][0] if deleted else None,
             deleted_by=deleted[0][1] if deleted else "",
         )
+
+    def _found(self) -> MatchedSet | None:
+        if not isinstance(self._contract, MatchingContract):
+            return None
+        name, days = self._contract.result, self._contract.keep_days
+        for seen in self._all(events.DataMatched):
+            return MatchedSet(name=name, days=days, rows=seen.event.rows, stored=seen.time)
+        return MatchedSet(name=name, days=days)
 
     def _records(self) -> OwnRecords:
         kept = [seen.time + timedelta(days=seen.event.days) for seen in self._all(events.RecordsKept)]

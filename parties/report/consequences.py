@@ -24,10 +24,17 @@ class Consequences:
 
     @property
     def share(self) -> str:
-        """What becomes of this organisation's share of the model, in words."""
+        """What becomes of what this organisation keeps of the session, in words."""
         if self.facts.share.stored and not self.facts.share.deleted:
             return "this organisation's share of the model: nobody can predict by it from then on"
+        if self.facts.found is not None:
+            return f"this organisation's data set {self.facts.found.name} of common records, if it is still kept"
         return "no share of a model: none is kept here"
+
+    @property
+    def resting(self) -> str:
+        """Which other sessions end with it, in words."""
+        return "sessions on what it left" if self.facts.found is not None else "predictions by its model"
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -39,7 +46,7 @@ class Consequences:
         return [
             f"session  {self.facts.session}",
             f"purpose  {self.facts.purpose}",
-            "ends     the session, if it is not over, and predictions by its model that are not",
+            f"ends     the session, if it is not over, and {self.resting} that are not",
             f"destroys {self.share}",
             "tells    every participant that you withdrew, for their logs; it can't be taken back",
             undone if told else "Nothing was told by this session so far.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+from parties.kinds import Kind
 from parties.plan import Frozen
 
 State: TypeAlias = Literal["waiting", "agreed", "running", "completed", "refused", "cancelled", "failed", "expired"]
@@ -69,6 +70,20 @@ class Share(Frozen):
     deleted_by: str = ""
 
 
+class MatchedSet(Frozen):
+    """The data set of common records that a matching left here; times are those of the log."""
+
+    name: str
+    days: int
+    rows: int = 0
+    stored: datetime | None = None
+
+    @property
+    def until(self) -> datetime | None:
+        """When it is deleted at the latest."""
+        return self.stored + timedelta(days=self.days) if self.stored else None
+
+
 class OwnRecords(Frozen):
     """Until when this participant can tell which of its own records took part; times are those of the log."""
 
@@ -95,7 +110,7 @@ class Facts(Frozen):
     role: Literal["party", "dealer"]
     made: datetime
     session: str
-    kind: Literal["training", "prediction"]
+    kind: Kind
     purpose: str
     legal_basis: str
     impact_assessment: str
@@ -118,6 +133,7 @@ class Facts(Frozen):
     compared: tuple[tuple[str, bool], ...] = ()  # with whom the record of all that was opened was compared; equal
     masked_words: int | None = None
     share: Share
+    found: MatchedSet | None = None  # of a matching
     records: OwnRecords
     incidents: tuple[Incident, ...]
     moments: tuple[Moment, ...]

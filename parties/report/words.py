@@ -10,6 +10,7 @@ from parties.errors import REASONS
 _CODES: Final = {
     "cancelled": "the analyst who had asked for the session cancelled it",
     "contract": "the contract, or a signature under it, did not hold",
+    "data.too-few-matches": "the parties had fewer records in common than agreed; nobody was told which they are",
     "data": "the data did not fit the contract",
     "engine": "the computation met an error",
     "engine.disclosure-refused": "something was to be told that the contract does not allow; nothing was told of it",
@@ -53,6 +54,7 @@ _STEPS: Final[dict[type[events.Event], str]] = {
     events.SessionFailed: "the session failed, first at {who}",
     events.SessionCancelled: "the session was ended by {who}",
     events.ModelStored: "{own} put its share of the model away",
+    events.DataMatched: "{own} put its common records away as data set {name}",
     events.ModelUsed: "{own} used its share of the model for estimates",
     events.ModelDeleted: "{own} destroyed its share of the model ({by})",
     events.ConsentWithdrawn: "{who} withdrew its consent",

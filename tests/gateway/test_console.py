@@ -12,6 +12,7 @@ from gateway.errors import Unauthorised
 from gateway.logins import CODE_S, COOKIE, LOGIN_S, Logins
 from mpc.curves import Points
 from parties.audit.snapshot import locate, take
+from parties.match_plan import MatchingPlan
 from parties.messages import Figures, ToldModel
 
 CHROMIUM = shutil.which("chromium")
@@ -100,6 +101,20 @@ def test_a_session_s_page_shows_its_figures(gateway, consortium, client, make_pl
         "matching",
     ):
         assert said in page
+
+
+def test_a_matching_s_page_says_what_is_compared_and_kept(gateway, client, consortium):
+    """By which rules, how many must be common, and what becomes of them; no row trains and no model is named."""
+    assert consortium.everybody
+    parties = [{"name": name, "data": "cohort"} for name in ("clinic-a", "clinic-b")]
+    plan = {"kind": "matching", "purpose": "find common patients", "result": "both", "parties": parties}
+    session = client.propose(MatchingPlan.model_validate(plan)).id
+    with httpx2.Client() as browser:
+        browser.get(client.login())
+        page = browser.get(f"http://{gateway.serving.rest}/sessions/{session}").text
+    for said in ("text in either case", "if 50 are common", "as both for 90 days", "matched", "party:clinic-a"):
+        assert said in page
+    assert "rows train" not in page
 
 
 def test_a_session_s_page_draws_its_tables(gateway, consortium, client, make_plan):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rfc8785
 
+from mpc.matching_program import derive_matching
 from mpc.prediction_program import derive_prediction
 from mpc.program import derive
 from parties.contract import (
@@ -24,6 +25,8 @@ from parties.contract import (
 )
 from parties.encoding import Encoding, FittedColumn, ReadColumn
 from parties.identity import Identity
+from parties.match_plan import MatchingContract
+from parties.match_rules import IdRule, MatchRules
 from parties.plan import EvaluationPlan, LabelPlan, ModelPlan, SplitPlan
 from parties.prediction import PredictionContract
 from parties.prediction import spec_for as prediction_spec_for
@@ -116,6 +119,32 @@ def plain(*names: str) -> Encoding:
 def numbers(names: Sequence[str], values: np.ndarray) -> tuple[ReadColumn, ...]:
     """A matrix as columns that were read."""
     return tuple(ReadColumn(name, values[:, place]) for place, name in enumerate(names))
+
+
+def draft_matching(base: Contract, **changed: Any) -> MatchingContract:
+    """The parties of a training find their common records, each by its id and a birthday."""
+    columns = {"clinic-a": ("patient", "birthday"), "clinic-b": ("number", "born")}
+    parties = tuple(
+        party.model_copy(update={"data": "patients", "columns": columns[party.name]}) for party in base.parties
+    )
+    program = derive_matching([party.rows for party in parties])
+    fields: dict[str, Any] = {
+        "nonce": "0e" * 32,
+        "created": base.created,
+        "expires": base.expires,
+        "purpose": "find common patients",
+        "legal_basis": "consent",
+        "impact_assessment": "",
+        "parties": parties,
+        "dealer": base.dealer,
+        "quote": quote(program),
+        "disclosures": disclosures_for(program, [party.name for party in parties]),
+        "result": "matched-patients",
+        "keep_days": 30,
+        "rules": MatchRules(columns=(IdRule(), IdRule(kind="date"))),
+        "program": program,
+    }
+    return MatchingContract(**(fields | changed))
 
 
 class Consortium:

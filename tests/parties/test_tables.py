@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from parties.errors import DataError
 from parties.schema import Column, Schema, check_features, check_label
-from parties.tables import Table, features, labels
+from parties.tables import Table, features, ids_of, labels
 
 TABLE = Table(
     name="clinic-b",
@@ -116,6 +116,15 @@ def test_outward_sentence_tells_neither_values_nor_their_number(column, positive
     told = caught.value.outward.replace(f"'{positive}'", "")
     assert not any(f"'{value}'" in told for value in ("n", "o", "p", "f", "m", "0", "1"))
     assert not any(character.isdigit() for character in told)
+
+
+def test_ids_are_the_id_or_text():
+    """Missing ones stay marked; numbers are refused, of which the spelling is lost, and columns that are not there."""
+    assert ids_of(TABLE, ["hole", "patient"]) == [["f", "m", None, "f"], ["a", "b", "c", "d"]]
+    with pytest.raises(DataError, match="'age' of clinic-b holds numbers"):
+        ids_of(TABLE, ["patient", "age"])
+    with pytest.raises(DataError, match="has no column 'weight'"):
+        ids_of(TABLE, ["weight"])
 
 
 def test_schema_publishes_names_kinds_and_row_count_alone():

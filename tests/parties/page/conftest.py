@@ -27,6 +27,8 @@ from parties.intake import take_in
 from parties.job import ModelPart, Outcome, OwnModel
 from parties.kinds import parse_contract, training
 from parties.lifecycle import Step
+from parties.match_plan import MatchingContract
+from parties.match_rules import MatchRules
 from parties.messages import Figures
 from parties.models import KeptModel
 from parties.node import Node
@@ -35,7 +37,7 @@ from parties.prediction import PredictionContract
 from parties.preparation import OriginalUnits, Standardiser
 from parties.sources import file_source
 from parties.tls import Invitation, utc_now
-from tests.parties.conftest import draft, draft_prediction, plain
+from tests.parties.conftest import draft, draft_matching, draft_prediction, plain
 
 DEADLINE_S = 30
 ROWS = 400
@@ -137,6 +139,14 @@ class Clinic:
         if keep:
             self.keep_share(trained)
         contract = draft_prediction(trained, trained.parties).model_copy(update=changed)
+        self.do(self.node.receive(contract.canonical()))
+        return contract
+
+    def matching(self) -> MatchingContract:
+        """One that came, of this node's data set and another's."""
+        base = self.contract()
+        parties = tuple(party.model_copy(update={"columns": (party.id_column,)}) for party in base.parties)
+        contract = draft_matching(base, parties=parties, rules=MatchRules())
         self.do(self.node.receive(contract.canonical()))
         return contract
 

@@ -67,6 +67,25 @@ def test_a_prediction_is_read_and_signed(clinic):
     assert clinic.state(contract.digest) == "approved"
 
 
+def test_a_matching_is_read_and_signed(clinic):
+    """Its page says what is compared, told and kept, and what our policy asks for; it is signed as a training is."""
+    contract, browser = clinic.matching(), clinic.browser()
+    assert clinic.state(contract.digest) == "proposed", clinic.node.store.get(contract.digest).fault
+    page = browser.get(f"/sessions/{contract.digest}").text
+    for said in (
+        "text in either case",
+        "matched-patients",
+        "for 30 days",
+        "own records all parties have",
+        "min_matches",
+    ):
+        assert said in page
+    assert "the label" not in page
+    assert "if they are 50 at least" in browser.get(f"/sessions/{contract.digest}/decide").text
+    browser.post(f"/sessions/{contract.digest}/approve")
+    assert clinic.state(contract.digest) == "approved"
+
+
 def test_how_long_a_model_is_kept_is_said(clinic):
     """Shares that stay after the session are shown, and that none stay."""
     browser = clinic.browser()

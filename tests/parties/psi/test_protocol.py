@@ -12,9 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.channel import MemoryChannel
-from mpc.errors import PeerLost, ProtocolError
+from mpc.costs import KEYS, opening
+from mpc.disclosure import Disclosure, ProgramLedger
+from mpc.errors import DisclosureRefused, PeerLost, ProtocolError
+from mpc.matching_program import SHARD_RECORDS, Matching, capacity
+from mpc.transcript import Transcript
 from parties.errors import DataError
-from parties.psi import MatchRules, Records, TooFewMatches, keyed_records, match
+from parties.match_rules import MatchRules
+from parties.psi import Records, TooFewMatches, costs, keyed_records, match
 from parties.psi import protocol as psi
 from parties.psi.curve import POINT_BYTES, Cipher
 
@@ -55,14 +60,26 @@ def names(count: int) -> list[str]:
     return [f"party-{rank}" for rank in range(count)]
 
 
-def plain(ids: Sequence[str], world: int, rules: MatchRules = RULES, key: bytes = KEY):
-    """An honest party."""
-    return lambda channel: match(channel, key, keyed_records([ids], rules, key), rules, names(world), 2).rows
+def plain(ids: Sequence[str], sizes: Sequence[int], rules: MatchRules = RULES, key: bytes = KEY, ledger=None):
+    """An honest party among lists of these lengths."""
+    program = Matching(sizes=tuple(sizes))
+
+    def work(channel: MemoryChannel) -> np.ndarray:
+        records, allowed = keyed_records([ids], rules, key), ledger or ProgramLedger(program)
+        return match(program, channel, key, records, rules, allowed, names(len(sizes)), 2).rows
+
+    return work
+
+
+def facts(channel: MemoryChannel, ids: Sequence[str], sizes: Sequence[int], threads: int) -> tuple:
+    """What a run of one of two parties is made of."""
+    program, records = Matching(sizes=tuple(sizes)), keyed_records([ids], RULES, KEY)
+    return program, channel, KEY, records, RULES, ProgramLedger(program), names(2), Cipher(threads)
 
 
 def matched(*lists: Sequence[str], rules: MatchRules = RULES) -> list[list[str]]:
     """The ids that each party has found, in its order."""
-    parties = played([plain(ids, len(lists), rules) for ids in lists])
+    parties = played([plain(ids, list(map(len, lists)), rules) for ids in lists])
     for party in parties:
         if party.error is not None:
             raise party.error
@@ -98,14 +115,15 @@ def test_any_lists(sets):
 
 def test_many_shards_find_the_same():
     """Records spread over shards with room to spare: nothing is lost, nothing is found twice."""
-    sizes = [5000, 4000]
-    assert psi.shard_count([3 * psi.SHARD_RECORDS, 10 * psi.SHARD_RECORDS]) == 3
-    one, other = ([f"p{i}" for i in range(start, start + size)] for start, size in zip((0, 3000), sizes, strict=True))
+    assert Matching(sizes=(3 * SHARD_RECORDS, 10 * SHARD_RECORDS)).shards == 3
+    one, other = [f"p{i}" for i in range(5000)], [f"p{i}" for i in range(3000, 7000)]
+    program = Matching(sizes=(5000, 4000), shard_records=1000)
+    assert program.shards == 4
 
     def work(ids: Sequence[str]):
         def run(channel: MemoryChannel) -> np.ndarray:
-            run = Small(channel, KEY, keyed_records([ids], RULES, KEY), RULES, names(2), Cipher(2))
-            return run.result().rows
+            records = keyed_records([ids], RULES, KEY)
+            return match(program, channel, KEY, records, RULES, ProgramLedger(program), names(2), 2).rows
 
         return run
 
@@ -114,15 +132,9 @@ def test_many_shards_find_the_same():
     found = [[ids[row] for row in party.rows] for ids, party in zip((one, other), parties, strict=True)]
     assert found[0] == found[1]
     assert set(found[0]) == set(one) & set(other)
-
-
-class Small(psi._Run):
-    """With shards of about a thousand records."""
-
-    def __init__(self, *arguments) -> None:
-        super().__init__(*arguments)
-        self._count = 4
-        self._capacity = [psi.capacity(size, self._count) for size in self._sizes]
+    declared = costs.quote(program).bytes_sent
+    keys = opening(2, KEYS).bytes_sent
+    assert [party.channel.counters.bytes_sent for party in parties] == [sent - keys for sent in declared]
 
 
 def test_shards_have_room():
@@ -130,22 +142,84 @@ def test_shards_have_room():
     rng = np.random.default_rng(1)
     for size, count in ((100_000, 2), (1_000_000, 16)):
         most = max(rng.multinomial(size, [1 / count] * count).max() for _ in range(2000))
-        assert most < psi.capacity(size, count)
-        assert psi.capacity(size, count) < 1.1 * size / count
+        assert most < capacity(size, count)
+        assert capacity(size, count) < 1.1 * size / count
 
 
 def test_too_few_matches_tell_nobody_which():
     """Below the minimum no shuffle is taken back: no place ever goes over the channel."""
     rules = MatchRules(minimum=11)
     lists = ([f"p{i}" for i in range(30)], [f"p{i}" for i in range(20, 60)])
-    parties = played([plain(ids, 2, rules) for ids in lists])
+    parties = played([plain(ids, (30, 40), rules) for ids in lists])
     for party in parties:
         assert isinstance(party.error, TooFewMatches)
         assert "10 records in common, 11 were agreed on" in str(party.error)
         assert "10" not in party.error.outward
         assert "match.places" not in party.channel.counters.sent_by_name
-    parties = played([plain(ids, 2, MatchRules(minimum=10)) for ids in lists])
+    parties = played([plain(ids, (30, 40), MatchRules(minimum=10)) for ids in lists])
     assert all(len(party.rows) == 10 for party in parties)
+
+
+class Recorder(ProgramLedger):
+    """What a party recorded, or where it refused."""
+
+    def __init__(self, sizes: Sequence[int], refused: str = "") -> None:
+        super().__init__(Matching(sizes=tuple(sizes)), self._note)
+        self.told: list[tuple[str, tuple[int, ...], int]] = []
+        self._refused = refused
+
+    def _note(self, disclosure: Disclosure) -> None:
+        if disclosure.name == self._refused:
+            raise DisclosureRefused("no")
+        self.told.append((disclosure.name, disclosure.recipients, disclosure.values))
+
+
+def test_all_that_is_told_is_recorded_by_everybody():
+    """Counts of each group, and who is told of how many own records; too few leave the last out."""
+    lists, sizes = [[f"p{i}" for i in range(start, start + 30)] for start in (0, 5, 10)], (30, 30, 30)
+    ledgers = [Recorder(sizes) for _ in lists]
+    parties = played([plain(ids, sizes, ledger=ledger) for ids, ledger in zip(lists, ledgers, strict=True)])
+    assert [party.error for party in parties] == [None] * 3
+    counts = ("matches", (0, 1, 2), 4)
+    assert all(ledger.told == [counts, *(("matched", (rank,), 20) for rank in range(3))] for ledger in ledgers)
+    few = [Recorder(sizes) for _ in lists]
+    works = [plain(ids, sizes, MatchRules(minimum=21), ledger=one) for ids, one in zip(lists, few, strict=True)]
+    assert all(isinstance(party.error, TooFewMatches) for party in played(works))
+    assert all(ledger.told == [counts] for ledger in few)
+
+
+@pytest.mark.parametrize(("refused", "unsent"), [("matches", "match.finals"), ("matched", "match.places")])
+def test_what_is_not_recorded_is_not_told(refused, unsent):
+    """A node that does not record a disclosure ends the match before this party has sent what tells it."""
+    ids = [f"p{i}" for i in range(20)]
+    parties = played([plain(ids, (20, 20), ledger=Recorder((20, 20), refused)), plain(ids, (20, 20))])
+    assert isinstance(parties[0].error, DisclosureRefused)
+    assert unsent not in parties[0].channel.counters.sent_by_name
+    assert isinstance(parties[1].error, PeerLost)
+    assert parties[1].rows is None
+
+
+def test_lists_of_another_length_than_agreed():
+    """More records are an error before one is sent; fewer are filled up, and nothing that is sent is shorter."""
+    ids = [f"p{i}" for i in range(30)]
+    assert "more records are here" in str(played([plain(ids, (29, 30)), plain(ids, (29, 30))])[0].error)
+    sent = []
+    for own in (ids, ids[:3]):
+        parties = played([plain(own, (30, 30)), plain(ids, (30, 30))])
+        assert [len(party.rows) for party in parties] == [len(own)] * 2
+        sent.append([party.channel.counters.bytes_sent for party in parties])
+    assert sent[0] == sent[1]
+
+
+@pytest.mark.parametrize("sizes", [(20, 30), (5, 40, 7), (9, 9, 9, 9)])
+def test_costs_are_what_is_declared(sizes):
+    """Rounds and bytes of every party, but for the keys, which are agreed before."""
+    parties = played([plain([f"p{i}" for i in range(size)], sizes) for size in sizes])
+    assert [party.error for party in parties] == [None] * len(sizes)
+    declared, keys = costs.quote(Matching(sizes=sizes)), opening(len(sizes), KEYS)
+    counted = [party.channel.counters for party in parties]
+    assert {each.rounds for each in counted} == {declared.rounds - keys.rounds}
+    assert [each.bytes_sent for each in counted] == [sent - keys.bytes_sent for sent in declared.bytes_sent]
 
 
 def test_nothing_of_an_id_goes_over_the_channel():
@@ -155,7 +229,7 @@ def test_nothing_of_an_id_goes_over_the_channel():
     for session in range(2):
         messages: list[bytes] = []
         channels = MemoryChannel.mesh(2, session=bytes([session]) * 32, tap=messages.append)
-        parties = played([plain(ids, 2, key=bytes([session]) * 32)] * 2, channels)
+        parties = played([plain(ids, (50, 50), key=bytes([session]) * 32)] * 2, channels)
         assert [party.error for party in parties] == [None, None]
         everything = b"".join(messages)
         for name in ids:
@@ -170,28 +244,16 @@ def test_nothing_of_an_id_goes_over_the_channel():
 
 def test_other_rules_are_noticed():
     """Parties that normalise differently, or agree on another minimum, stop at once."""
-    works = [plain(["a"], 2, MatchRules(minimum=1)), plain(["a"], 2, MatchRules(minimum=2))]
+    works = [plain(["a"], (1, 1), MatchRules(minimum=minimum)) for minimum in (1, 2)]
     assert all("matches by other rules" in str(party.error) for party in played(works))
-
-
-def test_sizes_that_can_not_be_are_refused():
-    """A party that names no record, or more than anybody has, is refused by name."""
-
-    def lie(channel: MemoryChannel) -> np.ndarray:
-        said = np.frombuffer((1 << 40).to_bytes(8, "little") + RULES.digest(), dtype="u1")
-        return channel.exchange("match.sizes", {1: said}, {1: ("u1", said.shape)})[1]
-
-    parties = played([lie, plain(["a"], 2)])
-    assert isinstance(parties[1].error, ProtocolError)
-    assert "party-0" in str(parties[1].error)
 
 
 class Cheat(psi._Run):
     """A party that does not keep to the protocol in one way."""
 
     def __init__(self, way: str, *arguments) -> None:
-        super().__init__(*arguments)
         self._way = way
+        super().__init__(*arguments)
 
     def _round(self, elements, places):
         shard = super()._round(elements, places)
@@ -236,17 +298,53 @@ def test_who_does_not_keep_to_the_protocol_is_named(way):
     ids = [f"p{i}" for i in range(40)]
 
     def cheat(channel: MemoryChannel) -> np.ndarray:
-        return Cheat(way, channel, KEY, keyed_records([ids], RULES, KEY), RULES, names(2), Cipher(1)).result().rows
+        return Cheat(way, *facts(channel, ids, (40, 35), 1)).result().rows
 
-    parties = played([cheat, plain(ids[5:], 2)])
+    parties = played([cheat, plain(ids[5:], (40, 35))])
     assert isinstance(parties[1].error, ProtocolError)
     assert CHEATS[way] in str(parties[1].error)
     assert "party" in str(parties[1].error)
 
 
+class TwoFaced(psi._Run):
+    """Party 0 of three, which sends party 2 another list than party 1, and promises each the one that it gets."""
+
+    def __init__(self, program: Matching, channel: MemoryChannel, *arguments) -> None:
+        self._honest = channel.exchange
+        channel.exchange = self._exchange
+        super().__init__(program, channel, *arguments)
+
+    def _round(self, elements, places):
+        shard = super()._round(elements, places)
+        self._list = shard.final
+        return shard
+
+    def _exchange(self, name, outgoing, expecting):
+        if name == "match.digests":
+            outgoing = {**outgoing, 2: psi._digest([self._list[::-1]])}
+        if name == "match.finals":
+            outgoing = {**outgoing, 2: np.ascontiguousarray(outgoing[2][::-1])}
+        return self._honest(name, outgoing, expecting)
+
+
+def test_one_list_for_one_party_and_another_for_another_is_noticed():
+    """Before anybody counts: transcripts of all lists are compared."""
+    ids, sizes = [f"p{i}" for i in range(20)], (20, 20, 20)
+
+    def cheat(channel: MemoryChannel) -> np.ndarray:
+        program, records = Matching(sizes=sizes), keyed_records([ids], RULES, KEY)
+        facts = channel, KEY, records, RULES, ProgramLedger(program), names(3), Cipher(1)
+        return TwoFaced(program, *facts).result().rows
+
+    parties = played([cheat, plain(ids, sizes), plain(ids, sizes)])
+    for party in parties[1:]:
+        assert isinstance(party.error, ProtocolError)
+        assert "the opened words differ" in str(party.error)
+
+
 def test_a_party_that_goes_away_is_named():
     """A closed channel ends the match at the others."""
-    parties = played([lambda _: np.array([]), plain(["a"], 2)])
+    parties = played([lambda _: np.array([]), plain(["a"], (1, 1))])
     assert isinstance(parties[1].error, PeerLost)
 
 
@@ -261,5 +359,5 @@ def test_secrets_are_not_printed():
     records = keyed_records([["a", "b"]], RULES, KEY)
     assert repr(records) == "Records(2)"
     assert repr(Cipher(1)) == "Cipher(redacted)"
-    assert repr(psi.Matched(records.rows)) == "Matched(2)"
+    assert repr(psi.Matched(records.rows, records.elements, Transcript(KEY, b""))) == "Matched(2)"
     assert isinstance(records, Records)

@@ -18,7 +18,7 @@ from parties.kinds import AnyContract
 from parties.plan import RetentionPlan
 from parties.store import SessionStore
 from parties.tls import Invitation, TlsKey, utc_now
-from tests.parties.conftest import draft, draft_prediction
+from tests.parties.conftest import draft, draft_matching, draft_prediction
 
 BEGAN = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
@@ -46,6 +46,9 @@ class Ward:
 
     def prediction(self, trained: Contract) -> AnyContract:
         return draft_prediction(trained, trained.parties)
+
+    def matching(self) -> AnyContract:
+        return draft_matching(self.contract())
 
     def receive(self, contract: AnyContract) -> str:
         """The contract came and waits."""

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -21,6 +21,7 @@ from parties.errors import AuditError, LifecycleError, SettingsError
 from parties.identity import Identity
 from parties.plan import LabelPlan, RetentionPlan
 from parties.quote import quote
+from parties.report.consequences import consequences
 from parties.report.render import POLICY, render, report
 from parties.report.words import reason
 from tests.parties.report.conftest import Ward
@@ -262,6 +263,33 @@ def test_a_model_s_life_is_told(ward):
     assert digest in predicted
     assert "clinic-b alone" in predicted
     assert Outline(predicted).open == []
+
+
+def test_a_matching_is_told(ward):
+    """What it was, what each was told, what was kept here and until when; a withdrawal says what it destroys."""
+    contract = ward.matching()
+    digest = ward.receive(contract)
+    ward.approve(contract)
+    ward.tell(contract)
+    stored = events.DataMatched(
+        name="matched-patients",
+        version="ab" * 32,
+        rows=123,
+        columns=4,
+        session=digest,
+        source="patients",
+        days=30,
+    )
+    ward.say(stored, events.SessionCompleted(session=digest, rounds=9, bytes_sent=1 << 20))
+    found = report(ward.home, digest, NOW).found
+    assert found is not None
+    assert (found.name, found.rows, found.until - found.stored) == ("matched-patients", 123, timedelta(days=30))
+    page = page_of(ward, digest)
+    for said in ("find out which records all of them have", "matched-patients", "123 records", "all parties have"):
+        assert said in page
+    assert Outline(page).open == []
+    lines = consequences(ward.home, digest).lines()
+    assert any("data set matched-patients of common records" in line for line in lines)
 
 
 def test_how_long_own_records_can_be_told(ward):

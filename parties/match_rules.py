@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, model_validator
 
-from parties.errors import DataError, SettingsError
+from parties.errors import SettingsError
 from parties.plan import Frozen
 
-ELEMENT_BYTES = 32
 MAX_COLUMNS = 8
 
 
@@ -31,6 +26,16 @@ class IdRule(Frozen):
         "%Y-%m-%d",
     )  # dates: tried in order
     region: Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")] = ""  # phone: of numbers without +, as "DE"
+
+    @property
+    def in_words(self) -> str:
+        """For people."""
+        if self.kind == "date":
+            return f"date ({', '.join(self.formats)})"
+        if self.kind == "phone":
+            return f"phone number{f' of {self.region}' if self.region else ''}"
+        more = [" in either case"] * self.fold_case + [", letters and digits alone"] * self.only_alphanumeric
+        return f"text{''.join(more)}"
 
     def form(self) -> Callable[[str], str]:
         """What brings a value to the one form; it returns "" for a value that has none."""
@@ -87,58 +92,11 @@ class MatchRules(Frozen):
                 datetime(2026, 11, 27, tzinfo=UTC).strftime(wanted)
         return self
 
+    @property
+    def in_words(self) -> str:
+        """How ids are compared, for people."""
+        return f"{', '.join(rule.in_words for rule in self.columns)}; duplicates: {self.duplicates}"
+
     def digest(self) -> bytes:
         """Equal at parties whose rules are."""
         return hashlib.sha256(self.model_dump_json().encode()).digest()
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Records:
-    """One party's records as keyed elements. Printing shows their number only.
-
-    Shapes: elements (n, 32) bytes, each once; rows (n,): the index of each in the party's table.
-    """
-
-    elements: NDArray[np.uint8]
-    rows: NDArray[np.int64]
-
-    def __repr__(self) -> str:
-        return f"Records({len(self.rows)})"
-
-
-def keyed_records(columns: Sequence[Sequence[str | None]], rules: MatchRules, key: bytes) -> Records:
-    """Each row's element: HMAC-SHA256 of its ids in the one form, under a key of this session alone.
-
-    Rows that lack an id, or whose date or phone number is none, match nothing and are left out.
-    Raises: DataError if ids occur twice where that is refused, or if no row is left; SettingsError if there are not as
-    many columns as rules.
-    """
-    if len(columns) != len(rules.columns):
-        raise SettingsError(f"{len(columns)} id columns are here, the rules are about {len(rules.columns)}")
-    forms = [rule.form() for rule in rules.columns]
-    chosen: dict[bytes, int] = {}
-    repeated = 0
-    for row, values in enumerate(zip(*columns, strict=True)):
-        parts = [form(value) if value is not None else "" for form, value in zip(forms, values, strict=True)]
-        if not all(parts):
-            continue
-        element = hmac.digest(key, _joined(parts), "sha256")
-        repeated += element in chosen
-        if rules.duplicates == "last" or element not in chosen:
-            chosen[element] = row
-    if repeated and rules.duplicates == "refuse":
-        raise DataError(
-            f"{repeated} rows have ids that are another row's once written in one form",
-            action='keep one row an id, or agree on duplicates = "first" or "last"',
-            outward="ids occur twice once written in one form",
-        )
-    if not chosen:
-        raise DataError("no row has ids that can be compared", action="correct the rules of matching, or the ids")
-    elements = np.frombuffer(b"".join(chosen), dtype=np.uint8).reshape(-1, ELEMENT_BYTES)
-    return Records(elements, np.fromiter(chosen.values(), dtype=np.int64))
-
-
-def _joined(parts: Sequence[str]) -> bytes:
-    """No two lists of parts are joined to the same bytes."""
-    encoded = [part.encode() for part in parts]
-    return b"".join(len(part).to_bytes(4, "little") + part for part in encoded)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from parties.errors import DataError, SettingsError
-from parties.psi import IdRule, MatchRules, keyed_records
+from parties.match_rules import IdRule, MatchRules
+from parties.psi import keyed_records
 
 KEY = bytes(32)
 TEXT = IdRule()

@@ -1,0 +1,57 @@
+"""From a matching's plan to its contract: pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from gateway.resolve import Directory, find_data, party_of, resolve_dealer
+from mpc.matching_program import derive_matching
+from parties.contract import Party, disclosures_for
+from parties.errors import ContractError, DataError
+from parties.match_plan import MatchingContract, MatchingPlan
+from parties.plan import explain
+from parties.quote import quote
+from parties.schema import check_ids
+
+
+def resolve_matching(plan: MatchingPlan, directory: Directory, now: datetime, nonce: bytes) -> MatchingContract:
+    """The contract that a plan means, given these participants and schemas.
+
+    Raises: PlanError, DataError or ContractError that says what does not fit, where, and what to do; ProgramError
+    for what can't be computed.
+    """
+    parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
+    program = derive_matching([party.rows for party in parties])
+    try:
+        return MatchingContract(
+            nonce=nonce.hex(),
+            created=now,
+            expires=now + timedelta(hours=plan.expires_in_hours),
+            purpose=plan.purpose,
+            legal_basis=plan.legal_basis,
+            impact_assessment=plan.impact_assessment,
+            impact_assessment_sha256=plan.impact_assessment_sha256,
+            parties=parties,
+            dealer=resolve_dealer(plan.dealer, directory),
+            disclosures=disclosures_for(program, [party.name for party in parties]),
+            result=plan.result,
+            keep_days=plan.keep_days,
+            rules=plan.rules,
+            program=program,
+            quote=quote(program),
+        )
+    except ValidationError as exc:
+        raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
+
+
+def _party(plan: MatchingPlan, number: int, directory: Directory) -> Party:
+    wanted, where = plan.parties[number], f"parties.{number}"
+    listed, published = find_data(wanted.name, wanted.data, directory, where)
+    columns = wanted.id_columns or (published.table.id_column,)
+    try:
+        check_ids(published.table, published.table.id_column, columns)
+    except DataError as exc:
+        raise DataError(f"{where}: '{wanted.name}': {exc.what}", action=exc.action) from exc
+    return party_of(listed, wanted.data, published, columns, where)

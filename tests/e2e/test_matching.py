@@ -1,0 +1,223 @@
+"""Record matching by real processes: lists that overlap in part become data sets of the same records, which train."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from parties.audit.events import TranscriptSigned
+from parties.audit.snapshot import locate, take
+from parties.data_set import Manifest
+from parties.home import Home
+from parties.lifecycle import State
+from parties.match_plan import MatchingPlan
+from parties.preparation import split
+from parties.store import SessionStore
+from parties.vault import Vault
+from tests.e2e.world import ID, LABEL, privity, tables, until
+
+DATA, RESULT = "patients", "matched-patients"
+TOLERANCE = 5e-3  # the model's distance from the optimum after its iterations, and the engine's rounding
+COMMON = range(60, 400)  # of the table's 442 rows
+LISTS = {"org-0": range(400), "org-1": range(30, 430), "org-2": range(60, 442)}
+
+
+def spelt(row: int, party: int) -> str:
+    """One person's id as each organisation writes it."""
+    plain = f"Müller-{row:04d}"
+    return (plain, f"  {unicodedata.normalize('NFD', plain).upper()} ", f"MÜLLER-{row:04d}")[party]
+
+
+@pytest.fixture(scope="module")
+def lists(world):
+    """Overlapping parts of a table in every vault, each in an order and a spelling of its own."""
+    X, y = tables("diabetes")
+    for number, columns in enumerate(np.array_split(np.arange(X.shape[1]), len(world.parties))):
+        rows = np.random.default_rng(number).permutation(LISTS[f"org-{number}"])
+        held = {ID: [spelt(row, number) for row in rows]}
+        held |= {f"x{column}": [repr(float(X[row, column])) for row in rows] for column in columns}
+        if number == len(world.parties) - 1:
+            held[LABEL] = [y[row] for row in rows]
+        world.add(f"org-{number}", DATA, held)
+    return X, y
+
+
+def plan(world, **changes):
+    content = {
+        "kind": "matching",
+        "purpose": "find the patients whom all know",
+        "dealer": world.plan.dealer,
+        "result": RESULT,
+        "rules": {"minimum": 50},
+        "parties": [{"name": name, "data": DATA} for name in world.parties],
+    }
+    return MatchingPlan.model_validate(content | changes)
+
+
+@pytest.fixture(scope="module")
+def matched(world, lists):
+    """A completed matching."""
+    assert len(lists[0]) == 442
+    view = world.train(plan(world))
+    assert view.state == State.COMPLETED, view.fault
+    return view
+
+
+def vault(world, name) -> Vault:
+    home = Home(world.directory / name)
+    return Vault(home.path("vault"), home.master_key())
+
+
+def events(world, name, session):
+    found = [entry.event for entry in take(locate(world.directory / name)).entries()]
+    return [event for event in found if getattr(event, "session", None) == session]
+
+
+def test_all_have_the_common_rows_under_the_same_ids(world, matched):
+    """Exactly the records that all hold, in one order, under ids that are none of anybody's; not shared by itself."""
+    tables_of = [vault(world, name).open(RESULT) for name in world.parties]
+    assert tables_of[0].ids == tables_of[1].ids == tables_of[2].ids
+    for number, table in enumerate(tables_of):
+        own = table.arrow[ID].to_pylist()
+        assert {int(record.strip()[-4:]) for record in own} == set(COMMON)
+        assert own != sorted(own)
+        assert [int(record.strip()[-4:]) for record in own] == [
+            int(record.strip()[-4:]) for record in tables_of[0].arrow[ID].to_pylist()
+        ], number
+        assert not set(own) & set(table.ids)
+    manifest = vault(world, "org-0").manifest(RESULT)
+    assert isinstance(manifest, Manifest)
+    assert not manifest.shareable
+    assert manifest.origin is not None
+    assert (manifest.origin.session, manifest.origin.source, manifest.origin.id_column) == (matched.id, DATA, ID)
+    shown = privity("data", "list", "--home", world.directory / "org-0")
+    assert f"{RESULT}  {len(COMMON)} rows" in shown.out
+    assert f"matched from {DATA} by session {matched.id[:12]}" in shown.out
+
+
+def test_every_log_says_what_was_told_before_it_was(world, matched):
+    """Counts, and who was told of how many of its own records: the same in all logs, before the data set."""
+    for name in world.parties:
+        found = events(world, name, matched.id)
+        told = [
+            (event.name, event.recipients, event.shape)
+            for event in found
+            if event.type == "session:disclosure:recorded"
+        ]
+        everybody = ("parties:org-0,org-1,org-2",)
+        assert told == [
+            ("matches", everybody, (4,)),
+            *(("matched", (f"party:{party}",), (len(COMMON),)) for party in world.parties),
+        ]
+        kinds = [event.type for event in found]
+        last = len(kinds) - 1 - kinds[::-1].index("session:disclosure:recorded")
+        assert last < kinds.index("vault:data:matched") < kinds.index("session:run:completed")
+        compared = [event for event in found if event.type == "session:transcript:compared"]
+        assert [event.equal for event in compared] == [True, True]
+
+
+def test_the_matched_sets_train(world, lists, matched, tmp_path):
+    """Once shared they are data sets like others: the model is that of scikit-learn on the common rows.
+
+    Whoever asks for a person by the organisation's own id is told of the training as well.
+    """
+    X, y = lists
+    for name in world.parties:
+        done = privity("data", "share", RESULT, "--home", world.directory / name)
+        assert done.status == 0, done.err
+    until("the gateway to list them", lambda: all(RESULT in published(world, name) for name in world.parties))
+    parties = tuple(party.model_copy(update={"data": RESULT}) for party in world.plan.parties)
+    view = world.train(world.plan.model_copy(update={"parties": parties}))
+    assert view.state == State.COMPLETED, view.fault
+    contract = world.client.contract(view.id)
+    table = vault(world, "org-0").open(RESULT)
+    rows = [int(record.strip()[-4:]) for record in table.arrow[ID].to_pylist()]
+    training, _ = split(table.ids, contract.split_key, contract.split.held_out)
+    chosen = np.array(rows)[training]
+    model = LogisticRegression(tol=1e-10, max_iter=10_000)
+    model.fit(StandardScaler().fit_transform(X[chosen]), np.array(y)[chosen] == "high")
+    found = []
+    for name in world.parties:
+        shown = privity("result", "show", view.id, "--json", "--home", world.directory / name)
+        assert shown.status == 0, shown.err
+        found += json.loads(shown.out)["models"][0]["standardised"]
+    assert np.abs(np.array(found) - model.coef_[0]).max() < TOLERANCE
+    home, file = world.directory / "org-1", tmp_path / "id"
+    answers = []
+    for row in (COMMON[0], LISTS["org-1"][0]):  # one whom all have, and one whom org-2 has not
+        file.write_text(spelt(row, 1).strip())
+        told = privity("audit", "subject", "--file", file, "--json", "--home", home)
+        assert told.status == 0, told.err
+        answers.append({one["session"]: one["answer"] for one in json.loads(told.out)})
+    assert [answer[view.id] for answer in answers] == ["held", "not held"]
+    assert [answer[matched.id] for answer in answers] == ["held", "held"]
+
+
+def test_logs_of_a_matching_reconcile(world, matched, tmp_path):
+    """Two organisations' bundles say the same of contract, disclosures and transcript."""
+    bundles = [tmp_path / f"{name}.bundle" for name in world.parties[:2]]
+    for name, bundle in zip(world.parties, bundles, strict=False):
+        until("signatures", lambda name=name: len(signatures(world, name, matched.id)) == len(world.parties) - 1)
+        done = privity("audit", "export", matched.id, "--out", bundle, "--home", world.directory / name)
+        assert done.status == 0, done.err
+    told = privity("audit", "reconcile", *bundles)
+    assert told.status == 0, told.out + told.err
+    assert "'s signature on the transcript" in told.out
+
+
+def signatures(world, name, session):
+    return [event for event in events(world, name, session) if isinstance(event, TranscriptSigned)]
+
+
+def published(world, name):
+    return {one.table.name for view in world.client.participants() if view.name == name for one in view.published}
+
+
+@pytest.mark.usefixtures("lists")
+def test_too_few_matches_end_everywhere_and_leave_nothing(world):
+    """Everybody is told the same, without a number; no data set, and no record of who is common, stays anywhere."""
+    fewest = min(map(len, LISTS.values()))
+    view = world.train(plan(world, result="never", rules={"minimum": fewest}))
+    assert view.state == State.FAILED
+    assert view.fault.code == "data.too-few-matches"
+    assert view.fault.what == "the parties have fewer records in common than agreed"
+    for name in world.parties:
+        assert "never" not in vault(world, name).list()
+        found = events(world, name, view.id)
+        told = {event.name for event in found if event.type == "session:disclosure:recorded"}
+        assert told == {"matches"}
+        assert [event.reason for event in found if event.type == "session:run:failed"] == ["data.too-few-matches"]
+
+
+@pytest.mark.usefixtures("matched")
+def test_a_name_that_is_taken_is_refused_before_anybody_is_asked_for_records(world):
+    """The first operator to sign learns it; nothing runs."""
+    session = world.client.propose(plan(world)).id
+    signed = privity("session", "approve", session, "--home", world.directory / "org-0")
+    assert signed.status == 1
+    assert RESULT in signed.err
+    assert world.ended(session).state == State.REFUSED
+
+
+@pytest.mark.usefixtures("lists")
+def test_withdrawing_destroys_what_the_matching_left(world):
+    """The party's own matched set goes; a training on the others' is refused in its name."""
+    view = world.train(plan(world, result="short-lived"))
+    assert view.state == State.COMPLETED, view.fault
+    done = privity("session", "withdraw", view.id, "--yes", "--home", world.directory / "org-1")
+    assert done.status == 0, done.err
+    assert "short-lived" not in vault(world, "org-1").list()
+    home = Home(world.directory / "org-0")
+    until("org-0 to hear of it", lambda: "org-1" in SessionStore(home.path("state.sqlite")).withdrawals(view.id))
+    for name in ("org-0", "org-2"):
+        assert privity("data", "share", "short-lived", "--home", world.directory / name).status == 0
+        until(f"{name} to publish it", lambda name=name: "short-lived" in published(world, name))
+    again = plan(world, parties=[{"name": name, "data": "short-lived"} for name in ("org-0", "org-2")], result="twice")
+    refused = world.ended(world.client.propose(again).id)
+    assert refused.state == State.REFUSED
+    assert refused.fault.code == "withdrawn"
