@@ -234,7 +234,7 @@ def test_the_policy_is_explained_rule_by_rule(home, tmp_path):
     policy.write_text(policy.read_text().replace("min_training_rows = 50", "min_training_rows = 500"))
     shown = done("policy", "explain", file, "--home", home)
     assert "refuses  min_training_rows: 300 training rows; the policy asks for 500" in shown
-    assert shown.count("holds ") == 14
+    assert shown.count("holds ") == 15
     assert "asks     approve: every contract waits for the operator" in shown
     assert shown.endswith("The contract would be refused.\n")
     told = json.loads(done("policy", "explain", file, "--home", home, "--json"))
