@@ -123,8 +123,8 @@ def test_a_session_s_page_draws_its_tables(gateway, consortium, client, make_pla
     consortium.started()
     table = Points(thresholds=(0.0,), positives=((0, 9), (10, 15)), negatives=((0, 9), (10, 15)))
     for daemon in consortium.everybody:
-        told = None if daemon is consortium.dealer else Figures(roc=table, calibration=table)
-        daemon.say(daemon.finished(session, figures=told)).settled()
+        model = ToldModel(C="1.0", positive="yes", figures=Figures(roc=table, calibration=table))
+        daemon.say(daemon.finished(session, models=() if daemon is consortium.dealer else (model,))).settled()
     with httpx2.Client() as browser:
         browser.get(client.login())
         page = browser.get(f"http://{gateway.serving.rest}/sessions/{session}").text
