@@ -5,19 +5,21 @@ The result is trusted by nobody: each node and the dealer derive it again before
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from mpc.program import Program, derive
+from mpc.prediction_program import Runnable
+from mpc.program import Opening, Program, derive
 from parties.contract import (
     MATCHINGS,
     Contract,
     Participant,
     Party,
+    Terms,
     disclosures_for,
     membership,
     spec_for,
@@ -25,11 +27,12 @@ from parties.contract import (
 from parties.division import Division
 from parties.errors import ContractError, DataError, PlanError
 from parties.messages import PublishedData
-from parties.plan import Partition, PartyPlan, Plan, RetentionPlan, explain
+from parties.plan import Asked, Partition, PartyPlan, Plan, RetentionPlan, explain
 from parties.quote import quote
 from parties.schema import check_features, check_label
 
 KEEPS_NOTHING = RetentionPlan(model_days=0)
+T = TypeVar("T", bound=Terms)
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,44 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
     check_rows(parties, plan.partition)
     dealer = resolve_dealer(plan.dealer, directory)
     loss_every, program = _program(plan, parties)
+    return written(
+        Contract,
+        plan,
+        now,
+        nonce,
+        parties=parties,
+        dealer=dealer,
+        program=program,
+        told_before=membership(plan.partition, parties),
+        partition=plan.partition,
+        label=plan.label,
+        matching=MATCHINGS[plan.partition],
+        preparation=plan.preparation,
+        model=plan.model,
+        split=plan.split,
+        evaluation=plan.evaluation,
+        loss_every=loss_every,
+        retention=plan.retention if plan.partition == "columns" and plan.model.tells_one else KEEPS_NOTHING,
+    )
+
+
+def written(
+    kind: Callable[..., T],
+    plan: Asked,
+    now: datetime,
+    nonce: bytes,
+    *,
+    parties: tuple[Party, ...],
+    program: Runnable,
+    told_before: Sequence[Opening] = (),
+    **own: Any,
+) -> T:
+    """A contract of some kind: what all say of their plan, what follows from the program, and its own.
+
+    Raises: ContractError if none comes of it.
+    """
     try:
-        return Contract(
+        return kind(
             nonce=nonce.hex(),
             created=now,
             expires=now + timedelta(hours=plan.expires_in_hours),
@@ -84,22 +123,11 @@ def resolve(plan: Plan, directory: Directory, now: datetime, nonce: bytes) -> Co
             legal_basis=plan.legal_basis,
             impact_assessment=plan.impact_assessment,
             impact_assessment_sha256=plan.impact_assessment_sha256,
-            partition=plan.partition,
             parties=parties,
-            dealer=dealer,
-            label=plan.label,
-            matching=MATCHINGS[plan.partition],
-            preparation=plan.preparation,
-            model=plan.model,
-            split=plan.split,
-            evaluation=plan.evaluation,
-            loss_every=loss_every,
             program=program,
             quote=quote(program),
-            disclosures=disclosures_for(
-                program, [party.name for party in parties], membership(plan.partition, parties)
-            ),
-            retention=plan.retention if plan.partition == "columns" and plan.model.tells_one else KEEPS_NOTHING,
+            disclosures=disclosures_for(program, [party.name for party in parties], told_before),
+            **own,
         )
     except ValidationError as exc:
         raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc

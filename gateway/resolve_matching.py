@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from pydantic import ValidationError
-
-from gateway.resolve import Directory, find_data, party_of, resolve_dealer
+from gateway.resolve import Directory, find_data, party_of, resolve_dealer, written
 from mpc.matching_program import derive_matching
-from parties.contract import Party, disclosures_for
-from parties.errors import ContractError, DataError
+from parties.contract import Party
+from parties.errors import DataError
 from parties.match_plan import MatchingContract, MatchingPlan
-from parties.plan import explain
-from parties.quote import quote
 from parties.schema import check_ids
 
 
@@ -24,26 +20,18 @@ def resolve_matching(plan: MatchingPlan, directory: Directory, now: datetime, no
     """
     parties = tuple(_party(plan, number, directory) for number in range(len(plan.parties)))
     program = derive_matching([party.rows for party in parties])
-    try:
-        return MatchingContract(
-            nonce=nonce.hex(),
-            created=now,
-            expires=now + timedelta(hours=plan.expires_in_hours),
-            purpose=plan.purpose,
-            legal_basis=plan.legal_basis,
-            impact_assessment=plan.impact_assessment,
-            impact_assessment_sha256=plan.impact_assessment_sha256,
-            parties=parties,
-            dealer=resolve_dealer(plan.dealer, directory),
-            disclosures=disclosures_for(program, [party.name for party in parties]),
-            result=plan.result,
-            keep_days=plan.keep_days,
-            rules=plan.rules,
-            program=program,
-            quote=quote(program),
-        )
-    except ValidationError as exc:
-        raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
+    return written(
+        MatchingContract,
+        plan,
+        now,
+        nonce,
+        parties=parties,
+        dealer=resolve_dealer(plan.dealer, directory),
+        program=program,
+        result=plan.result,
+        keep_days=plan.keep_days,
+        rules=plan.rules,
+    )
 
 
 def _party(plan: MatchingPlan, number: int, directory: Directory) -> Party:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from pydantic import ValidationError
-
-from gateway.resolve import Directory, check_rows, find_data, party_of, resolve_dealer
+from gateway.resolve import Directory, check_rows, find_data, party_of, resolve_dealer, written
 from mpc.prediction_program import derive_prediction
-from parties.contract import Contract, Party, disclosures_for
-from parties.errors import ContractError, DataError, PlanError
-from parties.plan import explain
+from parties.contract import Contract, Party
+from parties.errors import DataError, PlanError
 from parties.prediction import PredictionContract, PredictionPlan, spec_for
-from parties.quote import quote
 from parties.schema import check_features
 
 
@@ -34,28 +30,20 @@ def resolve_prediction(
     preparation, fit_intercept = trained.preparation, trained.model.fit_intercept
     told_apart = trained.label.told_apart
     program = derive_prediction(spec_for(parties, plan.recipient, preparation, fit_intercept, told_apart))
-    try:
-        return PredictionContract(
-            nonce=nonce.hex(),
-            created=now,
-            expires=now + timedelta(hours=plan.expires_in_hours),
-            purpose=plan.purpose,
-            legal_basis=plan.legal_basis,
-            impact_assessment=plan.impact_assessment,
-            impact_assessment_sha256=plan.impact_assessment_sha256,
-            parties=parties,
-            dealer=resolve_dealer(plan.dealer, directory),
-            disclosures=disclosures_for(program, [party.name for party in parties]),
-            model=plan.model,
-            recipient=plan.recipient,
-            preparation=preparation,
-            fit_intercept=fit_intercept,
-            told_apart=told_apart,
-            program=program,
-            quote=quote(program),
-        )
-    except ValidationError as exc:
-        raise ContractError(f"no contract comes of the plan: {explain(exc)}", action="mend the plan") from exc
+    return written(
+        PredictionContract,
+        plan,
+        now,
+        nonce,
+        parties=parties,
+        dealer=resolve_dealer(plan.dealer, directory),
+        program=program,
+        model=plan.model,
+        recipient=plan.recipient,
+        preparation=preparation,
+        fit_intercept=fit_intercept,
+        told_apart=told_apart,
+    )
 
 
 def _party(plan: PredictionPlan, number: int, trained: Contract, directory: Directory) -> Party:

@@ -15,12 +15,10 @@ from parties.contract import Terms
 from parties.errors import PlanError
 from parties.match_rules import MAX_COLUMNS, MatchRules
 from parties.plan import (
-    AssessmentDigest,
+    Asked,
     Column,
     Frozen,
     Name,
-    Text,
-    Title,
     check_assessment,
     check_names,
     explain,
@@ -38,17 +36,10 @@ class Listed(Frozen):
     id_columns: Annotated[tuple[Column, ...], Field(max_length=MAX_COLUMNS)] = ()
 
 
-class MatchingPlan(Frozen):
+class MatchingPlan(Asked):
     """One matching session as the analyst asks for it."""
 
     kind: Literal["matching"]
-    version: Literal[1] = 1
-    purpose: Text
-    legal_basis: Text = "none stated yet"
-    impact_assessment: Title = ""
-    impact_assessment_sha256: AssessmentDigest = ""
-    dealer: Name = "dealer"
-    expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     result: Name  # what each party's vault calls the matched data set
     keep_days: KeepDays = 90  # each party deletes it then
     rules: MatchRules = MatchRules()

@@ -239,10 +239,9 @@ class RetentionPlan(Frozen):
     model_days: Annotated[int, Field(ge=0, le=3650)] = 30
 
 
-class Plan(Frozen):
-    """One training session as the analyst asks for it."""
+class Asked(Frozen):
+    """What plans of every kind say; parties.contract.Terms is its counterpart."""
 
-    kind: Literal["training"] = "training"
     version: Literal[1] = 1
     purpose: Text
     legal_basis: Text = "none stated yet"
@@ -250,6 +249,12 @@ class Plan(Frozen):
     impact_assessment_sha256: AssessmentDigest = ""  # a plan's file may give impact_assessment_file instead
     dealer: Name = "dealer"
     expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
+
+
+class Plan(Asked):
+    """One training session as the analyst asks for it."""
+
+    kind: Literal["training"] = "training"
     # rows: each party has the same columns and the label, of its own records. blocks: those with the same columns have
     # records of their own, the others have all of these records.
     partition: Partition = "columns"

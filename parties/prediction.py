@@ -16,11 +16,10 @@ from parties.contract import Contract, Hex32, Party, Terms
 from parties.division import Division
 from parties.errors import ContractError, PlanError
 from parties.plan import (
-    AssessmentDigest,
+    Asked,
     Frozen,
     Name,
     Text,
-    Title,
     check_assessment,
     check_names,
     explain,
@@ -35,17 +34,10 @@ class NewRows(Frozen):
     data: Name  # the data set's name in that organisation's vault
 
 
-class PredictionPlan(Frozen):
+class PredictionPlan(Asked):
     """One prediction session as the analyst asks for it."""
 
     kind: Literal["prediction"]
-    version: Literal[1] = 1
-    purpose: Text
-    legal_basis: Text = "none stated yet"
-    impact_assessment: Title = ""
-    impact_assessment_sha256: AssessmentDigest = ""
-    dealer: Name = "dealer"
-    expires_in_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     model: Hex32  # the id of the training session that left it
     recipient: Name  # the party that is told the probabilities
     parties: Annotated[tuple[NewRows, ...], Field(min_length=2, max_length=16)]
