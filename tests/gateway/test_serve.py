@@ -109,7 +109,7 @@ def test_invitation_needs_an_address(tmp_path: Path):
     assert invite(tmp_path / "set", "clinic-a").startswith("privity1_")
 
 
-def test_store_holds_contracts_approvals_and_progress_alone(house, make_plan):
+def test_store_holds_what_sessions_need_and_no_secret(house, make_plan):
     """On the disk after a session are the tables that are meant to be, and no token or other secret in them."""
     with house.serve(), house.client() as client:
         consortium = house.consortium()
@@ -121,7 +121,7 @@ def test_store_holds_contracts_approvals_and_progress_alone(house, make_plan):
         house.hang_up()
     with closing(sqlite3.connect(house.home / STORE_FILE)) as store:
         tables = {name for (name,) in store.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        assert tables == {"participants", "data_sets", "sessions", "approvals", "progress", "reports"}
+        assert tables == {"participants", "data_sets", "sessions", "approvals", "withdrawals", "progress", "reports"}
         (progress,) = store.execute("SELECT content FROM progress").fetchall()
         assert json.loads(progress[0])["loss"] == 0.25
         assert store.execute("SELECT count(*) FROM approvals").fetchone() == (3,)
