@@ -1,5 +1,7 @@
 """The secure model against scikit-learn on the pooled plaintext: real tables, real processes, two to four parties."""
 
+import json
+
 import pytest
 
 from gateway.sandbox import run
@@ -43,8 +45,9 @@ def test_a_table_divided_by_rows_equals_the_pooled_one(tmp_path, table, positive
         "intercept": 1,
     }
     assert {recipient for _, recipient in told} == {everybody, "session"}
-    results = {path.read_bytes() for path in (tmp_path / "run").glob("org-*/results/*.json")}
-    assert len(results) == 1  # the same model everywhere, bit by bit
+    paths = list((tmp_path / "run").glob("org-*/results/*.json"))
+    results = {json.dumps(json.loads(path.read_text()) | {"stages": {}}) for path in paths}
+    assert (len(paths), len(results)) == (3, 1)  # the same model everywhere, bit by bit; each took its own time
 
 
 @pytest.mark.parametrize("label_at_hospitals", [False, True], ids=["label at the insurer", "label at the hospitals"])
