@@ -12,6 +12,7 @@ from typing import Any, Self
 import httpx2
 from pydantic import TypeAdapter
 
+from gateway.estimate import Estimate, EstimateAsked, Link
 from gateway.views import Health, LoginOffered, ParticipantView, SessionCreated, SessionView
 from parties.errors import GatewayError
 from parties.kinds import AnyContract, ProposedPlan, parse_contract
@@ -50,6 +51,11 @@ class GatewayClient:
             timeout=timeout,
             trust_env=False,  # a proxy has no business between this machine and itself
         )
+
+    def estimate(self, plan: ProposedPlan, link: Link | None = None) -> Estimate:
+        """What a contract of this plan would quote, and its time on this link; nothing is proposed."""
+        asked = EstimateAsked(plan=plan, link=link or Link())
+        return Estimate.model_validate(self._call("POST", "/v1/plans:estimate", asked.model_dump(mode="json")))
 
     def propose(self, plan: ProposedPlan) -> SessionCreated:
         """Ask for a session; its participants are sent the contract."""

@@ -21,6 +21,7 @@ import structlog
 
 from gateway.blame import first_cause
 from gateway.errors import Busy, NotFound
+from gateway.estimate import Estimate, Link, estimate
 from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
 from gateway.relay import Line, Relay
@@ -150,6 +151,11 @@ class Sessions:
             record = turn.rows.add_session(contract, plan.model_dump_json())
             turn.send(record.roles, Proposal(contract=record.text))
             return record
+
+    def estimate(self, plan: ProposedPlan, link: Link) -> Estimate:
+        """What the plan's contract would quote. Nothing is stored, recorded or sent. Raises: as `resolve`."""
+        with self._store.transaction() as rows:
+            return estimate(_resolved(plan, rows, self._clock().replace(microsecond=0)), link)
 
     def cancel(self, digest: str) -> SessionView:
         """Raises: NotFound; LifecycleError if the session is at its end already."""

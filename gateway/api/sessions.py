@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable
 from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Body, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from gateway.api.dependencies import Coordinator, SessionId, Watched
+from gateway.api.examples import PLANS
 from gateway.problems import responses
 from gateway.views import SessionCreated, SessionView
 from parties.kinds import AnyPlan
@@ -22,7 +24,9 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
     status_code=HTTPStatus.CREATED,
     responses=responses("plan", "rest.busy", "rest.too-large"),
 )
-async def propose(plan: AnyPlan, sessions: Coordinator, response: Response) -> SessionCreated:
+async def propose(
+    plan: Annotated[AnyPlan, Body(openapi_examples=PLANS)], sessions: Coordinator, response: Response
+) -> SessionCreated:
     """Resolve a plan into a contract and send it to every participant."""
     record = sessions.propose(plan)
     response.headers["location"] = f"/v1/sessions/{record.digest}"

@@ -13,30 +13,13 @@ import pytest
 
 from gateway.access import MAX_BODY_BYTES, TOKEN_FILE, Token
 from gateway.client import GatewayClient
-from gateway.problems import MEDIA_TYPE, TABLE, Problem
+from gateway.problems import Problem
 from parties.errors import GatewayError, SettingsError
 from parties.lifecycle import State
 from parties.messages import Progress
+from tests.gateway.conftest import check_problem
 
 NOBODY = "0" * 64
-
-
-@pytest.fixture
-def http(gateway):
-    """A plain HTTP client with the token."""
-    headers = {"authorization": f"Bearer {gateway.token}"}
-    with httpx2.Client(base_url=f"http://{gateway.serving.rest}", headers=headers, timeout=30) as made:
-        yield made
-
-
-def check_problem(response: httpx2.Response, status: int, code: str) -> Problem:
-    """The problem of a response, which must be one of the table's."""
-    assert (response.status_code, response.headers["content-type"]) == (status, MEDIA_TYPE)
-    found = Problem.model_validate(response.json())
-    assert (found.code, found.status, found.type) == (code, status, f"urn:privity:problem:{code}")
-    assert found.title == TABLE[code][1]
-    assert found.detail
-    return found
 
 
 def test_health_needs_no_token(gateway):
@@ -46,6 +29,7 @@ def test_health_needs_no_token(gateway):
 
 
 ROUTES = [
+    ("POST", "/v1/plans:estimate"),
     ("GET", "/v1/sessions"),
     ("POST", "/v1/sessions"),
     ("GET", f"/v1/sessions/{NOBODY}"),
