@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -57,9 +57,14 @@ class GatewayClient:
         asked = EstimateAsked(plan=plan, link=link or Link())
         return Estimate.model_validate(self._call("POST", "/v1/plans:estimate", asked.model_dump(mode="json")))
 
-    def propose(self, plan: ProposedPlan) -> SessionCreated:
-        """Ask for a session; its participants are sent the contract."""
-        return SessionCreated.model_validate(self._call("POST", "/v1/sessions", plan.model_dump(mode="json")))
+    def propose(self, plan: ProposedPlan, key: str = "") -> SessionCreated:
+        """Ask for a session; its participants are sent the contract.
+
+        `key` is the caller's name for this proposal: after an error it may safely be sent again under the same one.
+        """
+        headers = {"idempotency-key": key} if key else {}
+        body = plan.model_dump(mode="json")
+        return SessionCreated.model_validate(self._request("POST", "/v1/sessions", body, headers).json())
 
     def sessions(self) -> list[SessionView]:
         """All sessions, newest first."""
@@ -139,9 +144,11 @@ class GatewayClient:
     def _call(self, method: str, path: str, body: object = None) -> Any:
         return self._request(method, path, body).json()
 
-    def _request(self, method: str, path: str, body: object = None) -> httpx2.Response:
+    def _request(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
         try:
-            response = self._http.request(method, path, json=body)
+            response = self._http.request(method, path, json=body, headers=headers)
         except httpx2.HTTPError as exc:
             raise self._unreachable(exc) from exc
         if not response.is_success:

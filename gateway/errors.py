@@ -5,6 +5,7 @@ PrivityError (mpc.errors)
     ├── NotFound         no such session or page
     ├── Unauthorised     no token, or not this gateway's
     ├── Forbidden        a request that a foreign web page could have made
+    ├── KeyReused        an idempotency key that another plan was proposed with
     ├── TooLarge         a body over the limit, or of unstated length
     └── Busy             as many open sessions as the settings allow
 """
@@ -28,6 +29,10 @@ class Unauthorised(RestError):
 
 class Forbidden(RestError):
     code = "rest.forbidden"
+
+
+class KeyReused(RestError):
+    code = "rest.key-reused"
 
 
 class TooLarge(RestError):

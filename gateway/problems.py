@@ -31,6 +31,7 @@ TABLE: dict[str, tuple[HTTPStatus, str]] = {
     "rest.request": (HTTPStatus.BAD_REQUEST, "The request does not hold"),
     "rest.unauthorised": (HTTPStatus.UNAUTHORIZED, "A token is needed"),
     "rest.forbidden": (HTTPStatus.FORBIDDEN, "Refused"),
+    "rest.key-reused": (HTTPStatus.UNPROCESSABLE_ENTITY, "The key belongs to another request"),
     "rest.too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large"),
     "rest.busy": (HTTPStatus.SERVICE_UNAVAILABLE, "The gateway is at its limit"),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "The gateway failed"),

@@ -24,6 +24,7 @@ from gateway.errors import Busy, NotFound
 from gateway.estimate import Estimate, Link, estimate
 from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
+from gateway.once import Once, Proposed
 from gateway.relay import Line, Relay
 from gateway.resolve import Directory, Listed, resolve
 from gateway.resolve_matching import resolve_matching
@@ -133,24 +134,30 @@ class Sessions:
 
     # What the analyst asks
 
-    def propose(self, plan: ProposedPlan) -> SessionRecord:
-        """Resolve a plan and send its contract to every participant.
+    def propose(self, plan: ProposedPlan, key: str | None = None) -> Proposed:
+        """Resolve a plan and send its contract to every participant; once for a key, however often it comes.
 
-        Raises: Busy at the settings' limit; otherwise as `resolve`.
+        Raises: Busy at the settings' limit; KeyReused if the key came with another plan within a day; otherwise as
+        `resolve`.
         """
         now = self._clock().replace(microsecond=0)
+        digest = hashlib.sha256(rfc8785.dumps(plan.model_dump(mode="json"))).hexdigest()
         with self._turn() as turn:
+            once = None if key is None else Once(turn.rows, key, digest, now)
+            if once and (earlier := once.earlier()):
+                return Proposed(_found(turn.rows, earlier), is_new=False)
             if turn.rows.count_open() >= self._settings.max_open_sessions:
                 raise Busy(
                     f"{self._settings.max_open_sessions} sessions are open, as many as this gateway allows",
                     action="cancel one, or wait for one to end",
                 )
             contract = _resolved(plan, turn.rows, now)
-            digest = hashlib.sha256(rfc8785.dumps(plan.model_dump(mode="json"))).hexdigest()
             self._journal.append(SessionProposed(session=contract.digest, plan=digest, parties=len(contract.parties)))
             record = turn.rows.add_session(contract, plan.model_dump_json())
+            if once:
+                once.remember(record.digest)
             turn.send(record.roles, Proposal(contract=record.text))
-            return record
+            return Proposed(record)
 
     def estimate(self, plan: ProposedPlan, link: Link) -> Estimate:
         """What the plan's contract would quote. Nothing is stored, recorded or sent. Raises: as `resolve`."""

@@ -103,6 +103,16 @@ class _Report(_OfParticipant, _Base):
     __tablename__ = "reports"
 
 
+class _Keyed(_Base):
+    """A proposal that came with an idempotency key. The key is a client's own text: its digest is kept alone."""
+
+    __tablename__ = "keyed_proposals"
+    key_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    plan_sha256: Mapped[str]
+    session: Mapped[str] = mapped_column(ForeignKey("sessions.digest"))
+    at: Mapped[datetime] = mapped_column(index=True)
+
+
 @dataclass(frozen=True)
 class Member:
     """A participant as invited and, with key and certificate, as joined."""
@@ -210,6 +220,17 @@ class Rows:
     def session(self, digest: str) -> SessionRecord | None:
         row = self._session.get(_Session, digest)
         return None if row is None else _record(row)
+
+    def remember_key(self, key_sha256: str, plan_sha256: str, session: str, now: datetime) -> None:
+        self._session.add(_Keyed(key_sha256=key_sha256, plan_sha256=plan_sha256, session=session, at=now))
+
+    def forget_keys(self, before: datetime) -> None:
+        self._session.execute(delete(_Keyed).where(_Keyed.at < before))
+
+    def keyed(self, key_sha256: str) -> tuple[str, str] | None:
+        """Digests of the plan and of the session that this key was used for."""
+        row = self._session.get(_Keyed, key_sha256)
+        return None if row is None else (row.plan_sha256, row.session)
 
     def sessions(self) -> list[SessionRecord]:
         """All, newest first."""

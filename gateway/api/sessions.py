@@ -7,14 +7,25 @@ from collections.abc import AsyncIterable
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from gateway.api.dependencies import Coordinator, SessionId, Watched
 from gateway.api.examples import PLANS
+from gateway.once import MAX_KEY
 from gateway.problems import responses
 from gateway.views import SessionCreated, SessionView
 from parties.kinds import AnyPlan
+from parties.lifecycle import State
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="idempotency-key",
+        pattern=f"^[!-~]{{1,{MAX_KEY}}}$",
+        description="the client's own name for this proposal, such as a random UUID",
+    ),
+]
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -22,15 +33,24 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses=responses("plan", "rest.busy", "rest.too-large"),
+    responses=responses("plan", "rest.busy", "rest.key-reused", "rest.request", "rest.too-large"),
 )
 async def propose(
-    plan: Annotated[AnyPlan, Body(openapi_examples=PLANS)], sessions: Coordinator, response: Response
+    plan: Annotated[AnyPlan, Body(openapi_examples=PLANS)],
+    sessions: Coordinator,
+    response: Response,
+    key: IdempotencyKey = None,
 ) -> SessionCreated:
-    """Resolve a plan into a contract and send it to every participant."""
-    record = sessions.propose(plan)
+    """Resolve a plan into a contract and send it to every participant.
+
+    Under one `Idempotency-Key` a plan is proposed once within a day: every answer is the first.
+    """
+    proposed = sessions.propose(plan, key)
+    record = proposed.record
     response.headers["location"] = f"/v1/sessions/{record.digest}"
-    return SessionCreated(id=record.digest, state=record.state, contract=json.loads(record.text))
+    if not proposed.is_new:
+        response.headers["idempotency-replayed"] = "true"
+    return SessionCreated(id=record.digest, state=State.PROPOSED, contract=json.loads(record.text))
 
 
 @router.get("", responses=responses())
