@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import httpx2
 from pydantic import TypeAdapter
@@ -15,8 +16,8 @@ from pydantic import TypeAdapter
 from gateway.estimate import Estimate, EstimateAsked, Link
 from gateway.views import Health, LoginOffered, ParticipantView, SessionCreated, SessionView
 from parties.errors import GatewayError
-from parties.kinds import AnyContract, ProposedPlan, parse_contract
-from parties.lifecycle import FINAL
+from parties.kinds import AnyContract, Kind, ProposedPlan, parse_contract
+from parties.lifecycle import FINAL, State
 
 ID_LENGTH = 64
 
@@ -43,8 +44,9 @@ class GatewayClient:
     Usable as a context manager; not for several threads at once.
     """
 
-    def __init__(self, url: str, token: str, timeout: float = 30) -> None:
+    def __init__(self, url: str, token: str, timeout: float = 30, *, page: int = 100) -> None:
         self._url = url.rstrip("/")
+        self._page = page  # sessions that a list asks for at once
         self._http = httpx2.Client(
             base_url=self._url,
             headers={"authorization": f"Bearer {token}"},
@@ -66,9 +68,19 @@ class GatewayClient:
         body = plan.model_dump(mode="json")
         return SessionCreated.model_validate(self._request("POST", "/v1/sessions", body, headers).json())
 
-    def sessions(self) -> list[SessionView]:
-        """All sessions, newest first."""
-        return _SESSIONS.validate_python(self._call("GET", "/v1/sessions"))
+    def sessions(
+        self, *, states: Collection[State] = (), kind: Kind | None = None, participant: str | None = None
+    ) -> list[SessionView]:
+        """All sessions in one of the states (none: any), of the kind and with the participant, newest first."""
+        wanted = {"state": [str(state) for state in states], "kind": kind, "participant": participant}
+        query: dict[str, Any] = {key: value for key, value in wanted.items() if value} | {"limit": self._page}
+        found: list[SessionView] = []
+        while True:
+            response = self._request("GET", f"/v1/sessions?{urlencode(query, doseq=True)}")
+            found += _SESSIONS.validate_json(response.content)
+            if "next" not in response.links:
+                return found
+            query["cursor"] = found[-1].id
 
     def find(self, beginning: str) -> str:
         """The id of the one session that begins so. Raises: GatewayError if there is none, or several."""

@@ -3,6 +3,7 @@
 PrivityError (mpc.errors)
 └── RestError
     ├── NotFound         no such session or page
+    ├── BadCursor        a page after a session that there is not
     ├── Unauthorised     no token, or not this gateway's
     ├── Forbidden        a request that a foreign web page could have made
     ├── KeyReused        an idempotency key that another plan was proposed with
@@ -21,6 +22,10 @@ class RestError(PrivityError):
 
 class NotFound(RestError):
     code = "rest.not-found"
+
+
+class BadCursor(RestError):
+    code = "rest.request"
 
 
 class Unauthorised(RestError):

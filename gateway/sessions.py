@@ -20,7 +20,7 @@ import rfc8785
 import structlog
 
 from gateway.blame import first_cause
-from gateway.errors import Busy, NotFound
+from gateway.errors import BadCursor, Busy, NotFound
 from gateway.estimate import Estimate, Link, estimate
 from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
@@ -29,6 +29,7 @@ from gateway.relay import Line, Relay
 from gateway.resolve import Directory, Listed, resolve
 from gateway.resolve_matching import resolve_matching
 from gateway.resolve_prediction import resolve_prediction
+from gateway.selection import EVERY, Selection
 from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
@@ -171,10 +172,12 @@ class Sessions:
             fault = Fault(code="cancelled", who="gateway", what="the analyst cancelled the session")
             return self._view(self._end(turn, record, Step.CANCEL, fault), turn.rows)
 
-    def sessions(self) -> list[SessionView]:
-        """All, newest first."""
+    def sessions(self, selection: Selection = EVERY) -> list[SessionView]:
+        """Those selected, newest first. Raises: BadCursor."""
         with self._store.transaction() as rows:
-            return [self._view(record, rows) for record in rows.sessions()]
+            if selection.cursor is not None and rows.session(selection.cursor) is None:
+                raise BadCursor("this gateway has no session with the cursor's id", action="begin at the first page")
+            return [self._view(record, rows) for record in rows.sessions(selection)]
 
     def session(self, digest: str) -> SessionView:
         """Raises: NotFound."""

@@ -18,6 +18,7 @@ from gateway.cli import app
 from gateway.client import GatewayClient
 from gateway.estimate import EstimateAsked, Link
 from parties.audit.log import FILE_NAME as AUDIT_FILE
+from parties.audit.snapshot import take
 from parties.errors import SettingsError
 from parties.kinds import AnyPlan
 from parties.match_plan import parse_matching_plan
@@ -59,13 +60,13 @@ def test_matching_is_estimated_too(client: GatewayClient):
 
 def test_estimate_leaves_nothing(gateway: House, consortium: Consortium, client: GatewayClient, make_plan: MakePlan):
     """Nobody is sent anything, no session is stored, and no entry is logged."""
-    before = (gateway.home / AUDIT_FILE).read_bytes()
+    before = list(take(gateway.home / AUDIT_FILE).entries())
     client.estimate(make_plan())
     assert client.sessions() == []
     for daemon in consortium.everybody:
         with pytest.raises(queue.Empty):
             daemon.settled().incoming.get_nowait()
-    assert (gateway.home / AUDIT_FILE).read_bytes() == before
+    assert list(take(gateway.home / AUDIT_FILE).entries()) == before
 
 
 @pytest.mark.usefixtures("consortium")
