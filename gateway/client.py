@@ -31,6 +31,7 @@ class SessionEvent:
 
     kind: str
     data: dict[str, Any]
+    id: str = ""  # with which `events` goes on after it
 
     @property
     def view(self) -> SessionView:
@@ -112,19 +113,20 @@ class GatewayClient:
     def participants(self) -> list[ParticipantView]:
         return _PARTICIPANTS.validate_python(self._call("GET", "/v1/participants"))
 
-    def events(self, session: str) -> Generator[SessionEvent]:
-        """State changes and progress, the present state first; ends after a final state.
+    def events(self, session: str, after: str = "") -> Generator[SessionEvent]:
+        """State changes and progress, the present state first or what came after an event's id; ends at a final state.
 
         The gateway sends a sign of life every 15 seconds: silence past the timeout is an error.
         """
         try:
-            with self._http.stream("GET", f"/v1/sessions/{session}/events") as response:
+            headers = {"last-event-id": after} if after else {}
+            with self._http.stream("GET", f"/v1/sessions/{session}/events", headers=headers) as response:
                 if not response.is_success:
                     response.read()
                     raise _refusal(response)
                 for event in httpx2.EventSource(response):
                     data = json.loads(event.data)
-                    yield SessionEvent(event.event, data)
+                    yield SessionEvent(event.event, data, event.id)
                     if event.event == "state" and data["state"] in FINAL:
                         return
         except httpx2.HTTPError as exc:

@@ -195,10 +195,9 @@ class Sessions:
             return _found(rows, digest).contract
 
     @contextmanager
-    def watch(self, digest: str) -> Iterator[Watcher]:
-        """A subscription that begins with the present state. Raises: NotFound."""
-        with self._feed.watch(digest) as watcher:
-            watcher.put(_state_update(self.session(digest)))
+    def watch(self, digest: str, last_id: str = "") -> Iterator[Watcher]:
+        """A subscription, from the present state or after the event that the watcher saw last. Raises: NotFound."""
+        with self._feed.watch(digest, _state_update(self.session(digest)), last_id) as watcher:
             yield watcher
 
     def participants(self) -> list[ParticipantView]:

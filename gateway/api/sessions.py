@@ -115,6 +115,9 @@ async def cancel(session: SessionId, sessions: Coordinator) -> SessionView:
     responses=responses("rest.not-found", "rest.request"),
 )
 async def events(watcher: Watched) -> AsyncIterable[ServerSentEvent]:
-    """State changes and progress as they happen, the present state first; ends after a final state."""
+    """State changes and progress as they happen, the present state first; ends after a final state.
+
+    A client that comes back with `Last-Event-ID` gets what it missed instead of the present state.
+    """
     async for update in watcher:
-        yield ServerSentEvent(event=update.kind, data=update.data)
+        yield ServerSentEvent(event=update.kind, data=update.data, id=update.id)

@@ -161,6 +161,23 @@ def test_late_watcher_sees_the_present_first(consortium, client: GatewayClient, 
     assert [event.view.state for event in client.events(session)] == [State.CANCELLED]
 
 
+def test_watcher_that_comes_back_gets_what_it_missed(consortium, http, client: GatewayClient, make_plan):
+    """A stream taken up with `Last-Event-ID` goes on after that event; one of an unknown id has the present first."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    seen = client.events(session)
+    first = next(seen)
+    seen.close()
+    consortium.a.say(Progress(session=session, iteration=7, of=300, rounds=1, bytes_sent=1)).settled()
+    client.cancel(session)
+    missed = list(client.events(session, after=first.id))
+    assert [(event.kind, event.data.get("iteration")) for event in missed] == [("progress", 7), ("state", None)]
+    assert missed[-1].view.state is State.CANCELLED
+    assert [event.view.state for event in client.events(session, after="another")] == [State.CANCELLED]
+    response = http.get(f"/v1/sessions/{session}/events", headers={"last-event-id": "x" * 101})
+    check_problem(response, 400, "rest.request")
+
+
 def test_stream_that_breaks_off_is_an_error(house, make_plan):
     """A watcher never takes the gateway's own end for the session's."""
     with house.serve():
