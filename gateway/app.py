@@ -11,6 +11,7 @@ from gateway.access import Guard, Token
 from gateway.api import logins, participants, plans, sessions
 from gateway.console import pages
 from gateway.logins import Logins
+from gateway.request_id import RequestIds
 from gateway.sessions import Sessions
 
 
@@ -25,4 +26,5 @@ def make_app(coordinator: Sessions, token: Token, name: str) -> FastAPI:
     app.include_router(pages.router)
     problems.install(app)
     app.add_middleware(Guard, token=token, logins=app.state.logins)
+    app.add_middleware(RequestIds)  # the last that is added is the first to see a request
     return app

@@ -328,5 +328,6 @@ def check_problem(response: httpx2.Response, status: int, code: str) -> Problem:
     found = Problem.model_validate(response.json())
     assert (found.code, found.status, found.type) == (code, status, f"urn:privity:problem:{code}")
     assert found.title == TABLE[code][1]
+    assert found.instance == f"urn:privity:request:{response.headers['x-request-id']}"
     assert found.detail
     return found

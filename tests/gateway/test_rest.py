@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import secrets
 import socket
 import subprocess
@@ -10,10 +12,12 @@ import sys
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from gateway.access import MAX_BODY_BYTES, TOKEN_FILE, Token
 from gateway.client import GatewayClient
-from gateway.problems import Problem
+from gateway.problems import Problem, install
+from gateway.request_id import RequestIds
 from parties.errors import GatewayError, SettingsError
 from parties.lifecycle import State
 from parties.messages import Progress
@@ -231,6 +235,37 @@ def test_client_needs_no_engine():
     code = "import sys, gateway.client, gateway.serve; print({'torch', 'crypten', 'numpy'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
+
+
+def test_every_request_has_an_id(http):
+    """Each answer, of whatever kind, names its request; no two are the same, and none is the client's own text."""
+    own = {"x-request-id": "my-text"}
+    addresses = ("/v1/sessions", "/v1/health", "/", "/nowhere", f"/v1/sessions/{NOBODY}")
+    shown = [http.get(address, headers=own).headers.get_list("x-request-id") for address in addresses]
+    shown.append(http.get("/v1/health", headers={"host": "evil.example"}).headers.get_list("x-request-id"))
+    assert all(len(found) == 1 and re.fullmatch("[0-9a-f]{16}", found[0]) for found in shown), shown
+    assert len({found[0] for found in shown}) == len(shown)
+
+
+def test_failure_is_found_in_the_log(capsys):
+    """A failure of the gateway itself is answered with the id under which its log has it, and says nothing else."""
+    broken = FastAPI()
+    broken.add_middleware(RequestIds)
+    install(broken)
+
+    @broken.get("/")
+    async def fail() -> None:
+        raise ValueError("a value from within")
+
+    async def ask() -> httpx2.Response:
+        transport = httpx2.ASGITransport(broken, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as asking:
+            return await asking.get("/")
+
+    response = asyncio.run(ask())
+    found = check_problem(response, 500, "internal")
+    assert "within" not in response.text
+    assert found.instance.removeprefix("urn:privity:request:") in capsys.readouterr().out
 
 
 def test_problems_are_declared(http):
