@@ -238,6 +238,7 @@ class Rows:
         return None if row is None else _record(row)
 
     def remember_key(self, key_sha256: str, plan_sha256: str, session: str, now: datetime) -> None:
+        self._session.flush()  # the session's own row, to which this one refers
         self._session.add(_Keyed(key_sha256=key_sha256, plan_sha256=plan_sha256, session=session, at=now))
 
     def forget_keys(self, before: datetime) -> None:
