@@ -182,6 +182,28 @@ def plan_check(plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")]) -> No
     typer.echo(f"{plan} holds: {len(found.parties)} parties, {what}")
 
 
+@plan_app.command("estimate")
+def plan_estimate(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")],
+    round_trip: Annotated[float, typer.Option("--round-trip", metavar="MS", help="Of the longest link.")] = 20.0,
+    bandwidth: Annotated[float, typer.Option("--bandwidth", metavar="MBIT_S", help="Of the narrowest.")] = 100.0,
+    gateway: Url = "http://127.0.0.1:8470",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a plan would cost: rounds, bytes, memory, seconds. Nothing is proposed."""
+    from gateway.estimate import link_of
+    from parties.kinds import load_any_plan
+
+    link = link_of(round_trip, bandwidth)
+    with _client(gateway, token_file) as client:
+        found = client.estimate(load_any_plan(plan), link)
+    if as_json:
+        echo_json(json.loads(found.model_dump_json()))
+    else:
+        typer.echo("\n".join(found.lines))
+
+
 @gateway_app.command("init")
 def gateway_init(
     home: GatewayHome,

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import httpx2
 from pydantic import TypeAdapter
 
+from gateway.estimate import Estimate, EstimateAsked, Link
 from gateway.views import Health, LoginOffered, ParticipantView, SessionCreated, SessionView
 from parties.errors import GatewayError
-from parties.kinds import AnyContract, ProposedPlan, parse_contract
-from parties.lifecycle import FINAL
+from parties.kinds import AnyContract, Kind, ProposedPlan, parse_contract
+from parties.lifecycle import FINAL, State
 
 ID_LENGTH = 64
 
@@ -29,6 +31,7 @@ class SessionEvent:
 
     kind: str
     data: dict[str, Any]
+    id: str = ""  # with which `events` goes on after it
 
     @property
     def view(self) -> SessionView:
@@ -42,8 +45,9 @@ class GatewayClient:
     Usable as a context manager; not for several threads at once.
     """
 
-    def __init__(self, url: str, token: str, timeout: float = 30) -> None:
+    def __init__(self, url: str, token: str, timeout: float = 30, *, page: int = 100) -> None:
         self._url = url.rstrip("/")
+        self._page = page  # sessions that a list asks for at once
         self._http = httpx2.Client(
             base_url=self._url,
             headers={"authorization": f"Bearer {token}"},
@@ -51,13 +55,33 @@ class GatewayClient:
             trust_env=False,  # a proxy has no business between this machine and itself
         )
 
-    def propose(self, plan: ProposedPlan) -> SessionCreated:
-        """Ask for a session; its participants are sent the contract."""
-        return SessionCreated.model_validate(self._call("POST", "/v1/sessions", plan.model_dump(mode="json")))
+    def estimate(self, plan: ProposedPlan, link: Link | None = None) -> Estimate:
+        """What a contract of this plan would quote, and its time on this link; nothing is proposed."""
+        asked = EstimateAsked(plan=plan, link=link or Link())
+        return Estimate.model_validate(self._call("POST", "/v1/plans:estimate", asked.model_dump(mode="json")))
 
-    def sessions(self) -> list[SessionView]:
-        """All sessions, newest first."""
-        return _SESSIONS.validate_python(self._call("GET", "/v1/sessions"))
+    def propose(self, plan: ProposedPlan, key: str = "") -> SessionCreated:
+        """Ask for a session; its participants are sent the contract.
+
+        `key` is the caller's name for this proposal: after an error it may safely be sent again under the same one.
+        """
+        headers = {"idempotency-key": key} if key else {}
+        body = plan.model_dump(mode="json")
+        return SessionCreated.model_validate(self._request("POST", "/v1/sessions", body, headers).json())
+
+    def sessions(
+        self, *, states: Collection[State] = (), kind: Kind | None = None, participant: str | None = None
+    ) -> list[SessionView]:
+        """All sessions in one of the states (none: any), of the kind and with the participant, newest first."""
+        wanted = {"state": [str(state) for state in states], "kind": kind, "participant": participant}
+        query: dict[str, Any] = {key: value for key, value in wanted.items() if value} | {"limit": self._page}
+        found: list[SessionView] = []
+        while True:
+            response = self._request("GET", f"/v1/sessions?{urlencode(query, doseq=True)}")
+            found += _SESSIONS.validate_json(response.content)
+            if "next" not in response.links:
+                return found
+            query["cursor"] = found[-1].id
 
     def find(self, beginning: str) -> str:
         """The id of the one session that begins so. Raises: GatewayError if there is none, or several."""
@@ -89,19 +113,20 @@ class GatewayClient:
     def participants(self) -> list[ParticipantView]:
         return _PARTICIPANTS.validate_python(self._call("GET", "/v1/participants"))
 
-    def events(self, session: str) -> Generator[SessionEvent]:
-        """State changes and progress, the present state first; ends after a final state.
+    def events(self, session: str, after: str = "") -> Generator[SessionEvent]:
+        """State changes and progress, the present state first or what came after an event's id; ends at a final state.
 
         The gateway sends a sign of life every 15 seconds: silence past the timeout is an error.
         """
         try:
-            with self._http.stream("GET", f"/v1/sessions/{session}/events") as response:
+            headers = {"last-event-id": after} if after else {}
+            with self._http.stream("GET", f"/v1/sessions/{session}/events", headers=headers) as response:
                 if not response.is_success:
                     response.read()
                     raise _refusal(response)
                 for event in httpx2.EventSource(response):
                     data = json.loads(event.data)
-                    yield SessionEvent(event.event, data)
+                    yield SessionEvent(event.event, data, event.id)
                     if event.event == "state" and data["state"] in FINAL:
                         return
         except httpx2.HTTPError as exc:
@@ -133,9 +158,11 @@ class GatewayClient:
     def _call(self, method: str, path: str, body: object = None) -> Any:
         return self._request(method, path, body).json()
 
-    def _request(self, method: str, path: str, body: object = None) -> httpx2.Response:
+    def _request(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
         try:
-            response = self._http.request(method, path, json=body)
+            response = self._http.request(method, path, json=body, headers=headers)
         except httpx2.HTTPError as exc:
             raise self._unreachable(exc) from exc
         if not response.is_success:

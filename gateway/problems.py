@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from gateway import request_id
 from mpc.errors import PrivityError
 from parties.plan import Frozen
 
@@ -18,6 +19,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:privity:problem:"
+INSTANCE_PREFIX = "urn:privity:request:"
 
 # code of an error: status and title
 TABLE: dict[str, tuple[HTTPStatus, str]] = {
@@ -31,6 +33,7 @@ TABLE: dict[str, tuple[HTTPStatus, str]] = {
     "rest.request": (HTTPStatus.BAD_REQUEST, "The request does not hold"),
     "rest.unauthorised": (HTTPStatus.UNAUTHORIZED, "A token is needed"),
     "rest.forbidden": (HTTPStatus.FORBIDDEN, "Refused"),
+    "rest.key-reused": (HTTPStatus.UNPROCESSABLE_ENTITY, "The key belongs to another request"),
     "rest.too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large"),
     "rest.busy": (HTTPStatus.SERVICE_UNAVAILABLE, "The gateway is at its limit"),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "The gateway failed"),
@@ -47,14 +50,25 @@ class Problem(Frozen):
     detail: str
     code: str
     action: str = ""
+    instance: str = ""  # this very request, as the gateway's log and the header X-Request-Id name it
 
 
 def problem(code: str, detail: str, action: str = "") -> JSONResponse:
     """The response for a code of the table; any other code is the gateway's own fault."""
     known = code if code in TABLE else "internal"
     status, title = TABLE[known]
-    body = Problem(type=TYPE_PREFIX + known, title=title, status=status, detail=detail, code=known, action=action)
-    return JSONResponse(body.model_dump(), status_code=status, media_type=MEDIA_TYPE)
+    instance = INSTANCE_PREFIX + request_id.current()
+    body = Problem(
+        type=TYPE_PREFIX + known,
+        title=title,
+        status=status,
+        detail=detail,
+        code=known,
+        action=action,
+        instance=instance,
+    )
+    headers = {request_id.HEADER: request_id.current()}  # of a failure that no middleware sees
+    return JSONResponse(body.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def problem_of(error: PrivityError) -> JSONResponse:
@@ -107,5 +121,5 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", path=request.url.path, exc_info=error)
-    return problem("internal", "the gateway failed at this request", "see its log")
+    log.error("request failed", request=request_id.current(), path=request.url.path, exc_info=error)
+    return problem("internal", "the gateway failed at this request", "see its log, at this request's id")

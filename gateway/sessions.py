@@ -20,13 +20,16 @@ import rfc8785
 import structlog
 
 from gateway.blame import first_cause
-from gateway.errors import Busy, NotFound
+from gateway.errors import BadCursor, Busy, NotFound
+from gateway.estimate import Estimate, Link, estimate
 from gateway.feed import Feed, Update, Watcher
 from gateway.journal import Journal, entry_for
+from gateway.once import Once, Proposed
 from gateway.relay import Line, Relay
 from gateway.resolve import Directory, Listed, resolve
 from gateway.resolve_matching import resolve_matching
 from gateway.resolve_prediction import resolve_prediction
+from gateway.selection import EVERY, Selection
 from gateway.settings import GatewaySettings
 from gateway.store import Rows, SessionRecord, Store
 from gateway.views import Live, Loss, ParticipantView, SessionView, session_view
@@ -132,24 +135,35 @@ class Sessions:
 
     # What the analyst asks
 
-    def propose(self, plan: ProposedPlan) -> SessionRecord:
-        """Resolve a plan and send its contract to every participant.
+    def propose(self, plan: ProposedPlan, key: str | None = None) -> Proposed:
+        """Resolve a plan and send its contract to every participant; once for a key, however often it comes.
 
-        Raises: Busy at the settings' limit; otherwise as `resolve`.
+        Raises: Busy at the settings' limit; KeyReused if the key came with another plan within a day; otherwise as
+        `resolve`.
         """
         now = self._clock().replace(microsecond=0)
+        digest = hashlib.sha256(rfc8785.dumps(plan.model_dump(mode="json"))).hexdigest()
         with self._turn() as turn:
+            once = None if key is None else Once(turn.rows, key, digest, now)
+            if once and (earlier := once.earlier()):
+                return Proposed(_found(turn.rows, earlier), is_new=False)
             if turn.rows.count_open() >= self._settings.max_open_sessions:
                 raise Busy(
                     f"{self._settings.max_open_sessions} sessions are open, as many as this gateway allows",
                     action="cancel one, or wait for one to end",
                 )
             contract = _resolved(plan, turn.rows, now)
-            digest = hashlib.sha256(rfc8785.dumps(plan.model_dump(mode="json"))).hexdigest()
             self._journal.append(SessionProposed(session=contract.digest, plan=digest, parties=len(contract.parties)))
             record = turn.rows.add_session(contract, plan.model_dump_json())
+            if once:
+                once.remember(record.digest)
             turn.send(record.roles, Proposal(contract=record.text))
-            return record
+            return Proposed(record)
+
+    def estimate(self, plan: ProposedPlan, link: Link) -> Estimate:
+        """What the plan's contract would quote. Nothing is stored, recorded or sent. Raises: as `resolve`."""
+        with self._store.transaction() as rows:
+            return estimate(_resolved(plan, rows, self._clock().replace(microsecond=0)), link)
 
     def cancel(self, digest: str) -> SessionView:
         """Raises: NotFound; LifecycleError if the session is at its end already."""
@@ -158,10 +172,12 @@ class Sessions:
             fault = Fault(code="cancelled", who="gateway", what="the analyst cancelled the session")
             return self._view(self._end(turn, record, Step.CANCEL, fault), turn.rows)
 
-    def sessions(self) -> list[SessionView]:
-        """All, newest first."""
+    def sessions(self, selection: Selection = EVERY) -> list[SessionView]:
+        """Those selected, newest first. Raises: BadCursor."""
         with self._store.transaction() as rows:
-            return [self._view(record, rows) for record in rows.sessions()]
+            if selection.cursor is not None and rows.session(selection.cursor) is None:
+                raise BadCursor("this gateway has no session with the cursor's id", action="begin at the first page")
+            return [self._view(record, rows) for record in rows.sessions(selection)]
 
     def session(self, digest: str) -> SessionView:
         """Raises: NotFound."""
@@ -179,10 +195,9 @@ class Sessions:
             return _found(rows, digest).contract
 
     @contextmanager
-    def watch(self, digest: str) -> Iterator[Watcher]:
-        """A subscription that begins with the present state. Raises: NotFound."""
-        with self._feed.watch(digest) as watcher:
-            watcher.put(_state_update(self.session(digest)))
+    def watch(self, digest: str, last_id: str = "") -> Iterator[Watcher]:
+        """A subscription, from the present state or after the event that the watcher saw last. Raises: NotFound."""
+        with self._feed.watch(digest, _state_update(self.session(digest)), last_id) as watcher:
             yield watcher
 
     def participants(self) -> list[ParticipantView]:

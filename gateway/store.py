@@ -15,11 +15,27 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import URL, Dialect, Engine, ForeignKey, String, Text, create_engine, delete, event, func, select
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Dialect,
+    Engine,
+    ForeignKey,
+    String,
+    Text,
+    create_engine,
+    delete,
+    event,
+    exists,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from gateway.selection import EVERY, Selection
 from parties.errors import SettingsError
 from parties.kinds import AnyContract, parse_contract
 from parties.lifecycle import FINAL, State
@@ -101,6 +117,16 @@ class _Progress(_OfParticipant, _Base):
 
 class _Report(_OfParticipant, _Base):
     __tablename__ = "reports"
+
+
+class _Keyed(_Base):
+    """A proposal that came with an idempotency key. The key is a client's own text: its digest is kept alone."""
+
+    __tablename__ = "keyed_proposals"
+    key_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    plan_sha256: Mapped[str]
+    session: Mapped[str] = mapped_column(ForeignKey("sessions.digest"))
+    at: Mapped[datetime] = mapped_column(index=True)
 
 
 @dataclass(frozen=True)
@@ -211,9 +237,31 @@ class Rows:
         row = self._session.get(_Session, digest)
         return None if row is None else _record(row)
 
-    def sessions(self) -> list[SessionRecord]:
-        """All, newest first."""
-        return [_record(row) for row in self._session.scalars(select(_Session).order_by(_Session.created.desc()))]
+    def remember_key(self, key_sha256: str, plan_sha256: str, session: str, now: datetime) -> None:
+        self._session.flush()  # the session's own row, to which this one refers
+        self._session.add(_Keyed(key_sha256=key_sha256, plan_sha256=plan_sha256, session=session, at=now))
+
+    def forget_keys(self, before: datetime) -> None:
+        self._session.execute(delete(_Keyed).where(_Keyed.at < before))
+
+    def keyed(self, key_sha256: str) -> tuple[str, str] | None:
+        """Digests of the plan and of the session that this key was used for."""
+        row = self._session.get(_Keyed, key_sha256)
+        return None if row is None else (row.plan_sha256, row.session)
+
+    def sessions(self, selection: Selection = EVERY) -> list[SessionRecord]:
+        """Those selected, newest first; a session must have the cursor's digest."""
+        wanted = select(_Session).order_by(_Session.created.desc(), _Session.digest.desc()).limit(selection.limit)
+        if selection.states:
+            wanted = wanted.where(_Session.state.in_(selection.states))
+        if selection.kind is not None:
+            wanted = wanted.where(func.json_extract(_Session.contract, "$.kind") == selection.kind)
+        if selection.participant is not None:
+            wanted = wanted.where(_takes_part(selection.participant))
+        if selection.cursor is not None:
+            last = self._session.get_one(_Session, selection.cursor)
+            wanted = wanted.where(tuple_(_Session.created, _Session.digest) < (last.created, last.digest))
+        return [_record(row) for row in self._session.scalars(wanted)]
 
     def open_sessions(self) -> list[SessionRecord]:
         """Those that are not at their end, oldest first."""
@@ -269,6 +317,13 @@ class Rows:
     def _documents(self, kind: type[_OfParticipant], digest: str) -> list[tuple[str, str]]:
         wanted = select(kind.name, kind.content).where(kind.session == digest).order_by(kind.name)
         return [(name, content) for name, content in self._session.execute(wanted)]
+
+
+def _takes_part(name: str) -> ColumnElement[bool]:
+    """That a contract names this participant."""
+    party = func.json_each(_Session.contract, "$.parties").table_valued("value")
+    is_party = exists().where(func.json_extract(party.c.value, "$.name") == name)
+    return is_party | (func.json_extract(_Session.contract, "$.dealer.name") == name)
 
 
 def _member(row: _Participant) -> Member:

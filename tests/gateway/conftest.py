@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import httpx2
 import pytest
 import rfc8785
 
 from gateway.access import TOKEN_FILE, Token
 from gateway.client import GatewayClient
 from gateway.home import init, invite
+from gateway.problems import MEDIA_TYPE, TABLE, Problem
 from gateway.server import Serving, running
 from gateway.settings import FILE as SETTINGS_FILE
 from mpc.errors import PrivityError
@@ -310,3 +312,22 @@ def make_plan() -> Callable[..., Plan]:
 def client(gateway: House) -> Iterator[GatewayClient]:
     with gateway.client() as made:
         yield made
+
+
+@pytest.fixture
+def http(gateway: House) -> Iterator[httpx2.Client]:
+    """A plain HTTP client with the token."""
+    headers = {"authorization": f"Bearer {gateway.token}"}
+    with httpx2.Client(base_url=f"http://{gateway.serving.rest}", headers=headers, timeout=30) as made:
+        yield made
+
+
+def check_problem(response: httpx2.Response, status: int, code: str) -> Problem:
+    """The problem of a response, which must be one of the table's."""
+    assert (response.status_code, response.headers["content-type"]) == (status, MEDIA_TYPE)
+    found = Problem.model_validate(response.json())
+    assert (found.code, found.status, found.type) == (code, status, f"urn:privity:problem:{code}")
+    assert found.title == TABLE[code][1]
+    assert found.instance == f"urn:privity:request:{response.headers['x-request-id']}"
+    assert found.detail
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import secrets
 import socket
 import subprocess
@@ -10,33 +12,18 @@ import sys
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from gateway.access import MAX_BODY_BYTES, TOKEN_FILE, Token
 from gateway.client import GatewayClient
-from gateway.problems import MEDIA_TYPE, TABLE, Problem
+from gateway.problems import Problem, install
+from gateway.request_id import RequestIds
 from parties.errors import GatewayError, SettingsError
 from parties.lifecycle import State
 from parties.messages import Progress
+from tests.gateway.conftest import check_problem
 
 NOBODY = "0" * 64
-
-
-@pytest.fixture
-def http(gateway):
-    """A plain HTTP client with the token."""
-    headers = {"authorization": f"Bearer {gateway.token}"}
-    with httpx2.Client(base_url=f"http://{gateway.serving.rest}", headers=headers, timeout=30) as made:
-        yield made
-
-
-def check_problem(response: httpx2.Response, status: int, code: str) -> Problem:
-    """The problem of a response, which must be one of the table's."""
-    assert (response.status_code, response.headers["content-type"]) == (status, MEDIA_TYPE)
-    found = Problem.model_validate(response.json())
-    assert (found.code, found.status, found.type) == (code, status, f"urn:privity:problem:{code}")
-    assert found.title == TABLE[code][1]
-    assert found.detail
-    return found
 
 
 def test_health_needs_no_token(gateway):
@@ -46,6 +33,7 @@ def test_health_needs_no_token(gateway):
 
 
 ROUTES = [
+    ("POST", "/v1/plans:estimate"),
     ("GET", "/v1/sessions"),
     ("POST", "/v1/sessions"),
     ("GET", f"/v1/sessions/{NOBODY}"),
@@ -177,6 +165,23 @@ def test_late_watcher_sees_the_present_first(consortium, client: GatewayClient, 
     assert [event.view.state for event in client.events(session)] == [State.CANCELLED]
 
 
+def test_watcher_that_comes_back_gets_what_it_missed(consortium, http, client: GatewayClient, make_plan):
+    """A stream taken up with `Last-Event-ID` goes on after that event; one of an unknown id has the present first."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    seen = client.events(session)
+    first = next(seen)
+    seen.close()
+    consortium.a.say(Progress(session=session, iteration=7, of=300, rounds=1, bytes_sent=1)).settled()
+    client.cancel(session)
+    missed = list(client.events(session, after=first.id))
+    assert [(event.kind, event.data.get("iteration")) for event in missed] == [("progress", 7), ("state", None)]
+    assert missed[-1].view.state is State.CANCELLED
+    assert [event.view.state for event in client.events(session, after="another")] == [State.CANCELLED]
+    response = http.get(f"/v1/sessions/{session}/events", headers={"last-event-id": "x" * 101})
+    check_problem(response, 400, "rest.request")
+
+
 def test_stream_that_breaks_off_is_an_error(house, make_plan):
     """A watcher never takes the gateway's own end for the session's."""
     with house.serve():
@@ -230,6 +235,37 @@ def test_client_needs_no_engine():
     code = "import sys, gateway.client, gateway.serve; print({'torch', 'crypten', 'numpy'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
+
+
+def test_every_request_has_an_id(http):
+    """Each answer, of whatever kind, names its request; no two are the same, and none is the client's own text."""
+    own = {"x-request-id": "my-text"}
+    addresses = ("/v1/sessions", "/v1/health", "/", "/nowhere", f"/v1/sessions/{NOBODY}")
+    shown = [http.get(address, headers=own).headers.get_list("x-request-id") for address in addresses]
+    shown.append(http.get("/v1/health", headers={"host": "evil.example"}).headers.get_list("x-request-id"))
+    assert all(len(found) == 1 and re.fullmatch("[0-9a-f]{16}", found[0]) for found in shown), shown
+    assert len({found[0] for found in shown}) == len(shown)
+
+
+def test_failure_is_found_in_the_log(capsys):
+    """A failure of the gateway itself is answered with the id under which its log has it, and says nothing else."""
+    broken = FastAPI()
+    broken.add_middleware(RequestIds)
+    install(broken)
+
+    @broken.get("/")
+    async def fail() -> None:
+        raise ValueError("a value from within")
+
+    async def ask() -> httpx2.Response:
+        transport = httpx2.ASGITransport(broken, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as asking:
+            return await asking.get("/")
+
+    response = asyncio.run(ask())
+    found = check_problem(response, 500, "internal")
+    assert "within" not in response.text
+    assert found.instance.removeprefix("urn:privity:request:") in capsys.readouterr().out
 
 
 def test_problems_are_declared(http):
