@@ -115,6 +115,10 @@ class Daemon(ABC):
     # what differs
 
     @abstractmethod
+    def admit(self) -> None:
+        """Whether contracts are taken at all. Raises: Paused while they are not."""
+
+    @abstractmethod
     def examine(self, contract: AnyContract) -> None:
         """Check what only this kind of participant can, its data untouched. Raises: PrivityError."""
 
@@ -228,6 +232,7 @@ class Daemon(ABC):
         self.journal.append(events.ContractReceived(session=digest, parties=len(contract.parties)))
         self.store.receive(digest, content.decode())
         try:
+            self.admit()
             await asyncio.to_thread(self._examine, contract)
         except PrivityError as exc:
             with contextlib.suppress(LifecycleError):  # the operator answered meanwhile
@@ -248,9 +253,12 @@ class Daemon(ABC):
         session = self.store.get(digest)
         _require(session, State.PROPOSED)
         contract = parse_contract(session.contract.encode())
+        if by == "operator":
+            self.admit()  # what came before a pause is not refused by it: it goes on waiting
         try:
             await asyncio.to_thread(self._examine, contract)
             await asyncio.to_thread(self.inspect, contract)
+            self.admit()  # a pause that began meanwhile
         except PrivityError as exc:
             if self.store.get(digest).state is State.PROPOSED:
                 self.refuse(session.digest, exc, by="policy")

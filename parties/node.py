@@ -48,6 +48,7 @@ from parties.messages import (
     Withdraw,
 )
 from parties.models import KeptModel, Models
+from parties.pause import Pause
 from parties.policy import Circumstances, Finding, check, judge, verdict
 from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
@@ -83,10 +84,14 @@ class Node(Daemon):
         self.predictions.sweep()
         self.transcripts = Transcripts(self.name, self.identity, self.store, self.journal)
         self.matched = MatchedSets(self.name, self.vault, self.journal)
+        self.pause = Pause(home)
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
     # contracts
+
+    def admit(self) -> None:
+        self.pause.check()
 
     def examine(self, contract: AnyContract) -> None:
         """The policy, then what this node publishes of its data, and what it keeps of a model."""
@@ -458,6 +463,8 @@ class Node(Daemon):
             return self.login(str(request["role"]))
 
         return super().local_handlers() | {
+            "node-pause": direct(desk.node_pause),
+            "node-resume": direct(desk.node_resume),
             "data-added": data_added,
             "data-share": data_share,
             "data-publish": data_publish,
