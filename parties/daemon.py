@@ -31,7 +31,7 @@ from parties.door import Door
 from parties.errors import ContractError, LifecycleError, PartnerError, WorkerFailed
 from parties.home import Home
 from parties.job import Answer, Broken, Done, Report, TlsMaterial
-from parties.kinds import AnyContract, parse_contract
+from parties.kinds import AnyContract, kind_of, parse_contract
 from parties.lifecycle import FINAL, State, Step
 from parties.local import serve_local
 from parties.messages import (
@@ -53,6 +53,7 @@ from parties.messages import (
     Withdrawn,
 )
 from parties.notices import expiring, notices
+from parties.notify import Notifier
 from parties.partners import Partners
 from parties.store import Session, SessionStore
 from parties.succession import Succession
@@ -107,6 +108,7 @@ class Daemon(ABC):
         self.witness = Witness(self.name, self.identity, self.journal, self.partners, heads, former)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.door = Door(self.settings.listen, self.settings.advertise)
+        self.notifier = Notifier(self.settings.notify, self.name)
         self.page: Page | None = None  # of a node whose settings say so
         self.live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -243,6 +245,7 @@ class Daemon(ABC):
                 await self.sign(digest, by="policy")
         else:
             self.stream.send(Waiting(session=digest, reason=f"waits for the operator of {self.name}"))
+            self.notifier.tell("approval-waits", digest, contract.kind)
 
     async def sign(self, digest: str, *, by: Literal["operator", "policy"]) -> None:
         """Look at everything again, and at the data for the first time, then approve or refuse.
@@ -430,6 +433,7 @@ class Daemon(ABC):
         if state not in FINAL:
             self.store.step(digest, Step.FAIL, fault)
         self._end(live, fault)
+        self.notifier.tell("session-failed", digest, live.contract.kind, fault.code)
 
     def _end(self, live: Live, fault: Fault | None) -> None:
         done = live.done or Done()
@@ -545,6 +549,7 @@ class Daemon(ABC):
         for digest in self.store.fail_unfinished(fault):
             self.journal.append(events.SessionFailed(session=digest, reason=fault.code, who=self.name))
             self.stream.send(Finished(session=digest, seconds=0, rounds=0, bytes_sent=0, fault=fault))
+            self.notifier.tell("session-failed", digest, kind_of(self.store.get(digest).contract), fault.code)
 
     async def _shut_down(self, local: asyncio.Server) -> None:
         local.close()
@@ -556,6 +561,7 @@ class Daemon(ABC):
         for task in list(self._tasks):
             with contextlib.suppress(asyncio.CancelledError, TimeoutError):
                 await asyncio.wait_for(task, 5)
+        await self.notifier.close()
         self.door.close()
         self.journal.append(events.ServiceStopped(role=self.role))
         self.journal.close()
