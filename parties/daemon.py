@@ -55,6 +55,8 @@ from parties.messages import (
 from parties.notices import expiring, notices
 from parties.notify import Notifier
 from parties.partners import Partners
+from parties.pause import Pause
+from parties.standing import Disk, Ending, ending_certificates, waiting
 from parties.store import Session, SessionStore
 from parties.succession import Succession
 from parties.supervisor import Process
@@ -97,6 +99,7 @@ class Daemon(ABC):
         self.home = home
         self.settings = home.settings
         self.name = self.settings.name
+        self.version = importlib.metadata.version("privity")  # of the code that runs, whatever is installed meanwhile
         self.identity = home.identity
         self.partners = Partners(home.path("partners.json"))
         self.store = SessionStore(home.path("state.sqlite"))
@@ -166,6 +169,10 @@ class Daemon(ABC):
     def greetings(self) -> list[FromDaemon]:
         """What to tell the gateway at each connection, besides the log's head."""
         return []
+
+    def ends_soon(self, now: datetime) -> list[Ending]:
+        """What ends soon, by its own terms."""
+        return list(ending_certificates(self.home, now))
 
     # the gateway's messages
 
@@ -479,6 +486,7 @@ class Daemon(ABC):
             return revoked
 
         async def status(_: dict[str, Any]) -> Any:
+            now, paused = datetime.now(UTC), Pause(self.home).since
             return {
                 "name": self.name,
                 "endpoint": self.door.endpoint,
@@ -486,7 +494,12 @@ class Daemon(ABC):
                 "gateway": self.stream.connected.is_set(),
                 "sessions": {s.digest: s.state.value for s in self.store.all()},
                 "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
-                "notices": notices(self.home, self.partners, datetime.now(UTC)),
+                "notices": notices(self.home, self.partners, now),
+                "version": self.version,
+                "paused": None if paused is None else paused.isoformat(),
+                "waiting": [one.model_dump(mode="json") for one in waiting(self.store, now)],
+                "ends_soon": [one.model_dump(mode="json") for one in await asyncio.to_thread(self.ends_soon, now)],
+                "disk": Disk.of(self.home.directory).model_dump(),
             }
 
         return {
@@ -528,7 +541,7 @@ class Daemon(ABC):
             await self.page.open()
         local = await serve_local(self.home.directory, self.local_handlers())
         self._fail_interrupted()
-        self.journal.append(events.ServiceStarted(role=self.role, version=importlib.metadata.version("privity")))
+        self.journal.append(events.ServiceStarted(role=self.role, version=self.version))
         ready = {"ready": self.name, "endpoint": self.door.endpoint} | ({"page": self.page.url} if self.page else {})
         print(json.dumps(ready), flush=True)  # noqa: T201 - for supervisors
         stream = asyncio.create_task(self.stream.run())

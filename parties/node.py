@@ -57,6 +57,7 @@ from parties.reading import check_columns, read_columns
 from parties.records import Records
 from parties.results import record
 from parties.schema import check_features, check_ids, check_label
+from parties.standing import Ending, ending_data
 from parties.store import Session
 from parties.supervisor import Process
 from parties.tables import labels
@@ -189,6 +190,9 @@ class Node(Daemon):
         manifests = [self.vault.manifest(name) for name in self.vault.list()]
         shared = (manifest for manifest in manifests if manifest.shareable)
         return Publish(data=tuple(PublishedData(table=m.table, version=m.version) for m in shared))
+
+    def ends_soon(self, now: datetime) -> list[Ending]:
+        return [*super().ends_soon(now), *ending_data(self.models, self.vault, now)]
 
     # a session's worker
 
