@@ -589,9 +589,11 @@ def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     """Put this organisation's commands under the program's."""
     from parties.audit.cli import app as audit_app
     from parties.data_cli import app as data_app
+    from parties.doctor.cli import doctor
     from parties.node_cli import pause, resume
     from parties.report.cli import report
 
+    app.command("doctor")(doctor)
     node_app.command("pause")(pause)
     node_app.command("resume")(resume)
     audit_app.command("report")(report)
