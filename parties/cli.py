@@ -131,7 +131,7 @@ def node_serve(home: Home) -> None:
 
 @node_app.command("status")
 def node_status(home: Home, as_json: AsJson = False) -> None:
-    """Whether the node runs, is connected, and where its sessions stand."""
+    """Whether the node runs and is connected, what waits and since when, what ends soon, and where sessions stand."""
     _status(home, as_json=as_json)
 
 
@@ -165,17 +165,14 @@ def dealer_status(home: Home, as_json: AsJson = False) -> None:
 
 
 def _status(home: Path, *, as_json: bool) -> None:
+    from parties.standing import lines
+
     status = ask_daemon(home, "status")
     if as_json:
         echo_json(status)
         return
-    typer.echo(f"{status['name']} runs; the gateway is {'connected' if status['gateway'] else 'NOT connected'}")
-    if status["page"]:
-        typer.echo(f"its page is at {status['page']}; `privity node login` gives a link")
-    for notice in status["notices"]:
-        typer.echo(f"NOTE: {notice}")
-    for digest, state in status["sessions"].items():
-        typer.echo(f"  {digest[:12]}  {state}")
+    for line in lines(status):
+        typer.echo(line)
 
 
 @partner_app.command("add")
@@ -592,8 +589,13 @@ def mount(app: typer.Typer, session_app: typer.Typer) -> None:
     """Put this organisation's commands under the program's."""
     from parties.audit.cli import app as audit_app
     from parties.data_cli import app as data_app
+    from parties.doctor.cli import doctor
+    from parties.node_cli import pause, resume
     from parties.report.cli import report
 
+    app.command("doctor")(doctor)
+    node_app.command("pause")(pause)
+    node_app.command("resume")(resume)
     audit_app.command("report")(report)
     audit_app.command("subject")(subject)
     for name, sub in (

@@ -31,7 +31,7 @@ from parties.door import Door
 from parties.errors import ContractError, LifecycleError, PartnerError, WorkerFailed
 from parties.home import Home
 from parties.job import Answer, Broken, Done, Report, TlsMaterial
-from parties.kinds import AnyContract, parse_contract
+from parties.kinds import AnyContract, kind_of, parse_contract
 from parties.lifecycle import FINAL, State, Step
 from parties.local import serve_local
 from parties.messages import (
@@ -53,7 +53,10 @@ from parties.messages import (
     Withdrawn,
 )
 from parties.notices import expiring, notices
+from parties.notify import Notifier
 from parties.partners import Partners
+from parties.pause import Pause
+from parties.standing import Disk, Ending, ending_certificates, waiting
 from parties.store import Session, SessionStore
 from parties.succession import Succession
 from parties.supervisor import Process
@@ -96,6 +99,7 @@ class Daemon(ABC):
         self.home = home
         self.settings = home.settings
         self.name = self.settings.name
+        self.version = importlib.metadata.version("privity")  # of the code that runs, whatever is installed meanwhile
         self.identity = home.identity
         self.partners = Partners(home.path("partners.json"))
         self.store = SessionStore(home.path("state.sqlite"))
@@ -107,12 +111,17 @@ class Daemon(ABC):
         self.witness = Witness(self.name, self.identity, self.journal, self.partners, heads, former)
         self.stream = ControlStream(home, self.on_connect, self.on_message)
         self.door = Door(self.settings.listen, self.settings.advertise)
+        self.notifier = Notifier(self.settings.notify, self.name)
         self.page: Page | None = None  # of a node whose settings say so
         self.live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned: set[str] = set()
 
     # what differs
+
+    @abstractmethod
+    def admit(self) -> None:
+        """Whether contracts are taken at all. Raises: Paused while they are not."""
 
     @abstractmethod
     def examine(self, contract: AnyContract) -> None:
@@ -160,6 +169,10 @@ class Daemon(ABC):
     def greetings(self) -> list[FromDaemon]:
         """What to tell the gateway at each connection, besides the log's head."""
         return []
+
+    def ends_soon(self, now: datetime) -> list[Ending]:
+        """What ends soon, by its own terms."""
+        return list(ending_certificates(self.home, now))
 
     # the gateway's messages
 
@@ -228,6 +241,7 @@ class Daemon(ABC):
         self.journal.append(events.ContractReceived(session=digest, parties=len(contract.parties)))
         self.store.receive(digest, content.decode())
         try:
+            self.admit()
             await asyncio.to_thread(self._examine, contract)
         except PrivityError as exc:
             with contextlib.suppress(LifecycleError):  # the operator answered meanwhile
@@ -238,6 +252,7 @@ class Daemon(ABC):
                 await self.sign(digest, by="policy")
         else:
             self.stream.send(Waiting(session=digest, reason=f"waits for the operator of {self.name}"))
+            self.notifier.tell("approval-waits", digest, contract.kind)
 
     async def sign(self, digest: str, *, by: Literal["operator", "policy"]) -> None:
         """Look at everything again, and at the data for the first time, then approve or refuse.
@@ -248,9 +263,12 @@ class Daemon(ABC):
         session = self.store.get(digest)
         _require(session, State.PROPOSED)
         contract = parse_contract(session.contract.encode())
+        if by == "operator":
+            self.admit()  # what came before a pause is not refused by it: it goes on waiting
         try:
             await asyncio.to_thread(self._examine, contract)
             await asyncio.to_thread(self.inspect, contract)
+            self.admit()  # a pause that began meanwhile
         except PrivityError as exc:
             if self.store.get(digest).state is State.PROPOSED:
                 self.refuse(session.digest, exc, by="policy")
@@ -422,6 +440,7 @@ class Daemon(ABC):
         if state not in FINAL:
             self.store.step(digest, Step.FAIL, fault)
         self._end(live, fault)
+        self.notifier.tell("session-failed", digest, live.contract.kind, fault.code)
 
     def _end(self, live: Live, fault: Fault | None) -> None:
         done = live.done or Done()
@@ -467,6 +486,7 @@ class Daemon(ABC):
             return revoked
 
         async def status(_: dict[str, Any]) -> Any:
+            now, paused = datetime.now(UTC), Pause(self.home).since
             return {
                 "name": self.name,
                 "endpoint": self.door.endpoint,
@@ -474,7 +494,12 @@ class Daemon(ABC):
                 "gateway": self.stream.connected.is_set(),
                 "sessions": {s.digest: s.state.value for s in self.store.all()},
                 "workers": {digest: live.process.pid for digest, live in self.live.items() if live.process},
-                "notices": notices(self.home, self.partners, datetime.now(UTC)),
+                "notices": notices(self.home, self.partners, now),
+                "version": self.version,
+                "paused": None if paused is None else paused.isoformat(),
+                "waiting": [one.model_dump(mode="json") for one in waiting(self.store, now)],
+                "ends_soon": [one.model_dump(mode="json") for one in await asyncio.to_thread(self.ends_soon, now)],
+                "disk": Disk.of(self.home.directory).model_dump(),
             }
 
         return {
@@ -516,7 +541,7 @@ class Daemon(ABC):
             await self.page.open()
         local = await serve_local(self.home.directory, self.local_handlers())
         self._fail_interrupted()
-        self.journal.append(events.ServiceStarted(role=self.role, version=importlib.metadata.version("privity")))
+        self.journal.append(events.ServiceStarted(role=self.role, version=self.version))
         ready = {"ready": self.name, "endpoint": self.door.endpoint} | ({"page": self.page.url} if self.page else {})
         print(json.dumps(ready), flush=True)  # noqa: T201 - for supervisors
         stream = asyncio.create_task(self.stream.run())
@@ -537,6 +562,7 @@ class Daemon(ABC):
         for digest in self.store.fail_unfinished(fault):
             self.journal.append(events.SessionFailed(session=digest, reason=fault.code, who=self.name))
             self.stream.send(Finished(session=digest, seconds=0, rounds=0, bytes_sent=0, fault=fault))
+            self.notifier.tell("session-failed", digest, kind_of(self.store.get(digest).contract), fault.code)
 
     async def _shut_down(self, local: asyncio.Server) -> None:
         local.close()
@@ -548,6 +574,7 @@ class Daemon(ABC):
         for task in list(self._tasks):
             with contextlib.suppress(asyncio.CancelledError, TimeoutError):
                 await asyncio.wait_for(task, 5)
+        await self.notifier.close()
         self.door.close()
         self.journal.append(events.ServiceStopped(role=self.role))
         self.journal.close()

@@ -19,6 +19,9 @@ PROCESS = (sys.executable, "-P", "-m", "parties.dealer_worker")
 class Dealer(Daemon):
     role: Literal["node", "dealer"] = "dealer"
 
+    def admit(self) -> None:
+        """A dealer is never paused."""
+
     def examine(self, contract: AnyContract) -> None:
         """Nothing more than every participant checks."""
 

@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from parties.audit import events
 from parties.audit.log import AuditLog
-from parties.errors import DataError, LifecycleError, VaultError
+from parties.errors import DataError, LifecycleError, SettingsError, VaultError
 from parties.home import Home
 from parties.job import Outcome
 from parties.kinds import parse_contract
 from parties.lifecycle import State
 from parties.partners import Partners
+from parties.pause import Pause
 from parties.store import SessionStore
 from parties.witness_store import Heads
 
@@ -39,6 +40,28 @@ class Desk:
     ) -> None:
         self._home, self._journal, self._partners = home, journal, partners
         self._vault, self._records = vault, records
+
+    def node_pause(self) -> str:
+        """Take no contracts until `node_resume`; since when. Raises: SettingsError in a dealer's home."""
+        pause = self._pause()
+        if (since := pause.since) is None:
+            self._journal.append(events.ServicePaused(role="node"))
+            since = pause.begin()
+        return since.isoformat(timespec="seconds")
+
+    def node_resume(self) -> bool:
+        """Take contracts again; false if the node was not paused. Raises: as `node_pause`."""
+        pause = self._pause()
+        if pause.since is None:
+            return False
+        self._journal.append(events.ServiceResumed(role="node"))
+        pause.end()
+        return True
+
+    def _pause(self) -> Pause:
+        if self._home.settings.role == "dealer":
+            raise SettingsError("a dealer can't be paused", action="a node can; or stop the dealer")
+        return Pause(self._home)
 
     def data_added(self, name: str, version: str, rows: int, columns: int) -> None:
         """Record a data set that is about to be there. Raises: AuditError; then it must not be there."""

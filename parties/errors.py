@@ -8,6 +8,7 @@ PrivityError (mpc.errors)
     ├── PolicyRefusal        this node's policy says no                          (operator)
     ├── OperatorRefusal      this node's operator says no, for one of REASONS    (whoever proposed)
     ├── ConsentWithdrawn     a party of the session, or of its model, withdrew  (nobody: it is over)
+    ├── Paused               this node takes no contracts for now                (operator)
     ├── PartnerError         a key that nobody confirmed, or another than was    (operator)
     ├── LifecycleError       a step that the session's state does not allow      (caller)
     ├── DataError            a table, a column, a row                            (data's owner)
@@ -83,6 +84,16 @@ class ConsentWithdrawn(PartyError):
     def __init__(self, name: str, session: str) -> None:
         super().__init__(
             f"{name} withdrew its consent to session {session[:12]}", action="nothing more is done by that session"
+        )
+
+
+class Paused(PartyError):
+    code = "paused"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the node of {name} is paused and takes no contracts",
+            action="its operator ends that by `privity node resume`",
         )
 
 

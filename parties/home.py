@@ -48,6 +48,7 @@ class Settings(Frozen):
     page: Annotated[str, AfterValidator(_loopback)] = ""
     vault_key: KeySource = FILE
     records_days: Annotated[int, Field(ge=0, le=3650)] = 365
+    notify: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     gateway: Address
     gateway_certificate_sha256: Hex32
 
@@ -74,6 +75,9 @@ page = "{page}"
 vault_key = "file"
 # {records}
 records_days = {days}
+# A command, as a list of words, run without a shell when {occasion};
+# it gets one line of JSON on its standard input, and 20 seconds. Empty: none.
+notify = []
 # HOST:PORT of the gateway's control stream, which this daemon dials.
 gateway = "{gateway}"
 # SHA-256 of the certificate that the gateway must show, from the invitation.
@@ -185,6 +189,7 @@ def _settings_text(invitation: Invitation, role: Role, listen: str) -> str:
         if role == "party"
         else "a node's operator decides (a dealer has none)",
         page="127.0.0.1:0" if role == "party" else "",
+        occasion="a contract waits for the operator or a session failed" if role == "party" else "a session failed",
         records=_RECORDS if role == "party" else "Of nodes alone, which have records; leave it 0.",
         days=Settings.model_fields["records_days"].default if role == "party" else 0,
         gateway=invitation.address,

@@ -29,6 +29,11 @@ def _kind(content: Any) -> str:
     return found if isinstance(found, str) and found in KINDS else TRAINING
 
 
+def kind_of(contract: str) -> str:
+    """The kind of a contract that was kept, also of one that this release can't read any more."""
+    return _kind(json.loads(contract))
+
+
 _CONTRACTS: dict[str, type[AnyContract]] = {
     TRAINING: Contract,
     PREDICTION: PredictionContract,

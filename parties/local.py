@@ -110,13 +110,14 @@ def _short(path: Path) -> str:
     return shorter
 
 
-def call(home: Path, do: str, **fields: Any) -> Any:
+def call(home: Path, do: str, *, timeout_s: float = TIMEOUT_S, **fields: Any) -> Any:
     """Ask the running daemon.
 
-    Raises: ConnectionRefusedError if none runs, RemoteError for what it reports, or if it ends before it answers.
+    Raises: ConnectionRefusedError if none runs, TimeoutError if it says nothing in time, RemoteError for what it
+    reports, or if it ends before it answers.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        stream.settimeout(TIMEOUT_S)
+        stream.settimeout(timeout_s)
         try:
             stream.connect(_short(home / SOCKET))
         except FileNotFoundError as exc:

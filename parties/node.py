@@ -48,6 +48,7 @@ from parties.messages import (
     Withdraw,
 )
 from parties.models import KeptModel, Models
+from parties.pause import Pause
 from parties.policy import Circumstances, Finding, check, judge, verdict
 from parties.policy_file import PolicyFile
 from parties.prediction import PredictionContract
@@ -56,6 +57,7 @@ from parties.reading import check_columns, read_columns
 from parties.records import Records
 from parties.results import record
 from parties.schema import check_features, check_ids, check_label
+from parties.standing import Ending, ending_data
 from parties.store import Session
 from parties.supervisor import Process
 from parties.tables import labels
@@ -83,10 +85,14 @@ class Node(Daemon):
         self.predictions.sweep()
         self.transcripts = Transcripts(self.name, self.identity, self.store, self.journal)
         self.matched = MatchedSets(self.name, self.vault, self.journal)
+        self.pause = Pause(home)
         self._counts: dict[tuple[str, str], int] = {}  # (session, clause) -> disclosures recorded
         self.page = self._make_page()
 
     # contracts
+
+    def admit(self) -> None:
+        self.pause.check()
 
     def examine(self, contract: AnyContract) -> None:
         """The policy, then what this node publishes of its data, and what it keeps of a model."""
@@ -184,6 +190,9 @@ class Node(Daemon):
         manifests = [self.vault.manifest(name) for name in self.vault.list()]
         shared = (manifest for manifest in manifests if manifest.shareable)
         return Publish(data=tuple(PublishedData(table=m.table, version=m.version) for m in shared))
+
+    def ends_soon(self, now: datetime) -> list[Ending]:
+        return [*super().ends_soon(now), *ending_data(self.models, self.vault, now)]
 
     # a session's worker
 
@@ -458,6 +467,8 @@ class Node(Daemon):
             return self.login(str(request["role"]))
 
         return super().local_handlers() | {
+            "node-pause": direct(desk.node_pause),
+            "node-resume": direct(desk.node_resume),
             "data-added": data_added,
             "data-share": data_share,
             "data-publish": data_publish,

@@ -1,4 +1,4 @@
-"""What an operator should see to in good time: certificates that end, partners' keys that wait to be accepted."""
+"""What an operator should see to in good time: certificates that end, partners' keys that wait, a pause that lasts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cryptography import x509
 from parties.errors import SettingsError
 from parties.home import Home
 from parties.partners import Partners
+from parties.pause import Pause
 
 Certificate = Literal["own", "gateway"]
 
@@ -61,6 +62,8 @@ def of_certificate(name: Certificate, pem: str, now: datetime) -> Expiring | Non
 def notices(home: Home, partners: Partners, now: datetime) -> list[str]:
     """One sentence each."""
     said = [one.line() for one in expiring(home, now)]
+    if (since := Pause(home).since) is not None:
+        said.append(f"paused since {since:%Y-%m-%d %H:%M} UTC, contracts are refused: `privity node resume` ends that")
     try:
         offered = partners.keys().offered
     except SettingsError as exc:

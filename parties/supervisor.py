@@ -20,6 +20,11 @@ KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE",
 log = structlog.get_logger("privity")
 
 
+def kept_environment() -> dict[str, str]:
+    """What a daemon's child may have of its environment, in which a key may stand."""
+    return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+
+
 class Process:
     """One worker, from start to exit."""
 
@@ -31,7 +36,6 @@ class Process:
         cls, job: PartyJob | DealerJob, descriptors: tuple[int, ...], command: Sequence[str] = WORKER
     ) -> Process:
         """Start it; the job, with its secrets, goes through the pipe and nowhere else."""
-        environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -39,7 +43,7 @@ class Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             pass_fds=descriptors,
-            env={**environment, **threads},
+            env={**kept_environment(), **threads},
             limit=LINE_LIMIT,
             start_new_session=True,
         )

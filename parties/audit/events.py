@@ -148,6 +148,22 @@ class ServiceStopped(Event):
     role: Role
 
 
+class ServicePaused(Event):
+    """The operator paused the node: it refuses contracts until it is resumed, and finishes what was signed."""
+
+    type = "daemon:service:paused"
+    subject_field = "role"
+    role: Role
+
+
+class ServiceResumed(Event):
+    """The operator ended the pause: the node takes contracts again."""
+
+    type = "daemon:service:resumed"
+    subject_field = "role"
+    role: Role
+
+
 class LoginOffered(Event):
     """Whoever may use the home asked for a link to the node's page, which works once."""
 

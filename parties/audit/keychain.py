@@ -6,7 +6,7 @@ import sqlite3
 
 from parties.audit.entries import decode
 from parties.audit.events import IdentityRotated
-from parties.audit.log import ROTATED
+from parties.audit.tail import ROTATED
 from parties.errors import AuditError
 
 

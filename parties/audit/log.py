@@ -22,21 +22,19 @@ from typing import Final, Self
 
 from parties.audit import layout, notes
 from parties.audit.batch import Batch
-from parties.audit.entries import ORIGIN_PATTERN, Entry, decode
+from parties.audit.entries import ORIGIN_PATTERN, Entry
 from parties.audit.events import Event, IdentityCreated, IdentityRotated, LibraryChanged, LogCreated
 from parties.audit.logfile import connect, lock, primary_code, reported, unusable
 from parties.audit.merkle import Frontier, consistency_proof
 from parties.audit.notes import Checkpoint
+from parties.audit.tail import read_tail
 from parties.durable import sync_directory
-from parties.errors import AuditError, ForeignLog
+from parties.errors import AuditError
 from parties.identity import Identity
 
 FILE_NAME: Final = "audit.sqlite"
-ROTATED: Final = f'"type":"{IdentityRotated.type}"'.encode()  # stands in each entry that hands the log over
 GATHER_S: Final = 0.001  # who shared a commit is about to append again: waiting for them is less than a commit takes
 MAX_BATCHES: Final = 512  # of as many callers, in one commit
-
-_MARKS: Final = {"application_id": layout.APPLICATION_ID, "user_version": layout.FORMAT, "journal_mode": "delete"}
 
 # After these SQLite has rolled back cleanly and the file is as before; any other failure leaves doubt.
 _CLEAN_FAILURES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY})
@@ -226,41 +224,8 @@ class AuditLog:
 
     def _resume(self, connection: sqlite3.Connection) -> None:
         """Take up the log at its end, if its end is what this identity signed. All of it is checked by `verify`."""
-        # Not WAL, whose commits lie in a second file: this one must be complete by itself. Nothing is set before the
-        # file is known to be ours.
-        found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
-        if found != list(_MARKS.values()):
-            raise unusable(self.path, "is not an audit log of a format that this release knows")
-        last = layout.last_head(connection)
-        entries = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM entries").fetchone()[0]
-        if last is None or last[0] != entries:
-            raise unusable(self.path, "has no signed head over its last entry")
-        self._frontier = Frontier.at(entries, lambda number, level: layout.subtree(connection, number, level))
-        self._head = last[1]
-        note = notes.parse_note(self._head)
-        owner = connection.execute("SELECT origin FROM log").fetchall()
-        if owner != [(self.origin,)] or not note.signed_by(self.origin, self._signer(connection, entries - 1)):
-            raise ForeignLog(
-                f"the audit log {self.path} is not the log of {self.origin} under the key {self._identity.fingerprint}",
-                action="keep the file, and run `privity audit verify` on it",
-            )
-        if note.text != self._checkpoint(self._frontier).render():
-            raise unusable(self.path, "does not agree with its own signed head")
-
-    def _signer(self, connection: sqlite3.Connection, last: int) -> bytes:
-        """The key that signed the newest head, if this identity is to sign the next."""
-        (content,) = connection.execute("SELECT content FROM entries WHERE number = ?", (last,)).fetchone()
-        if ROTATED not in content:
-            return self._identity.public
-        event = decode(content).event
-        if not isinstance(event, IdentityRotated):
-            return self._identity.public
-        if event.public_key != self._identity.public.hex():
-            raise AuditError(
-                f"the audit log {self.path} was handed over to the key {event.fingerprint}",
-                action="run `privity key rotate` again, which finishes what was broken off",
-            )
-        return bytes.fromhex(event.predecessor)
+        tail = read_tail(connection, self.path, self.origin, self._identity.public)
+        self._frontier, self._head = tail.frontier, tail.head
 
     def _commit_waiting(self) -> None:
         """Write all that waits in one transaction; an error is that of every batch in it."""
