@@ -114,6 +114,17 @@ def test_command_lists_what_is_asked_for(gateway: House, client: GatewayClient, 
     assert shown("--kind", "matching") == shown("--participant", "nobody") == set()
 
 
+def test_headers_are_described(http: httpx2.Client):
+    """The OpenAPI description has what a page and a tagged answer carry beside their bodies."""
+    paths = http.get("/openapi.json").json()["paths"]
+    assert "Link" in paths["/v1/sessions"]["get"]["responses"]["200"]["headers"]
+    for path in ("/v1/sessions/{session}", "/v1/sessions/{session}/contract"):
+        assert "ETag" in paths[path]["get"]["responses"]["200"]["headers"]
+        assert "304" in paths[path]["get"]["responses"]
+    shown = paths["/v1/sessions/{session}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert shown["$ref"].endswith("/SessionView")
+
+
 @pytest.mark.parametrize(
     "query",
     [

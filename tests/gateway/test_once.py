@@ -6,6 +6,7 @@ import queue
 import sqlite3
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -83,6 +84,19 @@ def test_refused_proposal_leaves_its_key_unused(client: GatewayClient, make_plan
     with pytest.raises(GatewayError, match="no 'nobody'"):
         client.propose(make_plan(dealer="nobody"), "k")
     assert client.propose(make_plan(), "k").state is State.PROPOSED
+
+
+@pytest.mark.usefixtures("consortium")
+def test_repetitions_at_once_are_one_session(gateway: House, client: GatewayClient, make_plan: MakePlan):
+    """Clients that send one key at the same time are told of one session."""
+
+    def propose(_number: int) -> str:
+        with gateway.client() as own:
+            return own.propose(make_plan(), "k").id
+
+    with ThreadPoolExecutor(4) as senders:
+        assert len(set(senders.map(propose, range(8)))) == 1
+    assert len(client.sessions()) == 1
 
 
 @pytest.mark.usefixtures("consortium")
