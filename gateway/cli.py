@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mpc.errors import PrivityError
 from parties.cli import AsJson, echo_json, mount
+from parties.lifecycle import State
 
 if TYPE_CHECKING:
     from gateway.client import GatewayClient
@@ -262,6 +263,7 @@ def _client(url: str, token_file: Path | None) -> GatewayClient:
 @session_app.command("propose")
 def session_propose(
     plan: Annotated[Path, typer.Argument(metavar="PLAN.toml")],
+    key: Annotated[str, typer.Option("--key", help="Any text; under one, a plan is proposed once a day.")] = "",
     gateway: Url = "http://127.0.0.1:8470",
     token_file: TokenFile = None,
     as_json: AsJson = False,
@@ -270,7 +272,7 @@ def session_propose(
     from parties.kinds import load_any_plan
 
     with _client(gateway, token_file) as client:
-        created = client.propose(load_any_plan(plan))
+        created = client.propose(load_any_plan(plan), key)
     if as_json:
         echo_json({"id": created.id, "state": created.state.value})
     else:
@@ -278,10 +280,19 @@ def session_propose(
 
 
 @session_app.command("list")
-def session_list(gateway: Url = "http://127.0.0.1:8470", token_file: TokenFile = None, as_json: AsJson = False) -> None:
-    """All sessions of the gateway."""
+def session_list(
+    states: Annotated[list[State] | None, typer.Option("--state", help="Those in it; may come again.")] = None,
+    kind: Annotated[
+        Literal["training", "prediction", "matching"] | None, typer.Option("--kind", help="Those of it.")
+    ] = None,
+    participant: Annotated[str | None, typer.Option("--participant", metavar="NAME", help="Those it is in.")] = None,
+    gateway: Url = "http://127.0.0.1:8470",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sessions of the gateway, newest first."""
     with _client(gateway, token_file) as client:
-        views = client.sessions()
+        views = client.sessions(states=states or (), kind=kind, participant=participant)
     if as_json:
         echo_json([json.loads(view.model_dump_json()) for view in views])
         return

@@ -76,12 +76,16 @@ def problem_of(error: PrivityError) -> JSONResponse:
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """What a route declares of the problems that it answers with."""
-    shown: dict[int | str, dict[str, Any]] = {}
+    """What a route declares of the problems that it answers with; any other is one of the table's too."""
+    titles: dict[int | str, list[str]] = {}
     for code in (*codes, "rest.unauthorised", "rest.forbidden"):
         status, title = TABLE[code]
-        shown[int(status)] = {"description": title, "model": Problem, "content": {MEDIA_TYPE: {}}}
-    return shown
+        titles.setdefault(int(status), []).append(title)
+    titles["default"] = ["Any other problem"]
+    return {
+        status: {"description": "; or: ".join(found), "model": Problem, "content": {MEDIA_TYPE: {}}}
+        for status, found in titles.items()
+    }
 
 
 def install(app: FastAPI) -> None:

@@ -12,8 +12,9 @@ IfNoneMatch = Annotated[
     str | None,
     Header(alias="if-none-match", max_length=4096, description="tags of what the client has; 304 if it is that"),
 ]
-UNCHANGED: dict[int | str, dict[str, Any]] = {
-    int(HTTPStatus.NOT_MODIFIED): {"description": "What the client has holds; no body"}
+TAGGED: dict[int | str, dict[str, Any]] = {
+    int(HTTPStatus.OK): {"headers": {"ETag": {"description": "of this answer", "schema": {"type": "string"}}}},
+    int(HTTPStatus.NOT_MODIFIED): {"description": "What the client has holds; no body"},
 }
 
 

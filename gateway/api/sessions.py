@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 
-from gateway.api.conditional import UNCHANGED, IfNoneMatch, answer
+from gateway.api.conditional import TAGGED, IfNoneMatch, answer
 from gateway.api.dependencies import Coordinator, SessionId, Watched
 from gateway.api.examples import PLANS
 from gateway.once import MAX_KEY
@@ -23,6 +23,9 @@ from parties.lifecycle import State
 from parties.plan import Frozen, Name
 
 MAX_PAGE = 500
+PAGED: dict[int | str, dict[str, Any]] = {
+    int(HTTPStatus.OK): {"headers": {"Link": {"description": "the next page's address", "schema": {"type": "string"}}}}
+}
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -77,7 +80,7 @@ async def propose(
     return SessionCreated(id=record.digest, state=State.PROPOSED, contract=json.loads(record.text))
 
 
-@router.get("", responses=responses("rest.request"))
+@router.get("", responses=responses("rest.request") | PAGED)
 async def list_sessions(
     request: Request, response: Response, sessions: Coordinator, asked: Annotated[SessionQuery, Query()]
 ) -> list[SessionView]:
@@ -91,13 +94,13 @@ async def list_sessions(
     return page
 
 
-@router.get("/{session}", response_model=SessionView, responses=responses("rest.not-found", "rest.request") | UNCHANGED)
+@router.get("/{session}", response_model=SessionView, responses=responses("rest.not-found", "rest.request") | TAGGED)
 async def show(session: SessionId, sessions: Coordinator, known: IfNoneMatch = None) -> Response:
     """A session, with who is being waited for."""
     return answer(sessions.session(session).model_dump_json().encode(), known)
 
 
-@router.get("/{session}/contract", responses=responses("rest.not-found", "rest.request") | UNCHANGED)
+@router.get("/{session}/contract", responses=responses("rest.not-found", "rest.request") | TAGGED)
 async def contract(session: SessionId, sessions: Coordinator, known: IfNoneMatch = None) -> Response:
     """The contract in canonical JSON: the very bytes whose SHA-256 is the session's id, and its entity tag."""
     return answer(sessions.contract(session).encode(), known)

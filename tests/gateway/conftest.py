@@ -289,6 +289,21 @@ def consortium(gateway: House) -> Consortium:
     return Consortium(gateway)
 
 
+PLAN_TOML = """
+purpose = "predict the outcome"
+legal_basis = "consent"
+label = { party = "clinic-a", column = "outcome", positive = "yes" }
+[[parties]]
+name = "clinic-a"
+data = "cohort"
+columns = ["age"]
+[[parties]]
+name = "clinic-b"
+data = "cohort"
+columns = ["dose"]
+"""
+
+
 @pytest.fixture
 def make_plan() -> Callable[..., Plan]:
     """A plan that fits the consortium, with parts replaced."""

@@ -23,23 +23,10 @@ from parties.errors import SettingsError
 from parties.kinds import AnyPlan
 from parties.match_plan import parse_matching_plan
 from parties.plan import Plan
-from tests.gateway.conftest import Consortium, House, check_problem
+from tests.gateway.conftest import PLAN_TOML, Consortium, House, check_problem
 
 MakePlan = Callable[..., Plan]
 ESTIMATE = "/v1/plans:estimate"
-PLAN_TOML = """
-purpose = "predict the outcome"
-legal_basis = "consent"
-label = { party = "clinic-a", column = "outcome", positive = "yes" }
-[[parties]]
-name = "clinic-a"
-data = "cohort"
-columns = ["age"]
-[[parties]]
-name = "clinic-b"
-data = "cohort"
-columns = ["dose"]
-"""
 
 
 @pytest.mark.usefixtures("consortium")

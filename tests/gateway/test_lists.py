@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from gateway.access import TOKEN_FILE
+from gateway.cli import app
 from gateway.client import GatewayClient
 from parties.lifecycle import State
 from parties.plan import Plan
@@ -90,6 +94,35 @@ def test_client_walks_the_pages(gateway: House, make_plan: MakePlan):
         assert {view.id for view in client.sessions()} == set(made)
         assert {view.id for view in client.sessions(states=[State.PROPOSED], participant="clinic-a")} == set(made[1:])
         assert client.sessions(kind="prediction") == []
+
+
+@pytest.mark.usefixtures("consortium")
+def test_command_lists_what_is_asked_for(gateway: House, client: GatewayClient, make_plan: MakePlan):
+    """`privity session list` takes the same filters."""
+    first, second = client.propose(make_plan()).id, client.propose(make_plan()).id
+    client.cancel(first)
+
+    def shown(*options: str) -> set[str]:
+        place = ["--gateway", f"http://{gateway.serving.rest}", "--token-file", str(gateway.home / TOKEN_FILE)]
+        found = CliRunner().invoke(app, ["session", "list", *place, "--json", *options])
+        assert found.exit_code == 0, found.output
+        return {view["id"] for view in json.loads(found.output)}
+
+    assert shown("--state", "cancelled") == {first}
+    assert shown("--state", "cancelled", "--state", "proposed") == shown() == {first, second}
+    assert shown("--kind", "training", "--participant", "clinic-a", "--state", "proposed") == {second}
+    assert shown("--kind", "matching") == shown("--participant", "nobody") == set()
+
+
+def test_headers_are_described(http: httpx2.Client):
+    """The OpenAPI description has what a page and a tagged answer carry beside their bodies."""
+    paths = http.get("/openapi.json").json()["paths"]
+    assert "Link" in paths["/v1/sessions"]["get"]["responses"]["200"]["headers"]
+    for path in ("/v1/sessions/{session}", "/v1/sessions/{session}/contract"):
+        assert "ETag" in paths[path]["get"]["responses"]["200"]["headers"]
+        assert "304" in paths[path]["get"]["responses"]
+    shown = paths["/v1/sessions/{session}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert shown["$ref"].endswith("/SessionView")
 
 
 @pytest.mark.parametrize(

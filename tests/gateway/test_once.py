@@ -6,18 +6,23 @@ import queue
 import sqlite3
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from gateway.access import TOKEN_FILE
+from gateway.cli import app
 from gateway.client import GatewayClient
 from gateway.store import FILE as STORE_FILE
 from parties.errors import GatewayError
 from parties.lifecycle import State
 from parties.plan import Plan
-from tests.gateway.conftest import Consortium, House, check_problem
+from tests.gateway.conftest import PLAN_TOML, Consortium, House, check_problem
 
 MakePlan = Callable[..., Plan]
 
@@ -79,6 +84,32 @@ def test_refused_proposal_leaves_its_key_unused(client: GatewayClient, make_plan
     with pytest.raises(GatewayError, match="no 'nobody'"):
         client.propose(make_plan(dealer="nobody"), "k")
     assert client.propose(make_plan(), "k").state is State.PROPOSED
+
+
+@pytest.mark.usefixtures("consortium")
+def test_repetitions_at_once_are_one_session(gateway: House, client: GatewayClient, make_plan: MakePlan):
+    """Clients that send one key at the same time are told of one session."""
+
+    def propose(_number: int) -> str:
+        with gateway.client() as own:
+            return own.propose(make_plan(), "k").id
+
+    with ThreadPoolExecutor(4) as senders:
+        assert len(set(senders.map(propose, range(8)))) == 1
+    assert len(client.sessions()) == 1
+
+
+@pytest.mark.usefixtures("consortium")
+def test_command_takes_a_key(gateway: House, tmp_path: Path):
+    """`privity session propose --key` proposes a plan once, however often it is run."""
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN_TOML)
+    place = ["--gateway", f"http://{gateway.serving.rest}", "--token-file", str(gateway.home / TOKEN_FILE)]
+    first, again = (
+        CliRunner().invoke(app, ["session", "propose", str(plan), "--key", "k", "--json", *place]) for _ in range(2)
+    )
+    assert first.exit_code == 0, first.output
+    assert first.output == again.output
 
 
 def test_repetition_is_no_open_session_more(house: House, make_plan: MakePlan):
