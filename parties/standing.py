@@ -78,7 +78,7 @@ class Disk(Frozen):
 
     def line(self) -> str:
         """For people."""
-        return f"disk: {self.free_bytes / 2**30:.1f} GiB free of {self.total_bytes / 2**30:.1f} GiB"
+        return f"{self.free_bytes / 2**30:.1f} GiB free of {self.total_bytes / 2**30:.1f} GiB"
 
 
 def waiting(store: SessionStore, now: datetime) -> list[Waiting]:
@@ -119,7 +119,7 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"its page is at {status['page']}; `privity node login` gives a link"
     for notice in status["notices"]:
         yield f"NOTE: {notice}"
-    yield Disk.model_validate(status["disk"]).line()
+    yield f"disk: {Disk.model_validate(status['disk']).line()}"
     for one in status["waiting"]:
         yield Waiting.model_validate(one).line()
     for one in status["ends_soon"]:
