@@ -78,6 +78,17 @@ def test_what_waited_before_the_pause_goes_on_waiting(clinic):
     assert clinic.state(session) == "approved"
 
 
+def test_the_page_says_that_the_node_is_paused(clinic):
+    """Its first screen has the notice, and a click on sign is answered with the reason."""
+    session = clinic.proposed()
+    ask(clinic, "node-pause")
+    browser = clinic.browser()
+    assert "paused since" in browser.get("/").text
+    answer = browser.post(f"/sessions/{session}/approve")
+    assert (answer.status_code, "is paused and takes no contracts" in answer.text) == (409, True)
+    assert clinic.state(session) == "proposed"
+
+
 def test_what_runs_is_finished(clinic):
     """A pause does not touch sessions that were signed before."""
     session = clinic.proposed()
