@@ -113,7 +113,7 @@ def test_store_holds_what_sessions_need_and_no_secret(house, make_plan):
     """On the disk after a session are the tables that are meant to be, and no token or other secret in them."""
     with house.serve(), house.client() as client:
         consortium = house.consortium()
-        session = client.propose(make_plan()).id
+        session = client.propose(make_plan(), "named-by-the-client").id
         consortium.started()
         consortium.a.say(Progress(session=session, iteration=3, of=300, rounds=9, bytes_sent=8, loss=0.25)).settled()
         for daemon in consortium.everybody:
@@ -121,7 +121,8 @@ def test_store_holds_what_sessions_need_and_no_secret(house, make_plan):
         house.hang_up()
     with closing(sqlite3.connect(house.home / STORE_FILE)) as store:
         tables = {name for (name,) in store.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        assert tables == {"participants", "data_sets", "sessions", "approvals", "withdrawals", "progress", "reports"}
+        of_participants = {"approvals", "withdrawals", "progress", "reports"}
+        assert tables == {"participants", "data_sets", "sessions", "keyed_proposals"} | of_participants
         (progress,) = store.execute("SELECT content FROM progress").fetchall()
         assert json.loads(progress[0])["loss"] == 0.25
         assert store.execute("SELECT count(*) FROM approvals").fetchone() == (3,)
@@ -131,6 +132,7 @@ def test_store_holds_what_sessions_need_and_no_secret(house, make_plan):
         assert daemon.invitation.token().encode() not in everything
         assert daemon.invitation._seed not in everything
     assert house.token.encode() not in everything
+    assert b"named-by-the-client" not in everything
 
 
 def test_log_tells_the_whole_story(house, make_plan):

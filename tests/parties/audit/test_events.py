@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -48,6 +48,7 @@ def instances(event):
 MOMENTS = st.integers(0, 4 * 10**15).map(lambda us: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=us))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing by patterns takes long on a busy machine
 @given(
     st.sampled_from(sorted(VOCABULARY)).flatmap(lambda kind: instances(VOCABULARY[kind])),
     st.integers(0, 10**9),
