@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What time is made of, from benchmarks/results.json: its runs take between half and twice what this says of them.
 START_S = 3.0  # processes, libraries, keys
-ROUND_S = 350e-6  # a party's own work in a round
+ROUND_S = 150e-6  # a party's own work in a round
 DEALT_BYTE_S = 6e-9  # making it and using it
 PRODUCT_S = 2.3e-9  # an entry of the table times a word
 # Links between organisations, where nobody has measured them.
