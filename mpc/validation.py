@@ -1,7 +1,7 @@
 """Which rows train a model, and which ones judge it: folds of a cross-validation, classes against the rest.
 
-A row's fold is its place modulo the number of folds: public, as the order of the rows is, which the parties' data do
-not decide. So what leaves a row out of a model is a public 0 that multiplies shares, and costs no round.
+A row's fold is its place modulo the number of folds: public, as the order of the rows is, which no column decides. So
+what leaves a row out of a model is a public 0 that multiplies shares, and costs no round.
 """
 
 from __future__ import annotations

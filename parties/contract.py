@@ -189,7 +189,7 @@ class Contract(Terms):
     partition: Partition = "columns"
     label: LabelPlan
     # equal-ids reveals to the parties whether their id lists are equal, and the counts; equal-classes, of a table that
-    # is divided by rows, whether the label's two classes are the same everywhere; joined-ids, of one in blocks, whether
+    # is divided by rows, whether the label's classes are the same everywhere; joined-ids, of one in blocks, whether
     # row-wise partners together have the others' ids; what else it tells is the disclosure "membership".
     matching: Matching = "equal-ids"
     preparation: PreparationPlan

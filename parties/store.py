@@ -47,28 +47,17 @@ _SESSIONS = Table(
     Column("received", String, nullable=False),
     Column("fault", String, nullable=False),
 )
-_APPROVALS = Table(
-    "approvals",
-    _METADATA,
-    Column("digest", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("envelope", String, nullable=False),
-)
-_WITHDRAWALS = Table(
-    "withdrawals",
-    _METADATA,
-    Column("digest", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("envelope", String, nullable=False),
-    Column("recorded", Boolean, nullable=False),  # in the audit log
-)
-_TRANSCRIPTS = Table(
-    "transcripts",
-    _METADATA,
-    Column("digest", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("envelope", String, nullable=False),
-)
+
+
+def _signed(what: str, *more: Column[Any]) -> Table:
+    """A table of what participants signed of a session, an envelope each."""
+    session, name = (Column(key, String, primary_key=True) for key in ("digest", "name"))
+    return Table(what, _METADATA, session, name, Column("envelope", String, nullable=False), *more)
+
+
+_APPROVALS = _signed("approvals")
+_WITHDRAWALS = _signed("withdrawals", Column("recorded", Boolean, nullable=False))  # in the audit log
+_TRANSCRIPTS = _signed("transcripts")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tables in memory, and the only ways from a table to the numbers that are trained on.
+"""Tables in memory, and their columns as numbers.
 
 Rows are sorted by record id (by code point), so that parties who hold the same ids hold them in the same
 order. Missing values stay marked as missing until their column is used, which is refused.
@@ -93,7 +93,7 @@ def _kind(values: pa.ChunkedArray) -> Kind:
 
 
 def features(table: Table, wanted: Sequence[str], *, varied: bool = True) -> NDArray[np.float64]:
-    """The named columns as rows by columns, in the order named; the only way from a table to numbers.
+    """The named columns as rows by columns, in the order named.
 
     Raises: DataError as `check_features`, and, if they must be varied, for a column that has the same value in every
     row: where others hold more rows of it, it need not vary here.

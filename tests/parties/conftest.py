@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ import rfc8785
 from mpc.matching_program import derive_matching
 from mpc.prediction_program import derive_prediction
 from mpc.program import derive
+from parties.audit.log import AuditLog
 from parties.contract import (
     Approval,
     Contract,
@@ -24,6 +25,7 @@ from parties.contract import (
     spec_for,
 )
 from parties.encoding import Encoding, FittedColumn, ReadColumn
+from parties.home import Home, init
 from parties.identity import Identity
 from parties.match_plan import MatchingContract
 from parties.match_rules import IdRule, MatchRules
@@ -32,7 +34,7 @@ from parties.prediction import PredictionContract
 from parties.prediction import spec_for as prediction_spec_for
 from parties.quote import quote
 from parties.recipe import PreparationPlan, Recipe
-from parties.tls import TlsKey
+from parties.tls import Invitation, TlsKey, utc_now
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 NONCE = "0e" * 32
@@ -183,6 +185,20 @@ def contract(consortium: Consortium) -> Contract:
 def paper() -> Contract:
     """A contract whose every byte is known: made-up keys and fixed times."""
     return draft("11" * 32, "22" * 32, "33" * 32)
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    """A party's home, not yet started."""
+    token = Invitation.create("clinic-a", "127.0.0.1:1", "ab" * 32).token()
+    return init(tmp_path / "home", "party", token, "127.0.0.1:0", utc_now())
+
+
+@pytest.fixture
+def journal(home) -> Iterator[AuditLog]:
+    """The log of that home."""
+    with AuditLog.open(home.path("audit.sqlite"), home.identity, "clinic-a") as opened:
+        yield opened
 
 
 @pytest.fixture

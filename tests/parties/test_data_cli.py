@@ -43,6 +43,12 @@ def database(tmp_path) -> Path:
     return tmp_path / "clinic.db"
 
 
+def add_rows(home: Path, database: Path) -> None:
+    """The table's rows as the data set "one"."""
+    query = ("--query", "SELECT * FROM t", "--id", "id", "--url", f"sqlite:///{database}")
+    done("data", "add", "one", *query, "--home", home)
+
+
 def state(home: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """Every file of the vault, and the log's entries."""
     files = {path.name: path.read_bytes() for path in (home / "vault").glob("*") if path.name != "key-check"}
@@ -110,19 +116,7 @@ def test_from_a_database_named_in_a_file_or_the_environment(home, tmp_path, data
 
 def test_no_plaintext_is_on_the_disk(home, database):
     """No value or id is in any file of the home, neither during nor after a query's rows were taken in."""
-    done(
-        "data",
-        "add",
-        "one",
-        "--query",
-        "SELECT * FROM t",
-        "--id",
-        "id",
-        "--url",
-        f"sqlite:///{database}",
-        "--home",
-        home,
-    )
+    add_rows(home, database)
     needles = [b"xyzzy", struct.pack("<d", SECRET), str(SECRET).encode()]
     assert sum(needle in database.read_bytes() + struct.pack("<d", SECRET) + b"31415.926" for needle in needles) == 3
     for path in home.rglob("*"):
@@ -178,19 +172,7 @@ def test_a_use_that_is_none_is_one_line(home, case):
 
 def test_sharing_deleting_and_rotating_are_recorded(home, database):
     """Each act has its entry; the vault opens under the next key."""
-    done(
-        "data",
-        "add",
-        "one",
-        "--query",
-        "SELECT * FROM t",
-        "--id",
-        "id",
-        "--url",
-        f"sqlite:///{database}",
-        "--home",
-        home,
-    )
+    add_rows(home, database)
     assert done("data", "share", "one", "--home", home) == "one is shared\n"
     assert "one  2 rows, 1 columns, shared" in done("data", "list", "--home", home)
     assert done("data", "share", "one", "--stop", "--home", home) == "one is no longer shared\n"

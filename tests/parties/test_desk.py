@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from parties.audit import events
-from parties.audit.log import AuditLog
 from parties.audit.verify import verify
 from parties.data_set import Manifest
 from parties.desk import Desk, result_of, vault_of
 from parties.errors import DataError, LifecycleError, PartnerError, VaultError
-from parties.home import Home, init
+from parties.home import Home
 from parties.identity import Identity, write_private
 from parties.intake import take_in
 from parties.job import Outcome, OwnModel
@@ -22,7 +20,7 @@ from parties.partners import Partners
 from parties.preparation import OriginalUnits
 from parties.sources import file_source
 from parties.store import SessionStore
-from parties.tls import Invitation, utc_now
+from parties.tls import utc_now
 from tests.parties.conftest import draft
 
 CSV = "patient,age\np1,30\np2,41\np3,52\n"
@@ -39,18 +37,6 @@ OUTCOME = Outcome(
         ),
     ),
 )
-
-
-@pytest.fixture
-def home(tmp_path) -> Home:
-    token = Invitation.create("clinic-a", "127.0.0.1:1", "ab" * 32).token()
-    return init(tmp_path / "home", "party", token, "127.0.0.1:0", utc_now())
-
-
-@pytest.fixture
-def journal(home) -> Iterator[AuditLog]:
-    with AuditLog.open(home.path("audit.sqlite"), home.identity, "clinic-a") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
 from parties.audit import events
-from parties.audit.log import AuditLog
 from parties.audit.snapshot import locate, take
 from parties.desk import vault_of
 from parties.errors import DataError, VaultError
-from parties.home import Home, init
 from parties.job import FoundRows
 from parties.match_rules import IdRule, MatchRules
 from parties.matched import ID_COLUMN, MatchedSets
 from parties.tables import Table
-from parties.tls import Invitation, utc_now
 from parties.vault import Vault
 from tests.parties.conftest import draft_matching
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 ROWS = 60
-
-
-@pytest.fixture
-def home(tmp_path) -> Home:
-    token = Invitation.create("clinic-a", "127.0.0.1:1", "ab" * 32).token()
-    return init(tmp_path / "home", "party", token, "127.0.0.1:0", utc_now())
-
-
-@pytest.fixture
-def journal(home) -> Iterator[AuditLog]:
-    with AuditLog.open(home.path("audit.sqlite"), home.identity, "clinic-a") as opened:
-        yield opened
 
 
 @pytest.fixture
