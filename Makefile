@@ -17,7 +17,7 @@ demo: install
 	$(BIN)/privity demo
 
 test: install
-	$(BIN)/pytest -m 'not long'
+	$(BIN)/pytest -m 'not long' -n auto --dist loadfile
 
 test-long: install
 	$(BIN)/pytest -m long
@@ -34,7 +34,7 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# All works against all systems takes half an hour; WORK and AGAINST choose some of each.
+# All works against all systems takes ten minutes; WORK and AGAINST choose some of each.
 bench: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks $(if $(WORK),--work $(WORK)) $(if $(AGAINST),--against $(AGAINST))
 

@@ -18,7 +18,7 @@ from parties.audit.events import DisclosureRecorded
 from parties.audit.log import AuditLog
 from parties.audit.proof import prove
 from parties.audit.verify import verify
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 PROOFS = 200
 SESSION = "ab" * 32

@@ -1,7 +1,7 @@
-"""How long two parties take to match records: python -m benchmarks.matching [--records N] [--parties K] [--workers W].
+"""How long parties take to match records: python -m benchmarks.matching [--records N] [--parties K] [--estimate].
 
-All parties run as threads of one process over channels in memory, so the memory is that of all of them together and
-the time that of a machine whose cores they share. Half of each party's records are common to all.
+Each party is a process of its own, with its list as a vault has it; they talk TLS 1.3 and share this machine's cores.
+Half of each party's records are common to all. What a node does before and after is not measured here.
 """
 
 from __future__ import annotations
@@ -9,66 +9,40 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import threading
-import time
+from typing import Any
 
-import numpy as np
+from benchmarks.meeting import appointed
+from benchmarks.processes import run_together
 
-from benchmarks.measuring import usage
-from mpc.channel import MemoryChannel
-from mpc.disclosure import ProgramLedger
-from mpc.matching_program import derive_matching
-from parties.match_rules import MatchRules
-from parties.psi import keyed_records, match
-
-KEY = bytes(32)
+TIMEOUT_S = 4 * 3600.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--records", type=int, default=100_000, help="of each party")
     parser.add_argument("--parties", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=None, help="threads of each party; default: the cores divided")
+    parser.add_argument("--workers", type=int, default=None, help="threads of each party; default: the cores")
+    parser.add_argument("--estimate", action="store_true", help="a rounded count of a sample instead of the records")
     chosen = parser.parse_args()
-    workers = chosen.workers or max(1, (os.cpu_count() or 1) // chosen.parties)
     names = [f"party-{rank}" for rank in range(chosen.parties)]
-    common = chosen.records // 2
-    program = derive_matching([chosen.records] * chosen.parties)
-    found: dict[int, int] = {}
-    sent: dict[int, int] = {}
-    normalising: list[float] = []
+    job = {"records": chosen.records, "workers": chosen.workers, "estimate": chosen.estimate}
+    with appointed("benchmarks.matching_process", names, job) as starts:
+        reports = run_together(starts, TIMEOUT_S)
+    print(json.dumps(vars(chosen) | _joined(list(reports.values()))))
 
-    def run(channel: MemoryChannel) -> None:
-        own = (f"P-{channel.rank}-{i:09d}" for i in range(chosen.records - common))
-        ids = [*(f"P-{i:09d}" for i in range(common)), *own]
-        began = time.monotonic()
-        records = keyed_records([ids], MatchRules(), KEY)
-        normalising.append(time.monotonic() - began)
-        rows = match(program, channel, KEY, records, MatchRules(), ProgramLedger(program), names, workers).rows
-        found[channel.rank] = int(np.count_nonzero(rows < common)) if len(rows) == common else -1
-        sent[channel.rank] = channel.counters.bytes_sent
 
-    threads = [threading.Thread(target=run, args=(channel,)) for channel in MemoryChannel.mesh(chosen.parties)]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.monotonic() - began
-    print(
-        json.dumps(
-            {
-                "records": chosen.records,
-                "parties": chosen.parties,
-                "workers": workers,
-                "exact": all(count == common for count in found.values()),
-                "seconds": round(seconds, 1),
-                "of_which_normalising": round(max(normalising), 1),
-                "mb_sent_by_each": round(max(sent.values()) / 1e6, 1),
-            }
-            | usage()
-        )
-    )
+def _joined(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """The slowest and the largest of all processes."""
+    return {
+        "as_expected": all(report["as_expected"] for report in reports),
+        "seconds": round(max(report["seconds"] for report in reports), 1),
+        "of_which_own_ids": round(max(report["own_ids_seconds"] for report in reports), 1),
+        "cpu_seconds_of_each": [round(report["cpu_seconds"], 1) for report in reports],
+        "peak_rss_mb_of_each": [report["peak_rss_mb"] for report in reports],
+        "mb_sent_by_each": [round(report["bytes_sent"] / 1e6, 1) for report in reports],
+        "load": round(os.getloadavg()[0], 1),
+        "cores": os.cpu_count(),
+    }
 
 
 if __name__ == "__main__":

@@ -61,6 +61,12 @@ class Result:
         """Of the process that took most memory."""
         return max(each["peak_rss_mb"] for each in self.processes.values())
 
+    @property
+    def party_peak_mb(self) -> float | None:
+        """Of the party that took most memory; None if no party's was measured."""
+        parties = [each for name, each in self.processes.items() if name.startswith("party-")]
+        return max((each["peak_rss_mb"] for each in parties), default=None)
+
 
 def median(work: Work, system: str, run: str, repeats: Sequence[dict[str, Any]]) -> Result:
     """The record of one system's repeats of a work."""
@@ -124,6 +130,8 @@ def reached(results: Sequence[Result], work: Work) -> bool | None:
         found.append(own.seconds <= goal.seconds)
     if goal.auc is not None:
         found.append(None if own.auc_error is None else own.auc_error <= goal.auc)
+    if goal.peak_mb is not None:
+        found.append(None if own.party_peak_mb is None else own.party_peak_mb <= goal.peak_mb)
     return False if False in found else None if None in found else True
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from mpc.partition import labels_of, vertical
-from mpc.program import Spec, derive
+from mpc.program import derive
 from mpc.simulation import Simulation
+from mpc.specification import Spec
 from mpc.training import train
 
 ROWS, COLUMNS, EPOCHS, BATCH = 1000, (60, 40), 100, 32

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -10,16 +12,19 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import request_id
+from gateway.errors import RestError
 from mpc.errors import PrivityError
-from parties.plan import Frozen
+from parties.agreement.plan import Frozen
 
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:privity:problem:"
 INSTANCE_PREFIX = "urn:privity:request:"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 # code of an error: status and title
 TABLE: dict[str, tuple[HTTPStatus, str]] = {
@@ -34,10 +39,16 @@ TABLE: dict[str, tuple[HTTPStatus, str]] = {
     "rest.unauthorised": (HTTPStatus.UNAUTHORIZED, "A token is needed"),
     "rest.forbidden": (HTTPStatus.FORBIDDEN, "Refused"),
     "rest.key-reused": (HTTPStatus.UNPROCESSABLE_ENTITY, "The key belongs to another request"),
+    "rest.token": (HTTPStatus.UNPROCESSABLE_ENTITY, "No such token can be made"),
+    "rest.too-many": (HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"),
     "rest.too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large"),
+    "rest.no-provider": (HTTPStatus.BAD_GATEWAY, "The identity provider can't be asked"),
     "rest.busy": (HTTPStatus.SERVICE_UNAVAILABLE, "The gateway is at its limit"),
+    "rest.store": (HTTPStatus.SERVICE_UNAVAILABLE, "The gateway can't reach its database"),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "The gateway failed"),
 }
+EVERYWHERE = ("rest.unauthorised", "rest.forbidden", "rest.too-many", "rest.store", "internal")  # on whatever route
+_BODIES = {"/v1/tokens": "rest.token"}  # what a body that does not hold is; elsewhere a plan
 _CODES_BY_STATUS = {HTTPStatus.NOT_FOUND: "rest.not-found", HTTPStatus.METHOD_NOT_ALLOWED: "rest.method"}
 
 
@@ -53,9 +64,9 @@ class Problem(Frozen):
     instance: str = ""  # this very request, as the gateway's log and the header X-Request-Id name it
 
 
-def problem(code: str, detail: str, action: str = "") -> JSONResponse:
-    """The response for a code of the table; any other code is the gateway's own fault."""
-    known = code if code in TABLE else "internal"
+def problem(code: str, detail: str, action: str = "", headers: Mapping[str, str] = NO_HEADERS) -> JSONResponse:
+    """The response for a code of the table, or a kind of one; any other code is the gateway's own fault."""
+    known = next((known for known in (code, code.partition(".")[0]) if known in TABLE), "internal")
     status, title = TABLE[known]
     instance = INSTANCE_PREFIX + request_id.current()
     body = Problem(
@@ -67,24 +78,43 @@ def problem(code: str, detail: str, action: str = "") -> JSONResponse:
         action=action,
         instance=instance,
     )
-    headers = {request_id.HEADER: request_id.current()}  # of a failure that no middleware sees
-    return JSONResponse(body.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    shown = {request_id.HEADER: request_id.current(), **headers}  # of a failure that no middleware sees, too
+    return JSONResponse(body.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=shown)
 
 
 def problem_of(error: PrivityError) -> JSONResponse:
-    return problem(error.code, error.outward, error.action)
+    headers = error.headers if isinstance(error, RestError) else NO_HEADERS
+    return problem(error.code, error.outward, error.action, headers)
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """What a route declares of the problems that it answers with; any other is one of the table's too."""
-    titles: dict[int | str, list[str]] = {}
-    for code in (*codes, "rest.unauthorised", "rest.forbidden"):
-        status, title = TABLE[code]
-        titles.setdefault(int(status), []).append(title)
-    titles["default"] = ["Any other problem"]
+    by_status: dict[int | str, list[str]] = {}
+    for code in (*codes, *EVERYWHERE):
+        by_status.setdefault(int(TABLE[code][0]), []).append(code)
+    by_status["default"] = ["internal"]
     return {
-        status: {"description": "; or: ".join(found), "model": Problem, "content": {MEDIA_TYPE: {}}}
-        for status, found in titles.items()
+        status: {
+            "description": "; or: ".join(TABLE[code][1] for code in found)
+            if status != "default"
+            else "Any other problem",
+            "model": Problem,
+            "content": {MEDIA_TYPE: {"examples": {code: {"value": _example(code)} for code in found}}},
+        }
+        for status, found in by_status.items()
+    }
+
+
+def _example(code: str) -> dict[str, Any]:
+    status, title = TABLE[code]
+    return {
+        "type": TYPE_PREFIX + code,
+        "title": title,
+        "status": int(status),
+        "detail": "what exactly, where, and what was expected instead",
+        "code": code,
+        "action": "what to do about it",
+        "instance": f"{INSTANCE_PREFIX}9f86d081884c7d65",
     }
 
 
@@ -96,13 +126,35 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+class Failures:
+    """Answers what an application fails at. An error that got out of it would cost the connection, too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as exc:
+            if is_begun:
+                raise  # half an answer is no answer: the connection ends
+            await _unexpected(Request(scope), exc)(scope, receive, send)
+
+
 def _privity(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, PrivityError):
         raise error
     return problem_of(error)
 
 
-def _invalid(_request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Where and what, never the value that came."""
     if not isinstance(error, RequestValidationError):
         raise error
@@ -113,7 +165,7 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
         where = ".".join(str(step) for step in steps) if item["type"] != "json_invalid" else ""
         what = str(item["msg"]).removeprefix("Value error, ")
         details.append(f"{where}: {what}" if where else what)
-    code = "plan" if is_body else "rest.request"
+    code = _BODIES.get(request.url.path, "plan") if is_body else "rest.request"
     return problem(code, "; ".join(details), "mend what is named and send it again")
 
 
@@ -125,5 +177,5 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", request=request_id.current(), path=request.url.path, exc_info=error)
+    log.error("request failed", path=request.url.path, exc_info=error)
     return problem("internal", "the gateway failed at this request", "see its log, at this request's id")

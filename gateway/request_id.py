@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from contextvars import ContextVar
 
+import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +34,7 @@ class RequestIds:
         _current.set(
             secrets.token_hex(8)
         )  # for the rest of this request's task: its failure is handled outside of here
+        structlog.contextvars.bind_contextvars(request=current())
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -6,31 +6,41 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import control as control_plane
-from gateway.access import TOKEN_FILE, Token
+from gateway.access.accounts import Accounts
+from gateway.access.logins import Logins
+from gateway.access.tokens import TOKEN_FILE, Token
 from gateway.app import make_app
-from gateway.control import Control
+from gateway.coordination import control as control_plane
+from gateway.coordination.control import Control
+from gateway.coordination.cosigning import Cosigning
+from gateway.coordination.journal import Journal
+from gateway.coordination.sessions import Sessions
+from gateway.errors import StoreAway
 from gateway.home import IDENTITY_FILE, SERVING_FILE, load_tls_key
-from gateway.journal import Journal
-from gateway.sessions import Sessions
+from gateway.metrics import Metrics, Place
+from gateway.rest_tls import load_context
 from gateway.settings import GatewaySettings, load_settings
-from gateway.store import Store
+from gateway.storage.store import Store
 from parties.audit.events import CertificateExpiring, ServiceStarted, ServiceStopped
 from parties.audit.log import FILE_NAME as AUDIT_FILE
 from parties.audit.log import AuditLog
-from parties.identity import Identity
-from parties.notices import of_certificate
-from parties.tls import utc_now
+from parties.keys.identity import Identity
+from parties.keys.tls import utc_now
+from parties.service.notices import of_certificate
 from parties.web.addresses import parse_address
 from parties.web.server import Server, listen
+
+if TYPE_CHECKING:
+    from gateway.access.oidc import Provider
 
 operational = structlog.get_logger()
 
@@ -44,6 +54,7 @@ class Serving:
 
     rest: str
     control: str
+    url: str  # under which clients come to REST
 
 
 @asynccontextmanager
@@ -54,11 +65,12 @@ async def running(home: Path, *, clock: Callable[[], datetime] = utc_now) -> Asy
     """
     settings = load_settings(home)
     with _opened(home, settings, clock) as (log, store):
+        cosigning = Cosigning(settings.name, home, Identity.load(home / IDENTITY_FILE), log, store)
         log.append(ServiceStarted(role="gateway", version=version("privity")))
         if ending := of_certificate("own", load_tls_key(home).certificate, clock()):
             operational.warning("the gateway's certificate ends", ends=ending.ends.isoformat(), days=ending.days)
             log.append(CertificateExpiring(certificate="own", days=ending.days))
-        coordinator = Sessions(store, log, settings, clock=clock)
+        coordinator = Sessions(store, log, settings, clock=clock, cosigning=cosigning)
         async with _serving(home, settings, coordinator, store, log, clock) as serving:
             yield serving
         log.append(ServiceStopped(role="gateway"))
@@ -68,7 +80,7 @@ async def running(home: Path, *, clock: Callable[[], datetime] = utc_now) -> Asy
 def _opened(home: Path, settings: GatewaySettings, clock: Callable[[], datetime]) -> Iterator[tuple[AuditLog, Store]]:
     identity = Identity.load(home / IDENTITY_FILE)
     with AuditLog.open(home / AUDIT_FILE, identity, settings.name, clock=clock, must_exist=True) as log:
-        store = Store.open(home)
+        store = Store.open(home, settings.database)
         try:
             yield log, store
         finally:
@@ -84,34 +96,78 @@ async def _serving(
     journal: Journal,
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Serving]:
-    app = make_app(coordinator, Token.load(home / TOKEN_FILE), settings.name)
-    rest = Server(app, FAREWELL_S)
-    control = Control(store, journal, coordinator, settings, clock=clock)
     key = load_tls_key(home)
+    accounts, provider = Accounts(store, journal, clock), _provider(home, settings, clock)
+    metrics = Metrics(coordinator, Place(home, key.certificate, clock))
+    token = Token.load(home / TOKEN_FILE)
+    logins = Logins(store, clock)
+    app = make_app(coordinator, accounts, logins, token, settings, metrics, home / AUDIT_FILE, provider)
+    rest = Server(app, FAREWELL_S, load_context(home, settings))
+    control = Control(store, journal, coordinator, settings, clock=clock)
     with listen(parse_address(settings.rest_address), "rest_address") as listener:
         streams, control_port = control_plane.server(control, store, settings, key, clock)
         serving = Serving(
             rest=str(parse_address(settings.rest_address)._replace(port=listener.getsockname()[1])),
             control=str(parse_address(settings.control_address)._replace(port=control_port)),
+            url=_url(settings, listener.getsockname()[1]),
         )
+        coordinator.enter()
         await streams.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(rest.serve(sockets=[listener]))
-            ticking = tasks.create_task(_tick(coordinator))
+            ticking = [tasks.create_task(_tick(coordinator, accounts))]
+            if store.is_shared:
+                ticking.append(tasks.create_task(_collect(coordinator, store)))
             try:
                 with _announced(home, serving):
                     yield serving
             finally:
-                ticking.cancel()
+                for task in ticking:
+                    task.cancel()
                 coordinator.close()
                 rest.should_exit = True
                 await streams.stop(FAREWELL_S)
 
 
-async def _tick(coordinator: Sessions) -> None:
+def _provider(home: Path, settings: GatewaySettings, clock: Callable[[], datetime]) -> Provider | None:
+    if not settings.oidc.issuer:
+        return None
+    from gateway.access.oidc import Provider
+
+    return Provider(home, settings.oidc, settings.rest_urls[0], now=lambda: clock().timestamp())
+
+
+def _url(settings: GatewaySettings, port: int) -> str:
+    """The first public address; without one, where REST listens."""
+    listening = str(parse_address(settings.rest_address)._replace(port=port))
+    return settings.rest_urls[0] if settings.rest_urls else settings.places.base(listening)
+
+
+async def _tick(coordinator: Sessions, accounts: Accounts) -> None:
+    """A database that is away for a while ends nothing."""
+    away = False
     while True:
-        coordinator.tick()
+        try:
+            coordinator.tick()
+            accounts.record_all()
+            away = False
+        except StoreAway:
+            if not away:
+                operational.exception("the database is away")
+            away = True
         await asyncio.sleep(TICK_S)
+
+
+async def _collect(coordinator: Sessions, store: Store) -> None:
+    """What other gateways leave for this one is done at once; while the bell is broken, at the next tick."""
+    while True:
+        try:
+            with closing(store.bell(coordinator.id)) as bell:
+                while True:
+                    await bell.ring()
+                    coordinator.collect()
+        except StoreAway:
+            await asyncio.sleep(TICK_S)
 
 
 @contextmanager

@@ -7,11 +7,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from gateway.store import Rows, SessionRecord
-from parties.kinds import Kind
-from parties.lifecycle import State
-from parties.messages import Fault, Finished, Progress, PublishedData, Stages, ToldModel, Validated
-from parties.plan import Frozen
+from pydantic import Field
+
+from gateway.coordination.course import Course
+from gateway.storage.store import Member, Said, SessionRecord
+from gateway.storage.token_rows import TokenView
+from parties.agreement.kinds import Kind
+from parties.agreement.plan import Frozen
+from parties.keys.identity import fingerprint
+from parties.service.lifecycle import State
+from parties.service.messages import (
+    Envelope,
+    Fault,
+    Finished,
+    InformationValue,
+    PublishedData,
+    Stages,
+    ToldModel,
+    Validated,
+)
 
 T = TypeVar("T")
 
@@ -28,8 +42,7 @@ class Loss:
 class Live:
     """What the gateway knows of an open session beyond its row; lost with the process."""
 
-    waiting: dict[str, str] = field(default_factory=dict)  # why an operator must decide, by participant
-    progress: dict[str, Progress] = field(default_factory=dict)  # latest, by participant
+    progress: dict[str, Course] = field(default_factory=dict)  # latest, by participant
     losses: dict[str, Loss] = field(default_factory=dict)  # by reporter, in order
 
 
@@ -41,6 +54,7 @@ class ProgressView(Frozen):
     rounds: int
     bytes_sent: int
     loss: float | None  # mean training loss, where the contract discloses it
+    losses: tuple[tuple[int, float], ...] = ()  # iteration and loss: of many every second alone, or fourth
 
 
 class ReportView(Frozen):
@@ -50,8 +64,10 @@ class ReportView(Frozen):
     rounds: int
     bytes_sent: int
     converged: bool | None  # where the contract discloses it
+    estimate: int | None  # likewise
     models: tuple[ToldModel, ...]
     validated: tuple[Validated, ...]
+    information_values: tuple[InformationValue, ...] = ()
     stages: Stages  # seconds of each, in order; a dealer tells none
     fault: Fault | None
 
@@ -80,10 +96,24 @@ class SessionView(Frozen):
     waiting_for: tuple[str, ...]  # participants whose turn it is
     participants: tuple[ParticipantState, ...]
     converged: bool | None  # whether the gradient ended below the contract's tol, once all parties have told the same
+    estimate: int | None  # of common records, likewise; 0: fewer than the contract has told
     models: tuple[ToldModel, ...]  # likewise; with figures of held-out rows, where the contract discloses them
     validated: tuple[Validated, ...]  # the cross-validated loss of each C, likewise
+    information_values: tuple[InformationValue, ...] = ()  # of columns that are weighed by the label, likewise
     withdrawn: tuple[str, ...] = ()  # parties that ended their consent
     fault: Fault | None
+
+    def _repr_html_(self) -> str:
+        from gateway.notebook import session_html
+
+        return session_html(self.id, self)
+
+
+class ApprovalView(Frozen):
+    """One participant's signature under a session's contract, as `check_approval` verifies it."""
+
+    envelope: Envelope
+    stored: datetime | None  # when the gateway took it, by its own log; None: another gateway on its database did
 
 
 class SessionCreated(Frozen):
@@ -103,6 +133,21 @@ class ParticipantView(Frozen):
     online: bool
     published: tuple[PublishedData, ...]
     head: str | None  # newest signed head of its audit log
+    public_key: str | None = None  # that signs it, in hex
+    joined: datetime | None = None
+    version: str = ""  # Privity's, as it said when it connected last
+    since: datetime | None = None  # when it connected last; None: never
+    left: datetime | None = None  # when that connection ended; None while it lasts, or if its gateway died
+    cosigned: tuple[str, ...] = ()  # heads of its log with partners' cosignatures, as they passed by; not verified here
+
+
+class LogHead(Frozen):
+    """The gateway's own audit log: its key, and the newest head that it signed."""
+
+    name: str
+    public_key: str  # in hex
+    fingerprint: str
+    head: str | None  # None: no entry yet
 
 
 class LoginOffered(Frozen):
@@ -111,52 +156,83 @@ class LoginOffered(Frozen):
     path: str
 
 
+class TokenIssued(Frozen):
+    """A personal token that was just made: its secret is told this once."""
+
+    token: TokenView
+    secret: str = Field(repr=False)
+
+
 class Health(Frozen):
     """That the gateway serves, and who it is."""
 
     status: Literal["ok"] = "ok"
     name: str
     version: str
-    bytes_sent: int  # to participants, since it started
 
 
-def progress_view(progress: Progress | None) -> ProgressView | None:
-    return None if progress is None else ProgressView(**progress.model_dump(exclude={"type", "session"}))
+def progress_view(progress: Course | None) -> ProgressView | None:
+    return None if progress is None else ProgressView(**progress.model_dump(exclude={"type", "session", "links"}))
 
 
 def report_view(report: Finished | None) -> ReportView | None:
-    return None if report is None else ReportView(**report.model_dump(exclude={"type", "session"}))
+    return None if report is None else ReportView(**report.model_dump(exclude={"type", "session", "links"}))
 
 
-def session_view(record: SessionRecord, rows: Rows, live: Live, lines: Mapping[str, object]) -> SessionView:
-    """`lines` has the participants that are connected."""
-    approvals, reports = rows.approvals(record.digest), rows.reports(record.digest)
-    progress = rows.progress(record.digest) | live.progress
+def participant_view(
+    member: Member,
+    published: tuple[PublishedData, ...],
+    *,
+    online: bool,
+    cosigned: tuple[str, ...],
+    with_heads: bool,
+) -> ParticipantView:
+    return ParticipantView(
+        name=member.name,
+        role=member.role,
+        fingerprint=fingerprint(bytes.fromhex(member.public_key)) if member.public_key else None,
+        online=online,
+        published=published,
+        head=member.head if with_heads else None,
+        public_key=member.public_key,
+        joined=member.joined,
+        version=member.version or "",
+        since=member.since,
+        left=member.left,
+        cosigned=cosigned if with_heads else (),
+    )
+
+
+def session_view(record: SessionRecord, said: Said, live: Live, present: Mapping[str, object]) -> SessionView:
+    """`present` has the participants that are connected."""
+    progress = said.progress | live.progress
     participants = tuple(
         ParticipantState(
             name=name,
             role=role,
-            online=name in lines,
-            approved=name in approvals,
-            waiting=live.waiting.get(name),
+            online=name in present,
+            approved=name in said.approved,
+            waiting=said.waiting.get(name),
             progress=progress_view(progress.get(name)),
-            report=report_view(reports.get(name)),
+            report=report_view(said.reports.get(name)),
         )
         for name, role in record.roles.items()
     )
     return SessionView(
         id=record.digest,
         state=record.state,
-        kind=record.contract.kind,
-        purpose=record.contract.purpose,
+        kind=record.outline.kind,
+        purpose=record.outline.purpose,
         created=record.created,
         expires=record.expires,
         waiting_for=tuple(item.name for item in participants if _awaited(record.state, item)),
         participants=participants,
         converged=_told_alike(participants, lambda report: report.converged),
+        estimate=_told_alike(participants, lambda report: report.estimate),
         models=_told_alike(participants, lambda report: report.models) or (),
         validated=_told_alike(participants, lambda report: report.validated) or (),
-        withdrawn=tuple(rows.withdrawals(record.digest)),
+        information_values=_told_alike(participants, lambda report: report.information_values) or (),
+        withdrawn=tuple(said.withdrew),
         fault=record.fault,
     )
 

@@ -13,9 +13,9 @@ from itertools import chain
 from typing import get_args
 
 from mpc.errors import FrameRefused, MaskReuse, ProtocolError
+from mpc.fused_program import Fused, Rung
 from mpc.layouts import Kind, corrected, items
 from mpc.prediction_program import Runnable
-from mpc.program import Fused, Rung
 from mpc.requests import Kind as AskedKind
 from mpc.requests import Listed, Request
 
@@ -30,8 +30,15 @@ class Agenda:
         self._listed, self._world, self._rank, self._who = listed, program.world, rank, who
         self._number, self._parts, self._trained = 0, 0, False
         self.phases = Phases(program) if isinstance(program, Fused) else None
+        self._before = len(tuple(listed.start)) if self.phases else 0
         self._due = self._numbered(chain(listed.start, listed.phase))
         self._next: tuple[int, Request] | None = None
+
+    @property
+    def precedes_phases(self) -> bool:
+        """Whether a request is due that is made before the first phase."""
+        found = self._peek()
+        return found is not None and found[0] < self._before
 
     def take(self) -> tuple[int, Request]:
         """The next request and its number. Raises: ProtocolError if the list ends here."""
@@ -152,4 +159,5 @@ def _differing(asked: dict[str, object], number: int, due: Request) -> str:
     if asked.keys() != expected.keys():
         return "something that is no request"
     names = {"number": "another number", "kind": "another kind", "sizes": "other shapes", "op": "another operation"}
+    names |= {"owners": "other owners"}
     return ", ".join(said for key, said in names.items() if asked[key] != expected[key]) or "other words"

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 
 from mpc.errors import EngineError
+from mpc.evaluation_program import Evaluation, Figure
 from mpc.fourier import TURN_BITS
-from mpc.program import Evaluation, Figure
 from mpc.ring import Words, top32
 
 FIGURE_BITS = 30  # scale of what a row adds to a figure

@@ -14,22 +14,27 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mpc.communicator import ChannelCommunicator
+from mpc.design import Design
+from mpc.errors import ProgramError
+from mpc.fused_program import Fused
 from mpc.keys import LABELS, TABLE, SessionKeys
 from mpc.layouts import beside, filled
 from mpc.openings import Masked, Truncated
 from mpc.partition import Block, Partition
-from mpc.program import DATA_BITS, Design, Fused
+from mpc.products import HOST, Products, products
 from mpc.randomness import Streams
 from mpc.ring import Words, encode, product
+from mpc.scales import DATA_BITS
 from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor
 from mpc.validation import spread
 
 Place = tuple[slice, slice]
-Columns = NDArray[np.intp]
+Columns = NDArray[np.int64]
 ALL: Place = (slice(None), slice(None))
 GRAM_ROWS = 1 << 15  # at once
 
@@ -39,42 +44,49 @@ class Table:
 
     def __init__(
         self,
-        own: Sequence[int] | Columns | slice,
-        X: Words,
-        E: Words,
+        products: Products,
         labels: Words | None,
         masked_labels: Words | None,
         places: Sequence[Place] = (ALL,),
+        order: Words | None = None,
     ) -> None:
-        """`X` are own columns, `places` own entries in them; `labels` are own ones, `masked_labels` those of others.
+        """`places` are own entries in own columns; `labels` are own ones, `masked_labels` those of others.
 
-        All three are zero elsewhere. Labels have a column a class.
+        Own columns and labels are zero elsewhere. Labels have a column a class. `order` says where each row stood when
+        the table was masked, if not here.
         """
-        self._own, self._X, self._E, self._places = _side_by_side(own), X, E, places
-        self._Xt, self._Et = X.T, E.T
+        self._products, self._X, self._E, self._places = products, products.X, products.E, places
+        self.order = np.arange(len(products.X)) if order is None else order
         self.labels, self._masked_labels = labels, masked_labels
 
     def batch(self, rows: slice | Words) -> Table:
         """The same of some rows, for products alone: what is shared of the labels' totals is of all rows."""
-        return Table(self._own, self._X[rows], self._E[rows], None if self.labels is None else self.labels[rows], None)
+        labels = None if self.labels is None else self.labels[rows]
+        return Table(self._products.some(rows), labels, None, order=self.order[rows])
 
     def strip(self, rows: slice, count: int) -> Table:
         """The same of some rows, and zeros up to a count."""
-        return Table(self._own, filled(self._X[rows], count), filled(self._E[rows], count), None, None)
+        X, E = filled(self._X[rows], count), filled(self._E[rows], count)
+        return Table(products(X, E, self._products.own, self._products.device), None, None)
 
     def product(self, w: Truncated, table_low: Words) -> ArithmeticSharedTensor:
-        """X w. Shapes: w (d, e) -> (m, e), at the sum of the scales. No round. `table_low` is a share of A w.low."""
-        return shared(product(self._X, w.delta[self._own]) - product(self._E, w.low) - table_low)
+        """X w. Shapes: w (d, e) -> (m, e), at the sum of the scales. `table_low` is a share of A w.low.
+
+        Exact.  Cost: no round.  Reveals: nothing (nothing is sent).
+        """
+        return shared(self._products.product(w.delta, w.low, table_low))
 
     def transposed_product(self, r: Truncated, table_low: Words) -> ArithmeticSharedTensor:
-        """X^T r. Shapes: r (m, e) -> (d, e), at the sum of the scales. No round. `table_low` shares A^T r.low."""
-        share = -product(self._Et, r.low) - table_low
-        share[self._own] += product(self._Xt, r.delta)
-        return shared(share)
+        """X^T r. Shapes: r (m, e) -> (d, e), at the sum of the scales. `table_low` shares A^T r.low.
+
+        Exact.  Cost: no round.  Reveals: nothing (nothing is sent).
+        """
+        return shared(self._products.transposed(r.delta, r.low, table_low))
 
     def gram(self, table_table: Words) -> ArithmeticSharedTensor:
-        """X^T X. Shapes: -> (d, d), scale 2**(2 DATA_BITS). No round.
+        """X^T X. Shapes: -> (d, d), scale 2**(2 DATA_BITS).
 
+        Exact.  Cost: no round.  Reveals: nothing (nothing is sent).
         Of a row's entries x, y of two owners, x y = x E_y + E_x A_y + A_x A_y: the first term at x's owner, the second
         at y's. `table_table` is a share of the third, without products of two entries of one owner.
         """
@@ -84,17 +96,19 @@ class Table:
         return shared(share)
 
     def _add_gram(self, share: Words, rows: slice) -> None:
-        own, X, theirs = np.arange(len(share))[self._own], self._X[rows], self._E[rows].copy()
-        own_E = self._owned(theirs[:, own], rows)
+        own, X, theirs = self._products.own, self._X[rows], self._E[rows].copy()
+        own_E, between = self._owned(theirs[:, own], rows), self._products.between
         theirs[:, own] -= own_E
-        share[np.ix_(own, own)] += product(X.T, X)
-        share[own] += product(X.T, theirs)
-        share[:, own] += product((X - own_E).T, theirs).T
+        share[np.ix_(own, own)] += between(X.T, X)
+        share[own] += between(X.T, theirs)
+        share[:, own] += between((X - own_E).T, theirs).T
 
     def scaled(self, s: Truncated, low_table: Words) -> ArithmeticSharedTensor:
         """Each row of X times shared numbers, side by side. Shapes: s (m, e) -> (m, e d), at the sum of the scales.
 
-        No round. `low_table` is a share of s.low's products with the rows of A.
+        `low_table` is a share of s.low's products with the rows of A.
+
+        Exact.  Cost: no round.  Reveals: nothing (nothing is sent).
         """
         share = -beside(s.low, self._E) - low_table
         each = share.reshape(*s.low.shape, -1)
@@ -102,13 +116,19 @@ class Table:
         return shared(share)
 
     def transposed_matrix(self, Z: Masked, table_rest: Words) -> ArithmeticSharedTensor:
-        """X^T Z. Shapes: Z (m, e) -> (d, e), at the sum of the scales. No round. `table_rest` shares A^T Z.rest."""
-        share = product(self._Et, Z.rest) + table_rest
-        share[self._own] += product(self._Xt, Z.public)
+        """X^T Z. Shapes: Z (m, e) -> (d, e), at the sum of the scales. `table_rest` shares A^T Z.rest.
+
+        Exact.  Cost: no round.  Reveals: nothing (nothing is sent).
+        """
+        between = self._products.between
+        share = between(self._E.T, Z.rest) + table_rest
+        share[self._own] += between(self._X.T, Z.public)
         return shared(share)
 
     def label_totals(self, program: Fused, label_mask: Words | None, table_labels: Words) -> ArithmeticSharedTensor:
-        """X^T Y, Y as `validation.totals` says. Shapes: -> (d, totals), scale 2**DATA_BITS. No round.
+        """X^T Y, Y as `validation.totals` says. Shapes: -> (d, totals), scale 2**DATA_BITS.
+
+        Exact.  Cost: no round.  Reveals: nothing (nothing is sent).
 
         Owners of labels pass A_y, zero in others' rows; everybody holds E_y = y - A_y of the others. Products are split
         as in `gram`: `table_labels` is a share of A^T A_y, without products of an entry and a label of one owner.
@@ -116,16 +136,20 @@ class Table:
         share, own = np.array(table_labels), self._own
         if self._masked_labels is not None:
             known = self._masked_labels if self.labels is None else self._masked_labels + self.labels
-            share[own] += product(self._Xt, spread(program, known))
+            share[own] += product(self._X.T, spread(program, known))
         if label_mask is not None:
             masks = spread(program, label_mask)
-            share += product(self._Et, masks)
+            share += product(self._E.T, masks)
             share[own] -= product(self._owned(self._E[:, own], slice(None)).T, masks)
         return shared(share)
 
     def _owned(self, matrix: Words, rows: slice) -> Words:
         """Zero where an entry is another party's. Shapes: (rows, own columns) -> the same."""
         return np.where(self._mine[rows], matrix, 0)
+
+    @cached_property
+    def _own(self) -> Columns | slice:
+        return _side_by_side(self._products.own)
 
     @cached_property
     def _mine(self) -> NDArray[np.bool_]:
@@ -136,14 +160,11 @@ class Table:
         return found
 
 
-def _side_by_side(columns: Sequence[int] | Columns | slice) -> Columns | slice:
+def _side_by_side(columns: Columns) -> Columns | slice:
     """Which columns: a slice, of which NumPy makes views, where they stand side by side."""
-    if isinstance(columns, slice):
-        return columns
-    found = np.asarray(columns, dtype=np.intp)
-    if found.size and (np.diff(found) == 1).all():
-        return slice(int(found[0]), int(found[-1]) + 1)
-    return found
+    if columns.size and (np.diff(columns) == 1).all():
+        return slice(int(columns[0]), int(columns[-1]) + 1)
+    return columns
 
 
 @dataclass(frozen=True)
@@ -157,7 +178,11 @@ class MaskedBlocks:
 
 
 def mask_table(
-    program: Fused, keys: SessionKeys, block: NDArray[np.float64], labels: NDArray[np.int64] | None
+    program: Fused,
+    keys: SessionKeys,
+    block: NDArray[np.float64],
+    labels: NDArray[np.int64] | None,
+    device: torch.device = HOST,
 ) -> tuple[Table, Words | None]:
     """Encode this party's entries, mask them and exchange masked ones: once an epoch.
 
@@ -178,7 +203,8 @@ def mask_table(
     for part in program.labels:
         if part.owner == rank:
             theirs[part.place] = 0
-    return Table(program.own(rank), X, E, own_labels, theirs if exchanges else None, places), found.label_mask
+    table = Table(products(X, E, program.own(rank), device), own_labels, theirs if exchanges else None, places)
+    return table, found.label_mask
 
 
 def mask_blocks(
@@ -203,8 +229,7 @@ def mask_blocks(
     row, end = np.empty(sizes[rank], dtype=np.int64), 0
     for (number, part), place in zip(_numbered(partition, rank), partition.places(rank), strict=True):
         begin, end = end, end + part.cells
-        mask = masks.open(TABLE + number).words(part.shape)
-        np.subtract(X[place], mask, out=row[begin:end].reshape(part.shape))
+        np.subtract(X[place], masks.open(TABLE + number).words(part.shape), out=row[begin:end].reshape(part.shape))
     label_mask = None
     if labels is not None:
         label_mask = _label_mask(partition, masks, rank, labels.shape[1])
@@ -212,9 +237,25 @@ def mask_blocks(
             if rows.owner == rank:
                 begin, end = end, end + rows.count * exchanged
                 row[begin:end] = (labels - label_mask)[rows.place].reshape(-1)
-    everyone = _exchange_blocks(name, communicator, row, sizes)
+    everyone = exchange_blocks(name, communicator, row, sizes)
+    del row  # as large as the block, as a mask is, which no name keeps
     E, masked_labels = _assembled(partition, width, everyone, exchanged)
     return MaskedBlocks(X, E, masked_labels, label_mask)
+
+
+def check_rows_of_others(
+    partition: Partition, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
+) -> None:
+    """Raises: ProgramError, lest a row be counted for two parties."""
+    theirs = np.ones(block.shape, dtype=np.bool_)
+    for place in partition.places(rank):
+        theirs[place] = False
+    unlabelled = np.full(partition.rows, fill_value=labels is not None)
+    for part in partition.labels:
+        if part.owner == rank:
+            unlabelled[part.place] = False
+    if block[theirs].any() or (labels is not None and labels[unlabelled].any()):
+        raise ProgramError("values stand in rows that are another party's", action="leave zeros there")
 
 
 def with_constant(program: Design, rank: int, X: Words) -> Words:
@@ -251,23 +292,23 @@ def _label_mask(partition: Partition, masks: Streams, rank: int, classes: int) -
 
 
 def _assembled(partition: Partition, width: int, everyone: list[Words], exchanged: int) -> tuple[Words, Words]:
-    """E and, if they were exchanged, E_y of all parties."""
+    """E and, if they were exchanged, E_y of all parties. Nobody's words are kept once they have their places."""
     E, masked_labels = np.empty((partition.rows, width), np.int64), np.zeros((partition.rows, exchanged), np.int64)
     E[:, partition.columns :] = 1 << DATA_BITS
-    taken = [0] * len(everyone)
-
-    def take(owner: int, count: int) -> Words:
-        taken[owner] += count
-        return everyone[owner][taken[owner] - count : taken[owner]]
-
-    for block in partition.blocks:
-        E[block.place] = take(block.owner, block.cells).reshape(block.shape)
-    for part in partition.labels if exchanged else ():
-        masked_labels[part.place] = take(part.owner, part.count * exchanged).reshape(part.count, exchanged)
+    for owner in range(len(everyone)):
+        words, taken = everyone.pop(0), 0
+        for block in partition.blocks:
+            if block.owner == owner:
+                E[block.place] = words[taken : taken + block.cells].reshape(block.shape)
+                taken += block.cells
+        for part in partition.labels if exchanged else ():
+            if part.owner == owner:
+                masked_labels[part.place] = words[taken : taken + part.count * exchanged].reshape(part.count, exchanged)
+                taken += part.count * exchanged
     return E, masked_labels
 
 
-def _exchange_blocks(name: str, communicator: ChannelCommunicator, sent: Words, sizes: list[int]) -> list[Words]:
+def exchange_blocks(name: str, communicator: ChannelCommunicator, sent: Words, sizes: list[int]) -> list[Words]:
     """All parties' masked words by rank; their digests enter the transcript."""
     rank = communicator.get_rank()
     peers = [peer for peer in range(len(sizes)) if peer != rank]

@@ -13,16 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mpc.errors import PeerLost
-from mpc.frames import (
-    HEADER_BYTES,
-    Array,
-    Header,
-    array_from,
-    check_header,
-    dtype_of,
-    encode_header,
-    payload_of,
-)
+from mpc.frames import HEADER_BYTES, Array, Due, dtype_of, form_of
 
 Shape = tuple[int, ...]
 Expectation = tuple[str, Shape]  # dtype and shape of a frame to come
@@ -85,15 +76,15 @@ class Sequencer:
 
     def write(self, peer: int, name: str, array: Array) -> bytes:
         """The next frame to a peer."""
-        header = Header(self._session, self._epoch, self._sent[peer], name, dtype_of(array), array.shape)
-        self._sent[peer] += 1
-        return b"".join((encode_header(header), payload_of(array)))
+        form, sequence = form_of(self._session, self._epoch, name, dtype_of(array), array.shape), self._sent[peer]
+        self._sent[peer] = sequence + 1
+        return form.frame(sequence, array)
 
-    def expect(self, peer: int, name: str, expectation: Expectation) -> Header:
-        """The header that the next frame of a peer must have."""
-        header = Header(self._session, self._epoch, self._received[peer], name, *expectation)
-        self._received[peer] += 1
-        return header
+    def expect(self, peer: int, name: str, expectation: Expectation) -> Due:
+        """What the next frame of a peer must be."""
+        form, sequence = form_of(self._session, self._epoch, name, *expectation), self._received[peer]
+        self._received[peer] = sequence + 1
+        return Due(form.header(sequence), form)
 
 
 class _Pipe:
@@ -134,6 +125,22 @@ class _Pipe:
             raise PeerLost(who, "kept silent past its deadline")
 
 
+class Wrapped:
+    """What stands around a channel: one that does more with each exchange is made of it. Counters are the channel's."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.rank, self.world = channel.rank, channel.world
+
+    @property
+    def counters(self) -> Counters:
+        return self._channel.counters
+
+    @counters.setter
+    def counters(self, counters: Counters) -> None:
+        self._channel.counters = counters
+
+
 class MemoryChannel:
     """Parties as threads of one process: for simulation and kernel tests."""
 
@@ -164,8 +171,8 @@ class MemoryChannel:
         frame = self._pipes[peer, self.rank].get(f"party {peer}")
         self.counters.bytes_received += len(frame)
         expected = self._sequencer.expect(peer, name, expectation)
-        check_header(frame[:HEADER_BYTES], expected)
-        return array_from(expected, frame[HEADER_BYTES:])
+        expected.check(frame[:HEADER_BYTES])
+        return expected.array(frame[HEADER_BYTES:])
 
     def close(self) -> None:
         """Whoever waits for this party learns that it is gone."""

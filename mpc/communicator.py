@@ -7,7 +7,6 @@ through `mpc.disclosure`.
 
 from __future__ import annotations
 
-import secrets
 import threading
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NoReturn
@@ -19,7 +18,7 @@ from torch.distributed import ReduceOp
 from mpc.channel import Channel
 from mpc.errors import DisclosureRefused, EngineError
 from mpc.frames import Array, dtype_of
-from mpc.randomness import KEY_BYTES, Secret, Stream
+from mpc.randomness import Entropy, Secret, Stream
 from mpc.shim import Communicator
 from mpc.transcript import Transcript
 
@@ -45,13 +44,14 @@ class ChannelCommunicator(Communicator):
 
     BYTES_PER_ELEMENT: ClassVar[int] = 8
 
-    def __init__(self, channel: Channel, transcript: Transcript) -> None:
+    def __init__(self, channel: Channel, transcript: Transcript, entropy: Entropy | None = None) -> None:
+        """`entropy`: of what is sent in place of shares; the system if None."""
         self.channel, self.transcript = channel, transcript
         self._name = f"party {channel.rank}"
         self._peers = [rank for rank in range(channel.world) if rank != channel.rank]
         self._masked = _Masked()
-        self._fresh = Stream(Secret(secrets.token_bytes(KEY_BYTES)))
-        self._drawn = memoryview(b"")  # of them, what is not taken yet
+        self._fresh = Stream(Secret((entropy or Entropy()).fresh("void words")))
+        self._drawn, self._taken = bytearray(), 0  # some of them, and how many of these are handed out
         self.reset_communication_stats()
 
     def masked(self) -> AbstractContextManager[None]:
@@ -93,12 +93,13 @@ class ChannelCommunicator(Communicator):
     def get_name(self) -> str:
         return self._name
 
-    def fresh(self, count: int) -> memoryview:
-        """Random bytes that nobody else can know, for what is sent in place of shares. Each is handed out once."""
-        if len(self._drawn) < count:
-            self._drawn = memoryview(self._fresh.bytes(max(count, DRAWN_BYTES)))
-        found, self._drawn = self._drawn[:count], self._drawn[count + -count % WORD_BYTES :]
-        return found
+    def fresh(self, like: Array) -> Array:
+        """Random words that nobody else can know, for what is sent in place of shares. Each is handed out once."""
+        count, start = like.nbytes, self._taken
+        if len(self._drawn) - start < count:
+            self._drawn, start = self._fresh.bytes(max(count, DRAWN_BYTES)), 0
+        self._taken = start + count + -count % WORD_BYTES
+        return np.ndarray(like.shape, like.dtype, self._drawn, start)
 
     def open_sum(self, name: str, words: Array) -> Array:
         """Open the sum of all parties' words, each of which a mask hides. Cost: 1 round, the words to each peer.
@@ -106,13 +107,11 @@ class ChannelCommunicator(Communicator):
         Shapes: any, int64 or int32 (which wraps likewise), the same at all parties.
         """
         self._require_mask()
-        expectation = (dtype_of(words), words.shape)
-        received = self.channel.exchange(
-            name, dict.fromkeys(self._peers, words), dict.fromkeys(self._peers, expectation)
-        )
+        peers, expectation = self._peers, (dtype_of(words), words.shape)
+        received = self.channel.exchange(name, dict.fromkeys(peers, words), dict.fromkeys(peers, expectation))
         total = words
         for theirs in received.values():
-            total = np.add(total, theirs, dtype=words.dtype)
+            total = np.add(total, theirs)  # of the same type: it wraps
         self.transcript.absorb(total)
         return total
 

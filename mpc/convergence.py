@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from mpc.disclosure import Disclosure
+from mpc.fused_program import Convergence
 from mpc.guard import any_beyond
-from mpc.program import Convergence
 from mpc.runtime import Runtime
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor

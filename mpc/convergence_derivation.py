@@ -10,18 +10,9 @@ from decimal import ROUND_UP, Context, Decimal, localcontext
 
 from mpc.derivation import CONTEXT
 from mpc.errors import ProgramError
-from mpc.program import (
-    DATA_BITS,
-    ITERATE_BITS,
-    TABLE_BITS,
-    Convergence,
-    DescentModel,
-    Fused,
-    MiniBatch,
-    Spec,
-    strengths,
-    tolerance,
-)
+from mpc.fused_program import Convergence, DescentModel, Fused, MiniBatch
+from mpc.scales import DATA_BITS, ITERATE_BITS, TABLE_BITS
+from mpc.specification import Spec, strengths, tolerance
 
 TOL = Decimal("0.0001")  # scikit-learn's
 MOST_TOL = Decimal("0.1")

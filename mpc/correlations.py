@@ -8,17 +8,17 @@ from the dealer. The role rotates with the number, so it does not matter which p
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from mpc.randomness import Stream, Words
 from mpc.requests import Request
+from mpc.ring import product
 
 OPERATIONS = ("mul", "matmul")
 
 
-def expand(request: Request, stream: Stream) -> tuple[list[Words], Words]:
+def expand(request: Request, stream: Stream, rank: int) -> tuple[list[Words], Words]:
     """One party's shares of the parts, and of the value unless it is the corrected one."""
-    parts = [stream.words(shape, bits) for shape, bits in request.parts]
+    parts = [stream.words(shape, bits) for shape, bits in request.parts(rank)]
     return parts, stream.words(request.value_shape)
 
 
@@ -32,6 +32,9 @@ def correction(request: Request, shares: list[tuple[list[Words], Words]], correc
 
 
 def _value(request: Request, parts: list[list[Words]]) -> Words:
+    if request.kind == "crossed":
+        one, other = (parts[owner][0] for owner in request.owners)
+        return product(one, other)
     columns = list(zip(*parts, strict=True))
     if request.kind == "wraps":
         return count_wraps(list(columns[0]))
@@ -40,6 +43,8 @@ def _value(request: Request, parts: list[list[Words]]) -> Words:
     if request.kind == "binary":
         one, other = (np.bitwise_xor.reduce(column) for column in columns)
         return np.asarray(one & other, dtype=np.int64)
+    import torch  # here: a matching's dealer never comes to it
+
     totals = [torch.from_numpy(np.add.reduce(column)) for column in columns]
     if request.kind == "square":
         return np.asarray((totals[0] * totals[0]).numpy(), dtype=np.int64)

@@ -10,14 +10,20 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mpc import commitment as commitments
 from mpc import evaluation_layouts, requests
+from mpc.design import Opening
 from mpc.evaluation_derivation import COARSE, FINE
+from mpc.evidence_program import compared_words, crossings, jointly
 from mpc.frames import HEADER_BYTES
+from mpc.fused_program import Fused, MiniBatch, Newton, Rung, Segment
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.layouts import Kind, items, layout, opening_items, tells_loss
 from mpc.ordering import SEED_BYTES
-from mpc.program import GUARD_SCORES, LIMBS, Fused, MiniBatch, Newton, Opening, Rung, Segment
+from mpc.quantiles_program import DIGITS
+from mpc.quantiles_program import compared_words as compared_with_marks
 from mpc.randomness import KEY_BYTES
+from mpc.scales import GUARD_SCORES, LIMBS
 from mpc.symmetric import packed_size
 from mpc.transcript import DIGEST_BYTES
 from mpc.validation import totals
@@ -73,6 +79,11 @@ def disclosure(parties: int, rank: int, item: Opening) -> Cost:
     return opening(parties, DIGEST_BYTES) + Cost(1, sent)
 
 
+def commitment(parties: int) -> Cost:
+    """Each party signs what it sent so far, for each other."""
+    return opening(parties, commitments.size(parties))
+
+
 def comparison(parties: int, words: int) -> Cost:
     """CrypTen's `x < 0`: shares become bits, which a tree of n - 1 seven-round adders sums; the sign bit returns."""
     asked = requests.comparison(parties, (words,))
@@ -119,7 +130,7 @@ def item(program: Fused, rank: int, rung: Rung, kind: Kind) -> Cost:
     if kind == "report":
         told = [each for each in program.disclosures() if each.name in {"loss", "cross-validation"}]
         return cost + total(disclosure(program.world, rank, each) for each in told)
-    return cost + range_guard(program, rank) if kind == "checkpoint" else cost
+    return cost + commitment(program.world) + range_guard(program, rank) if kind == "checkpoint" else cost
 
 
 def openings(program: Fused, kind: Kind) -> tuple[int, ...]:
@@ -152,7 +163,8 @@ def phase(program: Fused, rank: int, segment: Segment, rung: Rung) -> Cost:
 
 
 def results(program: Fused, rank: int) -> Cost:
-    return total(
+    """The models' disclosures, and the last commitment."""
+    return commitment(program.world) + total(
         disclosure(program.world, rank, each)
         for each in program.disclosures()
         if each.name in {"coefficients", "intercept"}
@@ -163,7 +175,31 @@ def joint_moments(program: Fused, rank: int) -> Cost:
     """The sums of columns that several parties hold rows of, in LIMBS words each."""
     found = [each for each in program.disclosures() if each.name == "moments"]
     words = (each.model_copy(update={"values": LIMBS * each.values}) for each in found)
-    return total(disclosure(program.world, rank, each) for each in words)
+    bound = commitment(program.world) if found else Cost()
+    return bound + total(disclosure(program.world, rank, each) for each in words)
+
+
+def ranking(program: Fused, rank: int) -> Cost:
+    """Joint quantiles of columns, and what owners are told of them, digit by digit."""
+    if program.quantiles is None:
+        return Cost()
+    n = program.world
+    digit = total(comparison(n, part) for part in _parts(compared_with_marks(program.quantiles)))
+    digit += total(disclosure(n, rank, each) for each in program.disclosures() if each.name == "quantiles")
+    return commitment(n) + digit * DIGITS
+
+
+def weighing(program: Fused, rank: int) -> Cost:
+    """Counts of labels by bins of columns, what owners are told of them, and all of the columns."""
+    n, cost, columns = program.world, Cost(), jointly(program, program.evidence)
+    for each in crossings(program, program.evidence):
+        bins, rows = columns[each.column].bins, each.rows.stop - each.rows.start
+        own = bins * rows if rank == each.owner else rows if rank == each.labels else 0
+        cost += opening(n, WORD * own) + Cost(0, 0, TUPLE_NUMBER + WORD * bins)
+    cost += total(comparison(n, part) for part in _parts(compared_words(program, program.evidence)))
+    told = [each for each in program.disclosures() if each.name in {"weight-of-evidence", "information-value"}]
+    cost += total([commitment(n)] * len({each.name for each in told}))
+    return cost + total(disclosure(n, rank, each) for each in told)
 
 
 def product(parties: int, words: int) -> Cost:
@@ -223,7 +259,17 @@ def memory(program: Fused, rungs: Iterable[Rung]) -> int:
     tables, refreshed = max(2 * rung.harmonics for rung in rungs), isinstance(program, Newton) * d
     party = 2 * m * d + VECTORS * scores + strip * max(4 * tables, 9 * refreshed)
     dealer = m * d + VECTORS * scores + strip * max((program.world + 3) * tables, (program.world + 5) * refreshed)
-    return WORD * (max(party, dealer) + _memory_of_evaluation(program))
+    return WORD * max(max(party, dealer) + _memory_of_evaluation(program), _memory_of_weighing(program))
+
+
+def _memory_of_weighing(program: Fused) -> int:
+    """In words: a strip's masks and indicators three times over, or a comparison's bits; of quantiles these as well."""
+    compared = max(compared_words(program, program.evidence), compared_with_marks(program.quantiles))
+    columns = jointly(program, program.evidence)
+    strips = [
+        columns[each.column].bins * (each.rows.stop - each.rows.start) for each in crossings(program, program.evidence)
+    ]
+    return max(3 * max(strips, default=0), COMPARED * min(GUARD_SCORES, compared) + compared)
 
 
 def _memory_of_evaluation(program: Fused) -> int:
@@ -236,7 +282,9 @@ def _memory_of_evaluation(program: Fused) -> int:
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:
-    segment, cost = -1, joint_moments(program, rank) + start(program, rank)
+    segment, cost = -1, ranking(program, rank) + weighing(program, rank)
+    cost += joint_moments(program, rank) + start(program, rank)
+    cost += commitment(program.world)
     cost += convergence(program, rank) + evaluation(program, rank) + results(program, rank)
     for number, rung in enumerate(rungs):
         segment += not number or rung == rungs[number - 1]  # a climb repeats the segment

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from mpc.communicator import ChannelCommunicator
 from mpc.curves import GRAIN, THRESHOLDS, Curve, Points, counts, marks, mirrored, points
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError
+from mpc.evaluation_program import Evaluation
 from mpc.guard import negative
-from mpc.program import GUARD_SCORES, Evaluation
 from mpc.ring import Words
 from mpc.runtime import Runtime
+from mpc.scales import GUARD_SCORES
 from mpc.shares import shared, words
 
 
@@ -27,7 +29,7 @@ def curves(evaluation: Evaluation, positives: Words, negatives: Words, runtime: 
     above = np.stack([_above(evaluation, part) for part in (positives, negatives)], axis=1)
     facts = evaluation.rows, evaluation.cell
     against = np.array([marks(*facts), mirrored(*facts)], dtype=np.int64)
-    told = reached(runtime.rank, above, against)
+    told = reached(above[..., None] - against[:, None, :] * (runtime.rank == 0))
     found, start = {}, 0
     for curve in asked:
         here = np.ascontiguousarray(told[:, :, start : start + counts(curve)])
@@ -48,18 +50,17 @@ def edges(evaluation: Evaluation, curve: Curve) -> list[int]:
     return [(z + GRAIN * evaluation.period // 2) * a_unit for z in THRESHOLDS[curve]] + [0]
 
 
-def reached(rank: int, found: Words, against: Words) -> Words:
-    """How many marks each count reaches, shared. Shapes: (models, classes, counts), (classes, marks) -> the former.
+def reached(apart: Words) -> Words:
+    """How many marks each count reaches, shared. Shapes: counts less each of their marks (..., marks) -> (...).
 
-    Exact.  Requires: |count - mark| < 2**62.  Cost: a comparison of each count with each mark, GUARD_SCORES at once.
+    Exact.  Requires: |count - mark| < 2**62.  Cost: a comparison of each word, GUARD_SCORES at once.
     Reveals: nothing (masked).
     """
-    apart = found[..., None] - (against[:, None, :] if rank == 0 else 0)
-    flat = np.ascontiguousarray(np.broadcast_to(apart, (*found.shape, against.shape[1]))).reshape(-1)
+    flat = np.ascontiguousarray(apart).reshape(-1)
     starts = range(0, flat.size, GUARD_SCORES)
     below = [words(negative(shared(flat[start : start + GUARD_SCORES] + 0))) for start in starts]
-    missed = np.concatenate(below).reshape(*found.shape, -1).sum(axis=-1)
-    return np.asarray((against.shape[1] if rank == 0 else 0) - missed)
+    missed = np.concatenate(below).reshape(apart.shape).sum(axis=-1)
+    return np.asarray((apart.shape[-1] if ChannelCommunicator.get().get_rank() == 0 else 0) - missed)
 
 
 def _disclosed(evaluation: Evaluation, curve: Curve, share: Words, runtime: Runtime) -> list[Points]:

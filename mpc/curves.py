@@ -102,8 +102,8 @@ def points(curve: Curve, rows: int, cell: int, positives: Sequence[int], negativ
     """What numbers of marks reached stand for. Shapes: (counts,), in the order of Points."""
     return Points(
         thresholds=tuple(z / GRAIN for z in THRESHOLDS[curve]),
-        positives=_between(marks(rows, cell), rows, positives),
-        negatives=_between(mirrored(rows, cell), rows, negatives),
+        positives=between(marks(rows, cell), rows, positives),
+        negatives=between(mirrored(rows, cell), rows, negatives),
     )
 
 
@@ -115,6 +115,7 @@ def exact_points(curve: Curve, scores: Sequence[Sequence[float]]) -> Points:
     return Points(thresholds=tuple(thresholds), positives=tuple(positives), negatives=tuple(negatives))
 
 
-def _between(held_against: tuple[int, ...], rows: int, reached: Sequence[int]) -> tuple[Between, ...]:
+def between(held_against: tuple[int, ...], rows: int, reached: Sequence[int]) -> tuple[Between, ...]:
+    """The counts, 0 to `rows`, that reach so many marks and no more."""
     ends = (0, *held_against, rows + 1)
     return tuple((ends[each], ends[each + 1] - 1) for each in reached)

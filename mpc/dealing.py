@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from mpc.channel import Link
 from mpc.correlations import correction, expand
 from mpc.errors import EngineError, PrivityError, ProtocolError
 from mpc.evaluation_layouts import HeldOutMasks
-from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, agree_as_dealer
+from mpc.fused_program import Fused, MiniBatch, Rung
+from mpc.keys import DEALER_KEYS_BYTES, LABELS, TABLE, TOTALS, DealtStreams, Sign, agree_as_dealer, unsigned
 from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, WINDOW, send_words
 from mpc.layouts import (
     Arrays,
@@ -39,7 +40,6 @@ from mpc.layouts import (
 from mpc.ordering import SEED_BYTES, order
 from mpc.partition import Partition
 from mpc.prediction_program import Prediction, Runnable
-from mpc.program import Fused, MiniBatch, Rung
 from mpc.randomness import Streams
 from mpc.requests import Listed, listed
 from mpc.ring import Words
@@ -47,24 +47,28 @@ from mpc.symmetric import packed_size
 from mpc.validation import told_columns, totals
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a session, as its dealer has it."""
+
+    links: Sequence[Link]  # to the parties, by rank
+    digest: bytes  # of the contract: it and the epoch's number are bound into every key
+    number: int
+    names: Sequence[str] = ()  # what errors call the parties
+    requests: Listed | None = None  # what these ask for on demand, if not what the program lists
+    sign: Sign = unsigned  # of the digest of each party's key
+
+
 class Dealing:
     """One session's dealer: a thread for each party's link, one lock around what the threads share."""
 
-    def __init__(
-        self,
-        program: Runnable,
-        links: Sequence[Link],
-        digest: bytes,
-        epoch: int,
-        names: Sequence[str] = (),
-        requests: Listed | None = None,
-    ) -> None:
-        self._program, self._links, self._world = program, links, len(links)
-        self._names = names or [f"party {rank}" for rank in range(self._world)]
-        self._agendas = [
-            Agenda(program, requests or listed(program), rank, name) for rank, name in enumerate(self._names)
+    def __init__(self, program: Runnable, epoch: Epoch) -> None:
+        self._program, self._links, self._world = program, epoch.links, len(epoch.links)
+        self._names = epoch.names or [f"party {rank}" for rank in range(self._world)]
+        self._agendas = [  # a list may be one that is made as it is read: each party's agenda reads its own
+            Agenda(program, epoch.requests or listed(program), rank, name) for rank, name in enumerate(self._names)
         ]
-        self._streams = agree_as_dealer(links, digest, epoch)
+        self._streams = agree_as_dealer(epoch.links, epoch.digest, epoch.number, epoch.sign)
         self._masks = _masks(program, self._streams) if isinstance(program, Fused) else None
         self._held_out = _held_out_masks(program, self._streams) if isinstance(program, Fused) else None
         self._matrices: dict[int, Words] = {}  # masks that tuples build on, by number
@@ -105,6 +109,8 @@ class Dealing:
     def _serve(self, rank: int) -> None:
         agenda = self._agendas[rank]
         phases = agenda.phases
+        while phases is not None and agenda.precedes_phases:
+            self._answer(rank, self._links[rank].receive())
         if isinstance(self._program, MiniBatch):
             self._take_order(self._program, self._links[rank].receive())
         if phases is not None:
@@ -212,7 +218,7 @@ class Dealing:
         """The next request of a party, if it is the one that its program lists."""
         number, request = self._agendas[rank].check(message)
         with self._lock:
-            shares = [expand(request, streams.tuples.open(number)) for streams in self._streams]
+            shares = [expand(request, each.tuples.open(number), party) for party, each in enumerate(self._streams)]
         reply = number.to_bytes(8, "little") + correction(request, shares, rank).tobytes()
         self._links[rank].send(reply)
         self._count(len(reply))
@@ -255,21 +261,10 @@ def block_masks(partition: Partition, width: int, streams: Sequence[Streams], cl
     return table, labels
 
 
-def serve(
-    program: Runnable,
-    links: Sequence[Link],
-    digest: bytes,
-    epoch: int,
-    names: Sequence[str] = (),
-    requests: Listed | None = None,
-) -> Dealing:
-    """Serve one session to its end; the counts are in what is returned.
-
-    `names`: what errors call the parties. `requests`: what these ask for on demand, if not what the program lists.
-    """
+def serve(program: Runnable, epoch: Epoch) -> Dealing:
+    """Serve one session to its end; the counts are in what is returned."""
     from mpc.prediction_dealing import PredictionDealing  # builds on this module
 
-    facts = links, digest, epoch, names, requests
-    dealing = PredictionDealing(program, *facts) if isinstance(program, Prediction) else Dealing(program, *facts)
+    dealing = PredictionDealing(program, epoch) if isinstance(program, Prediction) else Dealing(program, epoch)
     dealing.run()
     return dealing

@@ -12,24 +12,12 @@ from fractions import Fraction
 from typing import Any
 
 from mpc import fourier
+from mpc.design import Common
 from mpc.errors import ProgramError
-from mpc.program import (
-    DATA_BITS,
-    FRACTION_BITS,
-    ITERATE_BITS,
-    LOSS_BITS,
-    LOSS_DIGITS,
-    LOSS_LIMIT_BITS,
-    MOMENTUM_BITS,
-    Common,
-    DescentModel,
-    FirstOrder,
-    Reference,
-    Rung,
-    Segment,
-    Spec,
-    strengths,
-)
+from mpc.fused_program import DescentModel, FirstOrder, Rung, Segment
+from mpc.reference_program import Reference
+from mpc.scales import DATA_BITS, FRACTION_BITS, ITERATE_BITS, LOSS_BITS, LOSS_DIGITS, LOSS_LIMIT_BITS, MOMENTUM_BITS
+from mpc.specification import Spec, strengths
 
 STATE_HEADROOM = 56  # window + log2(entries)
 RESIDUAL_HEADROOM = 55

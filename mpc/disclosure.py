@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from mpc.channel import Channel
+from mpc.design import Recipients
 from mpc.errors import DisclosureRefused
 from mpc.keys import SessionKeys
 from mpc.prediction_program import Runnable
-from mpc.program import Recipients
 from mpc.randomness import Words
 from mpc.transcript import Transcript
 
@@ -39,6 +39,10 @@ class Ledger(Protocol):
 
     def permit(self, disclosure: Disclosure) -> None:
         """Return only once the disclosure is durably recorded. Raises: DisclosureRefused."""
+        ...
+
+    def told(self, disclosure: Disclosure, opened: Words) -> None:
+        """At a recipient: what it was just told, so that it can be shown later to be that."""
         ...
 
 
@@ -65,6 +69,9 @@ class ProgramLedger:
             action="the session ends here; nothing of it was opened",
         )
 
+    def told(self, disclosure: Disclosure, opened: Words) -> None:
+        """Kept by nobody here."""
+
 
 class Discloser:
     """Opens what the ledger permits, to the recipients alone."""
@@ -79,7 +86,8 @@ class Discloser:
         Cost: 2 rounds: one to compare transcripts, one of 8 bytes a word to each recipient.
         Raises: DisclosureRefused, before anything leaves this party.
         """
-        self._ledger.permit(replace(disclosure, transcript=self._transcript.digest()))
+        asked = replace(disclosure, transcript=self._transcript.digest())
+        self._ledger.permit(asked)
         self._transcript.compare(self._channel)
         rank, world = self._channel.rank, self._channel.world
         fresh = share + self._before.words(share.shape) - self._after.words(share.shape)
@@ -94,4 +102,5 @@ class Discloser:
             return None
         for theirs in received.values():
             fresh = fresh + theirs.astype(np.int64)
+        self._ledger.told(asked, fresh)
         return fresh

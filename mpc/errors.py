@@ -5,10 +5,13 @@ PrivityError                 what happened; `action` says what to do about it
     ├── ProgramError         the program asks for what the ring or the protocol can't hold
     ├── ProtocolError        a peer or the dealer sent something other than what was agreed
     │   ├── FrameRefused     a peer sent a frame, or asked for one, that the program does not have there
-    │   └── TranscriptsDiffer  a peer opened other words than this party
+    │   ├── TranscriptsDiffer  a peer opened other words than this party
+    │   └── CommitmentsDiffer  a peer signed that it sent other words than came here
     ├── PeerLost             a peer or the dealer went away, or kept silent past its deadline
     ├── DisclosureRefused    something asked to open a value that the contract does not name
     ├── MaskReuse            an epoch, a stream position or a tuple was asked for twice
+    ├── ReplayDiffers        a run made again sends something else than the run that was recorded
+    ├── ReplayEnded          the recording of a run ends before the run does
     ├── RangeExceeded        values left the range that the program was made for
     └── UnsupportedVersion   a library hook that the engine needs is missing
 """
@@ -73,6 +76,20 @@ class TranscriptsDiffer(ProtocolError):
         self.parties, self.digest = parties, digest
 
 
+class CommitmentsDiffer(ProtocolError):
+    """`parties` are the ranks of those whose signed chain is not of what came from them."""
+
+    code = "engine.commitment"
+
+    def __init__(self, parties: tuple[int, ...], who: str = "") -> None:
+        """`who`: the first one's name, where it is known."""
+        super().__init__(
+            f"{who or f'party {parties[0]}'} signed that it sent something else than what came",
+            action="its software is not the released one, or a machine is faulty; end the session and keep the logs",
+        )
+        self.parties, self.who = parties, who
+
+
 class PeerLost(EngineError):
     code = "engine.peer-lost"
 
@@ -89,6 +106,29 @@ class DisclosureRefused(EngineError):
 
 class MaskReuse(EngineError):
     code = "engine.mask-reuse"
+
+
+class ReplayDiffers(EngineError):
+    """`peer` is the receiver's rank, or 255 for the dealer."""
+
+    code = "engine.replay"
+
+    def __init__(self, round_number: int, name: str, peer: int) -> None:
+        super().__init__(
+            f"round {round_number}, '{name}': what would be sent is not what was sent",
+            action="the run was not made by this code from these rows: keep the recording, and ask who ran it",
+        )
+        self.round_number, self.name, self.peer = round_number, name, peer
+
+
+class ReplayEnded(EngineError):
+    code = "engine.replay"
+
+    def __init__(self, round_number: int) -> None:
+        super().__init__(
+            f"the recording ends in round {round_number}, before the run does", action="restore it from a backup"
+        )
+        self.round_number = round_number
 
 
 class RangeExceeded(EngineError):

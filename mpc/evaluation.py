@@ -26,14 +26,16 @@ from mpc.disclosure import Disclosure
 from mpc.errors import EngineError
 from mpc.evaluation_derivation import COARSE, DIGITS, FINE
 from mpc.evaluation_layouts import evaluation_of, phase_of
+from mpc.evaluation_program import FIGURES, Evaluation, Figure, Told
+from mpc.fused_program import Fused
 from mpc.guard import negative
 from mpc.held_out import HeldOutTable
 from mpc.layouts import Arrays, Kind, tuple_number
 from mpc.matrices import shared_product
 from mpc.openings import Masked, Slot
-from mpc.program import FIGURES, SCORE_BITS, Evaluation, Figure, Fused, Told
 from mpc.ring import Words, dot, signed
 from mpc.runtime import Runtime
+from mpc.scales import SCORE_BITS
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from mpc.bins import FIGURE_BITS
 from mpc.curves import CURVES, LEAST_CELL
 from mpc.errors import ProgramError
+from mpc.evaluation_program import EVERY_FIGURE, Evaluation
 from mpc.partition import Partition, check
-from mpc.program import EVERY_FIGURE, MAX_CELLS, Evaluation, Spec
+from mpc.specification import MAX_CELLS, Spec
 
 PERIOD = 64  # scores beyond 31 either way are clamped: that sure of itself, a model is as good as certain
 BINS = (4096, 2048, 1024)  # two scores of one bin are a tie for the AUC; the finer, the less noise

@@ -13,8 +13,9 @@ import numpy as np
 
 from mpc.bins import mask_bins, one_hot, ranks
 from mpc.errors import EngineError
+from mpc.evaluation_program import Evaluation
+from mpc.fused_program import Fused
 from mpc.layouts import Arrays, Kind, Layout, Shape
-from mpc.program import Evaluation, Fused
 from mpc.ring import WORD_BITS, Words, product, shifted
 
 KINDS: tuple[Kind, ...] = ("held-out", "bins", "figures")

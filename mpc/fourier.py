@@ -7,26 +7,25 @@ The sigmoid is made periodic by alternating kinks, f(z) = 1/2 + sum_j (-1)^j tan
 
 Within |z| <= L/2 - 10 the kinks beside it change f by less than exp(-10). Everything public that multiplies a share is
 computed from decimal or integer arithmetic alone: a coefficient that differed in its last bit between two parties would
-multiply a random share by an error.
+multiply a random share by an error. Cosine and sine of an angle are the product of those of its four bytes, those of
+the next odd multiple their product with those of twice the angle, each rounded to TRIG_BITS: after K multiples they are
+off by 6 K in the last place at most (`mpc.loops`).
 """
 
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Words = NDArray[np.int64]
-Trigonometry = NDArray[np.int32]
 
 MARGIN = 10  # of the range to either side that the neighbouring kinks spoil
 COEFFICIENT_BITS = 40  # scale of coefficients in a program
 TRIG_BITS = 30  # scale of public sines and cosines
 TURN_BITS = 32  # angles are 32-bit fractions of a turn
-WHEEL_BITS = 18  # of which so many choose a cosine out of a table of two megabytes
-_HALF = 1 << (TRIG_BITS - 1)
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 _CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 _LEVELS = 4  # tables of 256 entries, one a byte of the angle
@@ -81,10 +80,11 @@ def _odd(harmonics: int) -> range:
     return range(1, 2 * harmonics, 2)
 
 
-def _betas(period: int, harmonics: int) -> list[Decimal]:
+@lru_cache(maxsize=64)  # a plan's derivation asks for the same ones dozens of times
+def _betas(period: int, harmonics: int) -> tuple[Decimal, ...]:
     with localcontext(_CONTEXT):
         rate = 2 * _PI * _PI / period
-        return [(8 * _PI / period) / ((rate * k).exp() - (-rate * k).exp()) for k in _odd(harmonics)]
+        return tuple((8 * _PI / period) / ((rate * k).exp() - (-rate * k).exp()) for k in _odd(harmonics))
 
 
 def _slopes(period: int, harmonics: int) -> list[Decimal]:
@@ -98,70 +98,12 @@ def _scaled(value: Decimal) -> int:
         return int((value * (1 << COEFFICIENT_BITS)).to_integral_value())
 
 
-def turns(theta: Words, harmonics: int) -> tuple[Trigonometry, Trigonometry]:
-    """Cosines and sines of the odd multiples of an angle, by integer arithmetic.
-
-    Shapes: theta (...) in 0 .. 2**32 - 1 -> twice (K, ...) int32, scale 2**TRIG_BITS.
-    Error: pi * 2**-WHEEL_BITS, from the angle's rounding, without bias for a uniform theta; 6 * 2**-TRIG_BITS more.
-    """
-    odd = _odd_numbers(harmonics).reshape(-1, *(1,) * theta.ndim)
-    angles = odd * theta.astype(np.uint32)  # a turn is all 32 bits: multiples wrap as angles do
-    spokes = (angles + (1 << (TURN_BITS - WHEEL_BITS - 1))) >> (TURN_BITS - WHEEL_BITS)
-    pairs = _spokes().take(spokes).view(np.int32).reshape(*spokes.shape, 2)
-    return pairs[..., 0], pairs[..., 1]
-
-
-def waves(lowered: Words, trigonometry: Trigonometry) -> Words:
-    """Public integers coefficient * trigonometry. Shapes: (K, ...) each, broadcast.
-
-    Requires: coefficients below 2**32.
-    """
-    found = lowered * trigonometry
-    found += _HALF
-    found >>= TRIG_BITS
-    return found
-
-
-@cache
-def _odd_numbers(harmonics: int) -> NDArray[np.uint32]:
-    return np.array(_odd(harmonics), dtype=np.uint32)
-
-
 @cache
 def lowered(coefficients: tuple[int, ...], shift: int, units: tuple[int, ...] = (1,)) -> Words:
-    """Coefficients times each unit, their scale lowered by `shift` bits. Shapes: -> (K, 1, units)."""
+    """Coefficients times each unit, their scale lowered by `shift` bits. Shapes: -> (K, units)."""
     exact = [[coefficient * unit for unit in units] for coefficient in coefficients]
     found = [[each << -shift if shift <= 0 else (each + (1 << (shift - 1))) >> shift for each in row] for row in exact]
-    return np.array(found, dtype=np.int64)[:, None, :]
-
-
-def _times(one: tuple[Words, Words], other: tuple[Words, Words]) -> tuple[Words, Words]:
-    (a, b), (c, d) = one, other
-    return (a * c - b * d + _HALF) >> TRIG_BITS, (a * d + b * c + _HALF) >> TRIG_BITS
-
-
-@cache
-def cosine_wheel() -> Words:
-    """Cosines of a whole turn in 2**WHEEL_BITS steps, scale 2**TRIG_BITS."""
-    cosines, _ = _unit(np.arange(1 << WHEEL_BITS, dtype=np.int64) << (TURN_BITS - WHEEL_BITS))
-    return cosines
-
-
-@cache
-def _spokes() -> Words:
-    """Cosine and sine of each step side by side, as one word: a look-up finds both in one line of the cache."""
-    cosines = cosine_wheel()
-    sines = np.roll(cosines, 1 << (WHEEL_BITS - 2))
-    return np.stack([cosines, sines], axis=1).astype(np.int32).view(np.int64).reshape(-1)
-
-
-def _unit(theta: Words) -> tuple[Words, Words]:
-    cosines, sines = unit_tables()
-    found = (cosines[0][theta >> 24], sines[0][theta >> 24])
-    for level in range(1, _LEVELS):
-        byte = (theta >> (24 - 8 * level)) & 0xFF
-        found = _times(found, (cosines[level][byte], sines[level][byte]))
-    return found
+    return np.array(found, dtype=np.int64)
 
 
 @cache

@@ -35,7 +35,7 @@ Array = NDArray[np.generic]
 
 
 class Header(NamedTuple):
-    """What a frame carries and where in the session it stands. A tuple: two are made for each frame."""
+    """What a frame carries and where in the session it stands."""
 
     session: bytes
     epoch: int
@@ -64,21 +64,53 @@ class Header(NamedTuple):
                 )
 
 
-def encode_header(header: Header) -> bytes:
-    """Raises: ProtocolError if the header can't be written."""
-    before, after = _around_sequence(header.session, header.epoch, header.name, header.dtype, header.shape)
-    return before + _SEQUENCE.pack(header.sequence) + after
+class Form(NamedTuple):
+    """A kind of frame: its header but for the sequence number, and what its payload is."""
+
+    before: bytes
+    after: bytes
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    length: int  # bytes of the payload
+
+    def header(self, sequence: int) -> bytes:
+        return self.before + _SEQUENCE.pack(sequence) + self.after
+
+    def frame(self, sequence: int, array: Array) -> bytes:
+        """`array` has this type and shape."""
+        return b"".join((self.before, _SEQUENCE.pack(sequence), self.after, payload_of(array)))
 
 
 @lru_cache(maxsize=1 << 10)  # a run has a few dozen kinds of frames, each sent thousands of times
-def _around_sequence(session: bytes, epoch: int, name: str, dtype: str, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
-    """All of a header but its sequence number."""
+def form_of(session: bytes, epoch: int, name: str, dtype: str, shape: tuple[int, ...]) -> Form:
+    """Raises: ProtocolError if such a frame can't be written."""
     encoded, length = name.encode(), _ITEM_BYTES[dtype] * prod(shape)
     if len(encoded) > NAME_BYTES or len(shape) > MAX_DIMENSIONS or length > MAX_PAYLOAD:
         raise ProtocolError(f"a frame '{name}' of shape {shape} exceeds the format's limits")
     padded = (*shape, *(0,) * (MAX_DIMENSIONS - len(shape)))
     whole = _HEADER.pack(MAGIC, VERSION, DTYPES[dtype], len(shape), 0, session, epoch, 0, encoded, *padded, length)
-    return whole[:_SEQUENCE_AT], whole[_SEQUENCE_AT + _SEQUENCE.size :]
+    return Form(whole[:_SEQUENCE_AT], whole[_SEQUENCE_AT + _SEQUENCE.size :], _TYPES[dtype], shape, length)
+
+
+class Due(NamedTuple):
+    """The frame that must come next from a peer."""
+
+    header: bytes
+    form: Form
+
+    def check(self, content: bytes | bytearray | memoryview) -> None:
+        """Raises: FrameRefused if it begins with another header than this; ProtocolError if with none."""
+        if content != self.header:  # parsed only to say what is wrong with it
+            decode_header(content).check(decode_header(self.header))
+
+    def array(self, payload: bytes | bytearray, start: int = 0) -> Array:
+        """The words that stand there, without a copy."""
+        return np.ndarray(self.form.shape, self.form.dtype, payload, start)
+
+
+def encode_header(header: Header) -> bytes:
+    """Raises: ProtocolError if the header can't be written."""
+    return form_of(header.session, header.epoch, header.name, header.dtype, header.shape).header(header.sequence)
 
 
 def decode_header(content: bytes | bytearray | memoryview) -> Header:
@@ -102,12 +134,6 @@ def decode_header(content: bytes | bytearray | memoryview) -> Header:
     return header
 
 
-def check_header(content: bytes | bytearray | memoryview, expected: Header) -> None:
-    """Raises: FrameRefused if they are another header than this; ProtocolError if they are none."""
-    if content != encode_header(expected):  # parsed only to say what is wrong with it
-        decode_header(content).check(expected)
-
-
 def dtype_of(array: Array) -> str:
     """The wire name of an array's type. Raises: ProtocolError if it has none."""
     name = _NAMES.get(array.dtype)
@@ -118,8 +144,4 @@ def dtype_of(array: Array) -> str:
 
 def payload_of(array: Array) -> memoryview:
     """The array's bytes as they lie."""
-    return np.ascontiguousarray(array).reshape(-1).data
-
-
-def array_from(header: Header, payload: bytes | bytearray | memoryview) -> Array:
-    return np.frombuffer(payload, dtype=_TYPES[header.dtype]).reshape(header.shape)
+    return array.reshape(-1).data  # copied where they are not side by side

@@ -16,21 +16,22 @@ from mpc.blocks import Table, mask_table
 from mpc.convergence import converged
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, RangeExceeded
+from mpc.fused_program import FirstOrder, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.keys import TOTALS
 from mpc.layouts import Arrays, Kind, filled, items, layout, opening_items, rows_of, tells_loss, tuple_number, unstacked
 from mpc.models.logistic import Angles, LabelTotals, total_loss
 from mpc.newton import Refresh
 from mpc.openings import Slot, Truncated, first_accepted
 from mpc.ordering import agreed_seed, order
-from mpc.program import LOSS_BITS, FirstOrder, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
+from mpc.scales import LOSS_BITS
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 from mpc.slots import NOTHING_ELSE, Step, Tables, Wanted
 from mpc.solvers import LaggedNewton, Nesterov, Stochastic
 from mpc.symmetric import packed_size
-from mpc.validation import summed, total_columns, totals
+from mpc.validation import judges, summed, total_columns, totals
 
 Losses: TypeAlias = tuple[float, ...]  # of each model that is trained on all rows
 Solver: TypeAlias = Nesterov | Stochastic | LaggedNewton
@@ -89,14 +90,17 @@ class Run:
 
 def run(
     program: Fused, block: NDArray[np.float64], labels: NDArray[np.int64] | None, runtime: Runtime
-) -> tuple[Words, list[Report], bool | None]:
-    """Train. Returns shares of the weights, the disclosed losses, and whether all models converged, if it is told.
+) -> tuple[Words, list[Report], tuple[int, ...], bool | None]:
+    """Train. Returns shares of the weights, the disclosed losses, each segment's last rung, and whether all converged.
+
+    Of rungs their numbers on the ladder; the last is None if the program does not tell.
 
     Shapes: weights (d, models), scale 2**ITERATE_BITS.
 
     Raises: RangeExceeded if scores leave the range of the last rung of the ladder.
     """
-    table, label_mask = mask_table(program, runtime.keys, block, labels)
+    table, label_mask = mask_table(program, runtime.keys, block, labels, runtime.device)
+    runtime.commitments.commit()
     runtime.stage("training")
     seed = _agreed_order(program, runtime)
     state = Run(program, runtime, table, None, _solver(program), program.ladder[0])
@@ -109,7 +113,7 @@ def run(
     if seed is not None:
         state.table = state.table.batch(order(seed, program.rows))  # labels' totals needed the owners' places
     state.phase, state.place = 1, 0
-    ladder = list(program.ladder[1:])
+    ladder, rungs = list(program.ladder[1:]), []
     weights = words(state.solver.iterate())
     for segment in program.segments:
         while True:
@@ -120,6 +124,7 @@ def run(
             state.phase, state.place = state.phase + 1, 0
             if passed:
                 state.passed += segment.iterations
+                rungs.append(program.ladder.index(state.rung))
                 break
             if not ladder:
                 raise RangeExceeded(
@@ -129,14 +134,14 @@ def run(
             state.rung, state.solver = ladder.pop(0), before
             state.due.clear()
             del state.reports[reported:]
-    return weights, state.reports, _converged(state)
+    return weights, state.reports, tuple(rungs), _converged(state)
 
 
 def _agreed_order(program: Fused, runtime: Runtime) -> bytes | None:
     """Of mini-batches: what the rows' order follows from, told to the dealer as well."""
     if not isinstance(program, MiniBatch):
         return None
-    seed = agreed_seed(runtime.channel)
+    seed = agreed_seed(runtime.channel, runtime.entropy)
     runtime.provider.tell_order(seed)
     return seed
 
@@ -183,6 +188,7 @@ def _pass(state: Run, segment: Segment) -> tuple[bool, Words]:
             _refresh(state, kind)
     if weights is None:
         raise EngineError("a phase ended without a checkpoint")
+    state.runtime.commitments.commit()
     return not guard.exceeded(state.runtime, state.rung, z), weights
 
 
@@ -332,8 +338,9 @@ def _checkpoint(state: Run) -> tuple[Words, ArithmeticSharedTensor]:
 
 
 def _softplus(state: Run, z: ArithmeticSharedTensor) -> Words:
-    """Shares of sum log(1 + exp(z)), scale 2**LOSS_BITS. Shapes: z (m, models) -> (models,).
+    """Shares of sum log(1 + exp(z)) over the rows that judge a model, scale 2**LOSS_BITS.
 
+    Shapes: z (m, models) -> (models,).
     Cost: 1 round, 4 m bytes a model to each peer.  Reveals: nothing (masked).
     """
     program, begun = state.program, state.begin("tables", state.program.strips)
@@ -342,7 +349,8 @@ def _softplus(state: Run, z: ArithmeticSharedTensor) -> Words:
     found = np.zeros(len(program.models), dtype=np.int64)
     for place, (_, values) in enumerate(begun):
         rows = program.strip(place)
-        found += Angles(state.rung, theta[rows], values()).loss(state.runtime.rank, shared(words(z)[rows] + 0))
+        scores, counted = shared(words(z)[rows] + 0), judges(program, state.table.order[rows])
+        found += Angles(state.rung, theta[rows], values()).loss(state.runtime.rank, scores, counted)
     return found
 
 

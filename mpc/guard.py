@@ -8,15 +8,16 @@ import numpy as np
 import torch
 
 from mpc.disclosure import Disclosure
-from mpc.program import GUARD_SCORES, SCORE_BITS, Rung
+from mpc.fused_program import Rung
 from mpc.ring import Words
 from mpc.runtime import Runtime
+from mpc.scales import GUARD_SCORES, SCORE_BITS
 from mpc.shares import words
 from mpc.shim import ArithmeticSharedTensor, MPCTensor
 
 
 def exceeded(runtime: Runtime, rung: Rung, z: ArithmeticSharedTensor) -> bool:
-    """Whether any |z| > bound. Shapes: z any, scale 2**SCORE_BITS.
+    """Whether any |z| > bound. Shapes: z any, scale 2**SCORE_BITS.  Exact.
 
     Reveals: the bit, to the session and, by what follows from it, to the dealer; never how many.
     Cost: CrypTen's comparisons of 2 words a score, GUARD_SCORES scores at once, and of one word, and a disclosure.

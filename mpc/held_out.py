@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from mpc.blocks import indicators, mask_blocks, with_constant
 from mpc.communicator import ChannelCommunicator
 from mpc.evaluation_layouts import evaluation_of
+from mpc.fused_program import Fused
 from mpc.keys import SessionKeys
 from mpc.openings import Masked
-from mpc.program import Fused
 from mpc.ring import Words, product
 from mpc.shares import shared
 from mpc.shim import ArithmeticSharedTensor

@@ -16,10 +16,11 @@ from typing import Literal
 import numpy as np
 
 from mpc.errors import EngineError
+from mpc.fused_program import Fused, MiniBatch, Newton, Rung, Segment
 from mpc.partition import within
-from mpc.program import TABLE_BITS, Fused, MiniBatch, Newton, Rung, Segment
 from mpc.randomness import Stream
 from mpc.ring import WORD_BITS, Words, product, shifted, top32
+from mpc.scales import TABLE_BITS
 from mpc.symmetric import packed_size, unpacked
 from mpc.validation import spread, total_columns, totals
 
@@ -201,8 +202,11 @@ def layout(program: Fused, rung: Rung, kind: Kind) -> Layout:
 
 
 def tables_layout(rung: Rung, scores: Shape) -> Layout:
-    """Masks of scores' angles, and what the period opening's functions are linear in."""
-    tables = (rung.harmonics, *scores)
+    """Masks of scores' angles, and what the period opening's functions are linear in.
+
+    Shapes: scores (rows, models) or (lot, rows, models); a table has a row of them for each harmonic, after the lot's.
+    """
+    tables = (*scores[:-2], rung.harmonics, *scores[-2:])
     return Layout({"turn": scores}, {"cosines": tables, "sines": tables})
 
 
@@ -211,13 +215,12 @@ def unstacked(program: MiniBatch, parts: Arrays, values: Arrays) -> list[tuple[A
     return [
         (
             {name: part[slot] for name, part in parts.items()},
-            {name: value[:, slot] if name in TABLES else value[slot] for name, value in values.items()},
+            {name: value[slot] for name, value in values.items()},
         )
         for slot in range(program.lot)
     ]
 
 
-TABLES = ("cosines", "sines")  # a harmonic's come first, whatever else there is
 MATRIX_KINDS: tuple[Kind, ...] = ("gram", "density", "information", "step", "product", "inverse", "advance")
 
 
@@ -394,12 +397,10 @@ def strip_of(kinds: Sequence[Kind], number: int) -> int:
 
 def turn_tables(turn: Words, rung: Rung) -> Arrays:
     """Cosines and sines of the odd multiples of the masks' angles. Floating point does: one machine computes them."""
+    from mpc import kernels
+
     fraction = top32(turn, rung.modulus_bits).view(np.uint32).astype(np.float64) + 0.5
-    one = np.exp((2j * np.pi / 2.0**32) * fraction)
-    double, scale = one * one, float(1 << TABLE_BITS)
-    found = np.empty((rung.harmonics, *turn.shape), dtype=np.complex128)
-    for row in range(rung.harmonics):
-        found[row] = one
-        one = one * double
-    cosines, sines = (np.rint(part * scale).astype(np.int64) for part in (found.real, found.imag))
+    angle = (2 * np.pi / 2.0**32) * fraction.reshape(prod(turn.shape[:-2]), -1)
+    found = kernels.mask_tables(angle, rung.harmonics, TABLE_BITS)
+    cosines, sines = (each.reshape(*turn.shape[:-2], rung.harmonics, *turn.shape[-2:]) for each in found)
     return {"cosines": cosines, "sines": sines}

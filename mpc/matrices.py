@@ -10,8 +10,9 @@ from mpc.shim import ArithmeticSharedTensor
 
 
 def shared_product(P: Masked, Q: Masked, rests: Words) -> ArithmeticSharedTensor:
-    """P Q. Shapes: P (d, e), Q (e, f) or (e,) -> (d, f) or (d,), or stacks of them, at the sum of the scales. No round.
+    """P Q. Shapes: P (d, e), Q (e, f) or (e,) -> (d, f) or (d,), or stacks of them, at the sum of the scales.
 
+    Exact.  Cost: no round.  Reveals: nothing (nothing is sent).
     `rests` is a share of P.rest Q.rest, which the dealer knows: both are made of masks alone. An opened factor serves
     every product with that very value.
     """

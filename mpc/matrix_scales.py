@@ -14,7 +14,8 @@ from typing import Self
 
 from mpc.derivation import rejection
 from mpc.errors import ProgramError
-from mpc.program import INFORMATION_BITS, Spec, strengths
+from mpc.scales import INFORMATION_BITS
+from mpc.specification import Spec, strengths
 from mpc.symmetric import packed_size
 
 CURVATURE = Decimal("0.2625")  # the trace's bound for one standardised column, 5% more than a quarter

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from mpc.disclosure import Disclosure
 from mpc.errors import RangeExceeded
 from mpc.partition import Group
-from mpc.program import LIMBS, MOMENTS, Program
+from mpc.program import Program
 from mpc.randomness import SumStream
 from mpc.ring import Words
 from mpc.runtime import Runtime
+from mpc.scales import LIMBS, MOMENTS
 
 VALUE_BITS = 40  # values lie between -2**VALUE_BITS and 2**VALUE_BITS
 FINE_BITS = 40  # their fractional bits
@@ -45,7 +46,7 @@ def joint_moments(program: Program, block: NDArray[np.float64], runtime: Runtime
 
     Shapes: block (rows, own columns), not standardised, zero in rows of others -> one number a column of this party's.
     Requires: |values| <= 2**VALUE_BITS.  Error: values are rounded to 2**-FINE_BITS, nothing else is.
-    Cost: 2 rounds for each group of owners, 8 * LIMBS bytes a sum to each of them.
+    Cost: a commitment, and 2 rounds for each group of owners, 8 * LIMBS bytes a sum to each of them.
     Reveals: the number of rows and two sums a column, to the column's owners.
     Raises: RangeExceeded, before anything is sent.
     """
@@ -55,6 +56,8 @@ def joint_moments(program: Program, block: NDArray[np.float64], runtime: Runtime
         if any(column in group.columns for group in groups):
             _check_bound(block[:, place])
     found: dict[int, tuple[float, float]] = {}
+    if groups:
+        runtime.commitments.commit()
     for group in groups:
         sums = [total for column in group.columns for total in _sums(block, held, column)]
         opened = _open(group, _refreshed(sums, streams), runtime)

@@ -12,11 +12,12 @@ import numpy as np
 from mpc.blocks import Table
 from mpc.communicator import ChannelCommunicator
 from mpc.errors import EngineError
+from mpc.fused_program import Newton
 from mpc.layouts import Arrays
 from mpc.matrices import shared_product
 from mpc.openings import Masked, Slot
-from mpc.program import ROW_BITS, Newton
 from mpc.ring import Words, signed
+from mpc.scales import ROW_BITS
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 from mpc.solvers import Inverse
@@ -54,7 +55,8 @@ class Refresh:
     def density(self, strip: Table, density: ArithmeticSharedTensor, parts: Arrays, values: Arrays) -> None:
         """Add a strip's X^T S X, at p (1 - p) = density, for each of M models.
 
-        Shapes: strip (m, d), density (m, M).  Cost: 2 rounds, 8 m M and 8 m d M bytes to each peer.
+        Shapes: strip (m, d), density (m, M).  Error: below 1 in the last place of each density, unbiased.
+        Cost: 2 rounds, 8 m M and 8 m d M bytes to each peer.  Reveals: nothing (masked).
         """
         program, slot = self._program, self._slot
         s = slot.truncating(
@@ -64,7 +66,11 @@ class Refresh:
         self._total = shared(words(self._total) + words(strip.transposed_matrix(rows, values["table_scaled"])))
 
     def information(self, mask: Words, parts: Arrays, values: Arrays) -> None:
-        """Damp, round and open each H. Cost: 2 rounds, 4 d (d + 1) M bytes to each peer in each."""
+        """Damp, round and open each H.
+
+        Error: below 1 in the last place, unbiased.  Cost: 2 rounds, 4 d (d + 1) M bytes to each peer in each.
+        Reveals: nothing (masked).
+        """
         program, d = self._program, self._program.width
         share = words(self._total).reshape(d, len(program.models), d).transpose(1, 0, 2).copy()
         if ChannelCommunicator.get().get_rank() == 0:
@@ -74,8 +80,10 @@ class Refresh:
         )
 
     def step(self, parts: Arrays, values: Arrays) -> None:
-        """V becomes V (2 - H V), and symmetric again. Cost: 2 rounds, 4 d (d + 1) M and 8 d d M bytes to each peer.
+        """V becomes V (2 - H V), and symmetric again.
 
+        Error: V and the product are rounded, below 1 in the last place, unbiased.
+        Cost: 2 rounds, 4 d (d + 1) M and 8 d d M bytes to each peer.  Reveals: nothing (masked).
         A rejected step leaves every V as it is.
         """
         program, slot = self._program, Slot(void=self._slot.void)
@@ -90,13 +98,20 @@ class Refresh:
         self._improve(slot, _unpacked(V.masked()), parts, values)
 
     def product(self, parts: Arrays, values: Arrays) -> None:
-        """The same from the inverse that was opened last. Cost: 1 round, 8 d d M bytes to each peer."""
+        """The same from the inverse that was opened last.
+
+        Error: the product is rounded.  Cost: 1 round, 8 d d M bytes to each peer.  Reveals: nothing (masked).
+        """
         if self._inverse is None:
             raise EngineError("a product came before its inverse")
         self._improve(Slot(void=self._slot.void), self._inverse.opened, parts, values)
 
     def inverse(self, mask: Words, parts: Arrays, values: Arrays) -> Inverse:
-        """Round and open each V. Cost: 2 rounds, 4 d (d + 1) M bytes to each peer in each."""
+        """Round and open each V.
+
+        Error: below 1 in the last place, unbiased.  Cost: 2 rounds, 4 d (d + 1) M bytes to each peer in each.
+        Reveals: nothing (masked).
+        """
         share, opened = self._opened("inverse", self._estimate, mask, parts, values, self._program.inverse_shift)
         self._inverse = Inverse(share, _unpacked(opened))
         return self._inverse

@@ -23,19 +23,10 @@ from mpc.derivation import (
     strip_rows,
 )
 from mpc.errors import ProgramError
+from mpc.fused_program import CurvedRung, Newton, NewtonModel, Segment
 from mpc.matrix_scales import Scales, scales
-from mpc.program import (
-    DATA_BITS,
-    DENSITY_BITS,
-    ITERATE_BITS,
-    MOMENTUM_BITS,
-    CurvedRung,
-    Newton,
-    NewtonModel,
-    Segment,
-    Spec,
-    strengths,
-)
+from mpc.scales import DATA_BITS, DENSITY_BITS, ITERATE_BITS, MOMENTUM_BITS
+from mpc.specification import Spec, strengths
 
 MAX_COLUMNS = 256  # more are left to first-order descent
 MAX_ROWS_BITS = 22  # sums of X^T S X stay below the 2**62 that rounding takes

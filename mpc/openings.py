@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mpc import kernels
 from mpc.communicator import ChannelCommunicator
 from mpc.errors import EngineError
 from mpc.frames import Array
-from mpc.ring import WORD_BITS, Words, any_below, shifted, signed, top32
+from mpc.ring import WORD_BITS, Words, shifted, signed
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 
@@ -30,7 +31,7 @@ class Masked:
 
     def tensor(self) -> ArithmeticSharedTensor:
         """The value, shared."""
-        return shared(self.rest + self.public if ChannelCommunicator.get().get_rank() == 0 else self.rest + 0)
+        return shared(self.rest + self.public if ChannelCommunicator.get().channel.rank == 0 else self.rest + 0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Truncated:
 
     def tensor(self) -> ArithmeticSharedTensor:
         """The truncated value, shared."""
-        return self.masked().tensor()
+        return shared(self.delta - self.low if ChannelCommunicator.get().channel.rank == 0 else -self.low)
 
 
 class Slot:
@@ -53,6 +54,7 @@ class Slot:
 
     def __init__(self, *, void: bool = False) -> None:
         self.void = void
+        self._communicator = ChannelCommunicator.get()
 
     def truncating(
         self, name: str, x: ArithmeticSharedTensor, mask: Words, low: Words, window: int, shift: int
@@ -65,16 +67,17 @@ class Slot:
         The slot is void afterwards if a word fell below 2**window, with probability d * 2**(window - 64) at most;
         the result is then of no use.
         """
-        centred = self._open(name, words(x) + mask).view(np.int64) + np.int64(1 << (window - 1))
-        self.void |= any_below(centred, window)
-        return Truncated(_delta(centred, window, shift), low)
+        opened = self._open(name, words(x) + mask)
+        delta, below = kernels.truncated(opened, window, shift)
+        self.void |= below
+        return Truncated(delta, low)
 
     def whole(self, name: str, x: ArithmeticSharedTensor, mask: Words) -> Masked:
         """Open x as it is, under a mask that fills the ring: never rejected.
 
         Shapes: any.  Cost: 1 round, 8 bytes a word to each peer.  Reveals: nothing (masked).
         """
-        return Masked(self._open(name, words(x) - mask).view(np.int64), mask)
+        return Masked(self._open(name, words(x) - mask), mask)
 
     def rounded(
         self, name: str, x: ArithmeticSharedTensor, mask: Words, low: Words, top: Words, shift: int
@@ -86,9 +89,9 @@ class Slot:
         With 0 <= x + 2**62 < 2**63, adding the mask wraps just where the mask's top bit is set and the sum's is not:
         `low` and `top` are shares of the mask's upper bits and of its top bit.
         """
-        opened = self._open(name, words(x) + mask).view(np.int64) + np.int64(1 << HALF_BITS)
+        opened = self._open(name, words(x) + mask) + np.int64(1 << HALF_BITS)
         share = (opened >= 0) * top * signed(1 << (WORD_BITS - shift)) - low
-        if ChannelCommunicator.get().get_rank() == 0:
+        if self._communicator.channel.rank == 0:
             share += shifted(opened, shift) - np.int64(1 << (HALF_BITS - shift))
         return shared(share)
 
@@ -98,17 +101,19 @@ class Slot:
         Shapes: x (m,) -> (m,) in 0 .. 2**32 - 1.  Error: n / 2 in the last of the 32 bits.
         Cost: 1 round, 4 m bytes to each peer.  Reveals: nothing (masked: `turn` is uniform).
         """
-        opened = self._open(name, top32(words(x) - turn, modulus_bits))
-        parties = ChannelCommunicator.get().get_world_size()
+        opened = self._opened(name, kernels.angles(words(x), turn, modulus_bits)).view(np.uint32)
         # Each party dropped half a unit on average.
-        return (opened.view(np.uint32) + np.uint32(parties // 2)).astype(np.int64)
+        return (opened + np.uint32(self._communicator.channel.world // 2)).astype(np.int64)
 
-    def _open(self, name: str, share: Array) -> Array:
-        communicator = ChannelCommunicator.get()
-        drawn = np.frombuffer(communicator.fresh(share.nbytes), dtype=share.dtype).reshape(share.shape)
-        share = drawn if self.void else share  # drawn in either case: a void slot takes as long
+    def _open(self, name: str, share: Words) -> Words:
+        return self._opened(name, share).view(np.int64)
+
+    def _opened(self, name: str, share: Array) -> Array:
+        communicator = self._communicator
+        drawn = communicator.fresh(share)
         with communicator.masked():
-            return communicator.open_sum(name, np.ascontiguousarray(share))
+            # Drawn in either case: a void slot takes as long.
+            return communicator.open_sum(name, drawn if self.void else share)
 
 
 def first_accepted(
@@ -120,12 +125,9 @@ def first_accepted(
     Returns which copy it is. Raises: EngineError if all were rejected, which the program makes improbable.
     """
     repeated = shared(np.broadcast_to(words(x), masks.shape) + 0)
-    opened = Slot()._open(name, words(repeated) + masks).view(np.int64)  # noqa: SLF001 - same module
-    for copy, each in enumerate(opened + np.int64(1 << (window - 1))):
-        if not any_below(each, window):
-            return copy, Truncated(_delta(each, window, shift), lows[copy])
+    opened = Slot()._open(name, words(repeated) + masks)  # noqa: SLF001 - same module
+    for copy, each in enumerate(opened):
+        delta, below = kernels.truncated(each, window, shift)
+        if not below:
+            return copy, Truncated(delta, lows[copy])
     raise EngineError("every copy of an opening was rejected", action="propose the session again")
-
-
-def _delta(centred: Words, window: int, shift: int) -> Words:
-    return shifted(centred, shift) - np.int64(1 << (window - 1 - shift))

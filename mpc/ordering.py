@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 
 import numpy as np
 
 from mpc.channel import Channel
 from mpc.errors import ProtocolError
-from mpc.randomness import KEY_BYTES, Secret, Stream
+from mpc.randomness import Entropy, Secret, Stream
 from mpc.ring import Words
 
 SEED_BYTES = 32  # as long as a commitment
 
 
-def agreed_seed(channel: Channel) -> bytes:
+def agreed_seed(channel: Channel, entropy: Entropy) -> bytes:
     """What an order follows from, the same at all parties. They commit to their parts before any is told.
 
     Cost: 2 rounds, 32 bytes to each peer in each.
@@ -24,7 +23,7 @@ def agreed_seed(channel: Channel) -> bytes:
     Raises: ProtocolError if a peer's part is not the one that it had committed to.
     """
     peers = [rank for rank in range(channel.world) if rank != channel.rank]
-    own = secrets.token_bytes(KEY_BYTES)
+    own = entropy.fresh("rows' order")
     commitments = _exchange(channel, peers, "commitment", _commitment(channel.rank, own))
     parts = _exchange(channel, peers, "contribution", own)
     for peer in peers:

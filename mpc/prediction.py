@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc import prediction_layouts
-from mpc.blocks import mask_blocks, with_constant
+from mpc.blocks import check_rows_of_others, mask_blocks, with_constant
 from mpc.disclosure import Disclosure
 from mpc.errors import ProgramError
 from mpc.evaluation import clamped
@@ -25,9 +25,9 @@ from mpc.layouts import Arrays, Kind, tuple_number
 from mpc.models.logistic import Angles
 from mpc.openings import Slot
 from mpc.prediction_program import Prediction
-from mpc.program import GUARD_SCORES
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
+from mpc.scales import DATA_BITS, GUARD_SCORES
 from mpc.shares import shared, words
 
 Probabilities = NDArray[np.float64]
@@ -57,7 +57,8 @@ def predict(
 ) -> None:
     """Run the program on this party's new rows, standardised as the model's were.
 
-    Shapes: block (rows, own columns), weights (d, classes): a share at scale 2**ITERATE_BITS, the intercepts' last.
+    Shapes: block (rows, own columns), zero in rows of others; weights (d, classes): a share at scale 2**ITERATE_BITS,
+    the intercepts' last.
     `tell` is called at the recipient alone, with the probabilities of each strip of rows, (rows, classes): of several
     classes each is against the rest, so that a row's need not add up to 1.
     Error: 3e-5 from the sigmoid and its tables; below 2**-DIGITS from rounding, unbiased; and a quarter, at most, of
@@ -67,7 +68,9 @@ def predict(
     """
     _check_input(program, block, weights, runtime.rank)
     runtime.stage("prediction")
+    runtime.commitments.block("new rows", block, None, DATA_BITS)
     z = _scores(program, block, weights, runtime)
+    runtime.commitments.commit()
     part, counters = _Part(program, runtime, 1), runtime.channel.counters
     for rows in program.strips:
         opened = runtime.discloser.open(
@@ -77,6 +80,7 @@ def predict(
         if opened is not None:
             tell(rows, np.clip(opened.reshape(-1, program.classes) / 2.0**program.digits, 0, 1))
         runtime.on_progress(Progress(rows.stop, program.rows, counters.rounds, counters.bytes_sent, None))
+    runtime.commitments.commit()
 
 
 def _check_input(program: Prediction, block: NDArray[np.float64], weights: Words, rank: int) -> None:
@@ -85,6 +89,7 @@ def _check_input(program: Prediction, block: NDArray[np.float64], weights: Words
         raise ProgramError(f"this party's rows are {block.shape}, the contract says {expected}")
     if block.size and not np.abs(block).max() <= 1 << program.clip_bits:
         raise ProgramError(f"a value exceeds the contract's bound of 2**{program.clip_bits}", action="clip it")
+    check_rows_of_others(program, block, None, rank)
     if weights.shape != (program.width, program.classes) or weights.dtype != np.int64:
         count = program.width * program.classes
         raise ProgramError(f"this party's share is of {weights.size} weights, the contract's model has {count}")

@@ -11,6 +11,7 @@ from mpc.costs import (
     WORD,
     Cost,
     Quote,
+    commitment,
     comparison,
     disclosure,
     opening,
@@ -19,7 +20,7 @@ from mpc.costs import (
 )
 from mpc.keys import DEALER_KEYS_BYTES
 from mpc.prediction_program import Prediction
-from mpc.program import GUARD_SCORES
+from mpc.scales import GUARD_SCORES
 
 
 def quote(program: Prediction) -> Quote:
@@ -67,4 +68,4 @@ def memory(program: Prediction) -> int:
 
 def _run(program: Prediction, rank: int) -> Cost:
     strips = (strip(program, rank, rows.stop - rows.start) for rows in program.strips)
-    return start(program, rank) + scores(program) + total(strips)
+    return start(program, rank) + scores(program) + commitment(program.world) * 2 + total(strips)

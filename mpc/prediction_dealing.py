@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mpc import prediction_layouts
-from mpc.channel import Link
-from mpc.dealing import Dealing, block_masks
+from mpc.dealing import Dealing, Epoch, block_masks
+from mpc.fused_program import Rung
 from mpc.lanes import EVALUATION, GOODBYE
 from mpc.layouts import Kind, place
 from mpc.prediction_program import Prediction
-from mpc.program import Rung
-from mpc.requests import Listed
 from mpc.ring import Words
 
 
 class PredictionDealing(Dealing):
     """One prediction's dealer."""
 
-    def __init__(
-        self,
-        program: Prediction,
-        links: Sequence[Link],
-        digest: bytes,
-        epoch: int,
-        names: Sequence[str] = (),
-        requests: Listed | None = None,
-    ) -> None:
-        super().__init__(program, links, digest, epoch, names, requests)
+    def __init__(self, program: Prediction, epoch: Epoch) -> None:
+        super().__init__(program, epoch)
         self._prediction = program
         self._table, _ = block_masks(program, program.width, [each.table for each in self._streams], 0)
 

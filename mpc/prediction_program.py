@@ -9,10 +9,14 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from mpc.design import Design, Opening
 from mpc.errors import ProgramError
+from mpc.fused_program import Rung
 from mpc.matching_program import Matching
-from mpc.partition import Frozen, Rank, check_blocks, vertical
-from mpc.program import LIMITS, MAX_CELLS, MOST_CLASSES, SCORE_BITS, Design, Opening, Program, Rung
+from mpc.partition import LabelRows, Partition, Rank, check_blocks
+from mpc.program import Program
+from mpc.scales import SCORE_BITS
+from mpc.specification import LIMITS, MAX_CELLS, MOST_CLASSES
 
 PERIOD, HARMONICS = 64, 20  # of the sigmoid
 SCORE_BOUND = 16  # scores beyond it are clamped: their probabilities are 0 or 1 in DIGITS anyway
@@ -21,11 +25,11 @@ SPARE_BITS = 2  # of the ring above scores: for a sign, and for what a compariso
 CLIP_BITS = next((least, most) for name, least, most in LIMITS if name == "clip_bits")
 
 
-class PredictionSpec(Frozen):
-    """What a prediction's program is derived from. Parties have columns of the same rows."""
+class PredictionSpec(Partition):
+    """What a prediction's program is derived from: new rows, divided among the parties as blocks."""
 
-    rows: int
-    columns: Annotated[tuple[int, ...], Field(min_length=2, max_length=64)]  # of each party, by rank; may be none
+    labels: tuple[LabelRows, ...] = ()
+    parties: Annotated[int, Field(ge=2, le=64)]  # also those without a block
     fit_intercept: bool
     clip_bits: int
     recipient: Rank
@@ -86,11 +90,11 @@ def derive_prediction(spec: PredictionSpec) -> Prediction:
     _check(spec)
     found = Prediction(
         rows=spec.rows,
-        blocks=vertical(spec.rows, spec.columns),
+        blocks=spec.blocks,
         labels=(),
         fit_intercept=spec.fit_intercept,
         classes=spec.classes,
-        parties=len(spec.columns),
+        parties=spec.parties,
         recipient=spec.recipient,
         clip_bits=spec.clip_bits,
         bound=SCORE_BOUND,
@@ -107,8 +111,8 @@ def derive_prediction(spec: PredictionSpec) -> Prediction:
 
 
 def _check(spec: PredictionSpec) -> None:
-    columns = sum(spec.columns)
-    if spec.rows < 1 or columns < 1 or min(spec.columns) < 0:
+    columns = spec.columns
+    if spec.rows < 1 or columns < 1:
         raise ProgramError("a prediction needs a row and a feature column at least")
     if spec.rows * (columns + 1) > MAX_CELLS:
         raise ProgramError(
@@ -118,5 +122,5 @@ def _check(spec: PredictionSpec) -> None:
         raise ProgramError(f"clip_bits={spec.clip_bits} lies outside {CLIP_BITS[0]} to {CLIP_BITS[1]}")
     if spec.classes == 2 or not 1 <= spec.classes <= MOST_CLASSES:
         raise ProgramError(f"a model of {spec.classes} classes")
-    if spec.recipient >= len(spec.columns):
-        raise ProgramError(f"the recipient, party {spec.recipient}, is none of the {len(spec.columns)} parties")
+    if max(spec.recipient, spec.world - 1) >= spec.parties:
+        raise ProgramError(f"the recipient, or the owner of a block, is none of the {spec.parties} parties")

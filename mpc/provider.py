@@ -13,7 +13,7 @@ from mpc.correlations import OPERATIONS, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
 from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, receive_words
-from mpc.layouts import Arrays, Layout, corrected
+from mpc.layouts import Arrays, Layout, Shape, corrected
 from mpc.randomness import Stream, Words
 from mpc.requests import Request
 from mpc.shim import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
@@ -67,6 +67,10 @@ class DealerProvider(TupleProvider):
         (bits,), value = self._draw("b2a", (size,))
         return _arithmetic(value), BinarySharedTensor.from_shares(torch.from_numpy(bits))
 
+    def crossed(self, one: Shape, other: Shape, owners: tuple[int, int]) -> tuple[list[Words], Words]:
+        """A product of two parties' masks: this party's own mask, if it has one, and a share of the product."""
+        return self._draw("crossed", (one, other), "matmul", owners)
+
     def ahead(self, number: int, layout: Layout) -> tuple[Arrays, Arrays]:
         """Parts and shared values of a tuple of the lane that the dealer fills ahead of time."""
         parts, stream = self.begun(number, layout)
@@ -106,15 +110,17 @@ class DealerProvider(TupleProvider):
         """Tell the dealer that this party asks no more."""
         self._dealer.send(GOODBYE)
 
-    def _draw(self, kind: Any, sizes: tuple[Any, ...], op: Any = "") -> tuple[list[Words], Words]:
-        request = Request(kind, tuple(tuple(map(int, size)) for size in sizes), op)
+    def _draw(
+        self, kind: Any, sizes: tuple[Any, ...], op: Any = "", owners: tuple[int, ...] = ()
+    ) -> tuple[list[Words], Words]:
+        request = Request(kind, tuple(tuple(map(int, size)) for size in sizes), op, owners)
         number, due = self._agenda.take()
         if request != due:
             raise ProtocolError(
                 f"this party's engine asked for {request} where {due} is request {number}",
                 action="nothing was sent; all parties and the dealer must run the same version",
             )
-        parts, value = expand(request, self._keys.dealt.tuples.open(number))
+        parts, value = expand(request, self._keys.dealt.tuples.open(number), self._rank)
         if corrected(number, self._world) == self._rank:
             value = self._ask(number, request)
         return parts, value

@@ -6,6 +6,7 @@ only moves forward and `Streams` opens each slot once.
 
 from __future__ import annotations
 
+import secrets
 import struct
 from math import prod
 from typing import NoReturn
@@ -72,6 +73,26 @@ class Stream:
             piece = view[start : start + len(_ZEROS)]
             self._cipher.update_into(_ZEROS[: len(piece)], piece)
         return drawn
+
+
+class Entropy:
+    """Where a party's fresh secrets come from: the system, or one seed, from which a run can be made again.
+
+    From a seed they come in the order in which the program asks, each once, under the name of what it is for.
+    """
+
+    def __init__(self, seed: Secret | None = None) -> None:
+        self._seed, self._drawn = seed, 0
+
+    def fresh(self, purpose: str, count: int = KEY_BYTES) -> bytes:
+        """So many bytes that nobody else can know."""
+        if self._seed is None:
+            return secrets.token_bytes(count)
+        self._drawn += 1
+        return bytes(Stream(self._seed.derive(f"fresh {self._drawn} {purpose}")).bytes(count))
+
+    def __repr__(self) -> str:
+        return "Entropy(redacted)"
 
 
 class Streams:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError
-from mpc.program import MOMENTUM_BITS, Reference
+from mpc.reference_program import Reference
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
+from mpc.scales import MOMENTUM_BITS
 from mpc.shim import ArithmeticSharedTensor, MPCTensor
 
 # log(1 + t) on 0 <= t <= 1 by least squares, constant term first; greatest error 2e-5

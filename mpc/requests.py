@@ -18,11 +18,17 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from mpc.evaluation_derivation import COARSE, FINE
+from mpc.evidence_program import Evidence, compared_words, crossings, jointly
+from mpc.fused_program import Fused
 from mpc.matching_program import Matching
+from mpc.partition import Partition
 from mpc.prediction_program import Prediction
-from mpc.program import GUARD_SCORES, Fused, Reference
+from mpc.quantiles_program import DIGITS, Quantiles
+from mpc.quantiles_program import compared_words as compared_with_marks
+from mpc.reference_program import Reference
+from mpc.scales import GUARD_SCORES
 
-Kind = Literal["triple", "square", "binary", "wraps", "b2a"]
+Kind = Literal["triple", "square", "binary", "wraps", "b2a", "crossed"]
 Shape = tuple[int, ...]
 
 ADDER_LEVELS = 6  # of CrypTen's tree for 64 bits, after a first product
@@ -33,16 +39,17 @@ LOG1P_PRODUCTS = 4  # of the reference engine's series for log(1 + t)
 
 @dataclass(frozen=True)
 class Request:
-    """A tuple that is asked for: its kind, the shapes of what is multiplied or converted, the operation of a triple."""
+    """A tuple that is asked for: its kind, shapes of what is multiplied or converted, the operation of a product."""
 
     kind: Kind
     sizes: tuple[Shape, ...]
     op: Literal["", "mul", "matmul"] = ""
+    owners: tuple[int, ...] = ()  # of a crossed product: whose mask alone each factor is
 
-    @property
-    def parts(self) -> list[tuple[Shape, int]]:
-        """Shape and bits of what every party expands for itself."""
-        return [(size, 1 if self.kind == "b2a" else 64) for size in self.sizes]
+    def parts(self, rank: int) -> list[tuple[Shape, int]]:
+        """Shape and bits of what a party expands for itself."""
+        own = [size for size, owner in zip(self.sizes, self.owners, strict=False) if owner == rank]
+        return [(size, 1 if self.kind == "b2a" else 64) for size in (own if self.owners else self.sizes)]
 
     @property
     def value_shape(self) -> Shape:
@@ -96,6 +103,7 @@ def listed(program: Fused | Reference | Prediction | Matching) -> Listed:
     if isinstance(program, Reference):
         return Listed(start=chain.from_iterable(_iteration(program, number) for number in range(program.max_iter)))
     return Listed(
+        start=(*ranking(program.world, program.quantiles), *weighing(program, program.evidence)),
         phase=any_beyond(n, program.rows * len(program.models)),
         training=() if program.convergence is None else any_beyond(n, program.width * len(program.models)),
         parts=_evaluation(program),
@@ -105,7 +113,7 @@ def listed(program: Fused | Reference | Prediction | Matching) -> Listed:
 def counts(program: Fused | Prediction | Matching, phases: int = 0) -> Counter[Kind]:
     """How many requests of each kind a whole run makes whose training takes so many phases."""
     found = listed(program)
-    return Counter(each.kind for each in chain(found.phase * phases, found.training, *found.parts))
+    return Counter(each.kind for each in chain(found.start, found.phase * phases, found.training, *found.parts))
 
 
 def comparison(parties: int, shape: Shape) -> Requests:
@@ -147,6 +155,26 @@ def counting(parties: int, words: int) -> Requests:
     """How many marks the counts of tables reach (`mpc.counting.reached`)."""
     parts = (min(GUARD_SCORES, words - start) for start in range(0, words, GUARD_SCORES))
     return tuple(chain.from_iterable(comparison(parties, (part,)) for part in parts))
+
+
+def ranking(parties: int, quantiles: Quantiles | None) -> Requests:
+    """Joint quantiles of columns (`mpc.quantiles.joint_quantiles`)."""
+    return counting(parties, compared_with_marks(quantiles)) * DIGITS
+
+
+def weighing(partition: Partition, evidence: Evidence | None) -> Requests:
+    """Counts of labels by bins (`mpc.evidence.weigh`)."""
+    columns = jointly(partition, evidence)
+    sizes = (
+        (each, columns[each.column].bins, each.rows.stop - each.rows.start) for each in crossings(partition, evidence)
+    )
+    found = (crossed((bins, rows), (rows,), (each.owner, each.labels)) for each, bins, rows in sizes)
+    return (*found, *counting(partition.world, compared_words(partition, evidence)))
+
+
+def crossed(one: Shape, other: Shape, owners: tuple[int, int]) -> Request:
+    """A matrix of one party times a vector of another."""
+    return Request("crossed", (one, other), "matmul", owners)
 
 
 def _evaluation(program: Fused) -> tuple[Requests, ...]:

@@ -36,11 +36,6 @@ def shifted(words: Words, shift: int) -> Words:
     return (words.view(np.uint64) >> np.uint64(shift)).view(np.int64)
 
 
-def any_below(words: Words, bits: int) -> bool:
-    """Whether any word, unsigned, is less than 2**bits."""
-    return bool((words.view(np.uint64) < np.uint64(1 << bits)).any())
-
-
 def top32(words: Words, bits: int) -> NDArray[np.int32]:
     """The upper 32 of the low `bits` bits: a word modulo 2**bits without its lowest bits."""
     cleared = words.view(np.uint64) << np.uint64(WORD_BITS - bits)

@@ -5,26 +5,26 @@ The globals hold proxies that look up this thread's runtime, so a worker process
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
 from mpc.agenda import Agenda
 from mpc.channel import Channel, Link
+from mpc.commitment import Chained, Commitments, Unsigned
 from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Discloser, Ledger
 from mpc.errors import EngineError, UnsupportedVersion
 from mpc.keys import SessionKeys
 from mpc.prediction_program import Computed
-from mpc.program import FRACTION_BITS, Stage
 from mpc.provider import NAME, DealerProvider
-from mpc.randomness import KEY_BYTES, Secret, Stream, Words
+from mpc.randomness import Entropy, Secret, Stream, Words
 from mpc.requests import EXP_SQUARINGS, RECIPROCAL_STEPS, Listed, listed
+from mpc.scales import FRACTION_BITS
 from mpc.shim import beaver, cfg, crypten
+from mpc.stages import Stage
 from mpc.transcript import Transcript
 
 _CPU = torch.device("cpu")
@@ -34,9 +34,8 @@ _MASKED_PROTOCOLS = ("mul", "matmul", "square", "wraps", "AND", "B2A_single_bit"
 _local = threading.local()
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: what a party may tell the gateway."""
+class Progress(NamedTuple):
+    """How far a run is: what a party may tell the gateway. A tuple: one is made for each slot."""
 
     iteration: int
     of: int
@@ -58,17 +57,31 @@ class Runtime:
         digest: bytes,
         on_progress: Callable[[Progress], None] = lambda _: None,
         on_stage: Callable[[Stage], None] = lambda _: None,
+        *,
         requests: Listed | None = None,
+        device: torch.device = _CPU,
+        commitments: Commitments | None = None,
+        entropy: Entropy | None = None,
     ) -> None:
-        """`requests`: what is asked for on demand, if it is not what the program lists."""
+        """`requests`: what is asked for on demand, if it is not what the program lists.
+
+        `device`: where products with the table are computed. `commitments`: those of what came before over this
+        channel. `entropy`: where this party's fresh secrets come from, if not the system.
+        """
+        self.entropy = entropy or Entropy()
+        if not isinstance(channel, Chained):  # of a kernel by itself: nothing that came before is bound
+            channel = Chained(channel)
+            channel.sent.begin(keys.parties_key("sent"))
         self.channel, self.program, self.on_progress, self.keys = channel, program, on_progress, keys
+        self.device = device
         self.stage = on_stage  # called as each stage begins, by the schedule
         self.transcript = Transcript(keys.parties_key("transcript"), digest)
         self.discloser = Discloser(channel, keys, ledger, self.transcript)
+        self.commitments = commitments or keys.commitments(channel, self.entropy, Unsigned())
         agenda = Agenda(program, requests or listed(program))
         self.provider = DealerProvider(channel.rank, channel.world, dealer, keys, agenda)
         self._before, self._after = keys.zero_streams("crypten")
-        self._own = Stream(Secret(secrets.token_bytes(KEY_BYTES)))
+        self._own = Stream(Secret(self.entropy.fresh("CrypTen")))
 
     @property
     def rank(self) -> int:
@@ -80,7 +93,7 @@ class Runtime:
         _plug_in()
         _local.runtime = self
         torch.set_grad_enabled(False)  # a thread's setting
-        ChannelCommunicator.install(ChannelCommunicator(self.channel, self.transcript))
+        ChannelCommunicator.install(ChannelCommunicator(self.channel, self.transcript, self.entropy))
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from mpc.channel import MemoryChannel, MemoryLink, Tap, unseen
-from mpc.dealing import Dealing, serve
+from mpc.commitment import Chained, ChainedLink
+from mpc.dealing import Dealing, Epoch, serve
 from mpc.disclosure import Ledger, ProgramLedger
 from mpc.errors import PeerLost, PrivityError
 from mpc.keys import agree
 from mpc.prediction_program import Runnable
-from mpc.program import Stage
+from mpc.randomness import Entropy, Secret
+from mpc.replay import Recording, RecordingLink, Tape
 from mpc.requests import Listed
 from mpc.runtime import Progress, Runtime
+from mpc.stages import Stage
 
 Result = TypeVar("Result")
 
@@ -43,7 +46,11 @@ class Simulation:
         ledgers: list[Ledger] | None = None,
         wire: Wire | None = None,
         requests: Listed | None = None,
+        seeds: Sequence[Secret] | None = None,
+        tapes: Sequence[Tape] | None = None,
     ) -> None:
+        """`seeds`: of each party's fresh secrets, if not the system; `tapes`: that take each party's part."""
+        self.seeds, self.tapes = seeds, tapes
         self.program, self.wire, self.requests = program, wire or Wire(), requests
         self.world = program.world
         self.channels = MemoryChannel.mesh(self.world, session=DIGEST, tap=self.wire.between_parties)
@@ -76,19 +83,25 @@ class Simulation:
 
     def _deal(self) -> None:
         try:
-            self.dealing = serve(self.program, [dealer for _, dealer in self._pairs], DIGEST, 1, requests=self.requests)
+            self.dealing = serve(
+                self.program, Epoch([dealer for _, dealer in self._pairs], DIGEST, 1, requests=self.requests)
+            )
         except PrivityError as exc:
             self._errors.append(exc)
 
     def _party(self, rank: int, party: Callable[[Runtime], Result], results: dict[int, Result]) -> None:
-        channel, link = self.channels[rank], self._pairs[rank][0]
+        plain, (end, _) = self.channels[rank], self._pairs[rank]
+        tape = self.tapes[rank] if self.tapes else None
+        channel = Chained(Recording(plain, tape) if tape else plain)
+        link = ChainedLink(RecordingLink(end, tape) if tape else end, channel.sent)
+        entropy = Entropy(self.seeds[rank] if self.seeds else None)
         try:
-            keys = agree(channel, link, DIGEST, 1)
+            keys = agree(channel, link, DIGEST, 1, entropy)
             report = (self.progress.append, self.stages.append) if rank == 0 else (lambda _: None, lambda _: None)
-            facts = self.ledgers[rank], self.program, DIGEST, *report, self.requests
-            with Runtime(channel, link, keys, *facts) as runtime:
+            facts = self.ledgers[rank], self.program, DIGEST, *report
+            with Runtime(channel, link, keys, *facts, requests=self.requests, entropy=entropy) as runtime:
                 results[rank] = party(runtime)
         except BaseException as exc:  # noqa: BLE001 - a thread's end: reported by run()
             self._errors.append(exc)
-            channel.close()
+            plain.close()
             link.close()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpc.blocks import Table
+from mpc.fused_program import Fused, Rung
 from mpc.layouts import Arrays
 from mpc.models.logistic import Angles
 from mpc.openings import Slot, Truncated
-from mpc.program import Fused, Rung
 from mpc.ring import Words
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
@@ -102,12 +102,12 @@ def _scores(
     for rows, values in tables.strips:
         angles = Angles(rung, theta[rows], values())
         labels = None if table.labels is None else table.labels[rows]
-        trained = trains(program, rows)
+        trained = trains(program, table.order[rows])
         residuals[rows] = _of(trained, angles.residuals(program, rank, labels))
         if density is not None:
             density[rows] = _of(trained, angles.density(rank))
         if softplus is not None:
-            softplus += angles.loss(rank, shared(words(z)[rows]), judges(program, rows))
+            softplus += angles.loss(rank, shared(words(z)[rows]), judges(program, table.order[rows]))
     return Scores(residuals, density, softplus)
 
 

@@ -9,10 +9,11 @@ from typing import Self
 import numpy as np
 
 from mpc.errors import EngineError
+from mpc.fused_program import DescentModel, FirstOrder, Fused, MiniBatch, Newton
 from mpc.matrices import shared_product
 from mpc.openings import Masked, Truncated
-from mpc.program import ITERATE_BITS, MOMENTUM_BITS, NEWTON_MOMENTUM, DescentModel, FirstOrder, Fused, MiniBatch, Newton
 from mpc.ring import Words
+from mpc.scales import ITERATE_BITS, MOMENTUM_BITS, NEWTON_MOMENTUM
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 
@@ -89,9 +90,10 @@ class Stochastic(_Iterate):
 
     def stepped(self, gradient: ArithmeticSharedTensor, truncated: ArithmeticSharedTensor) -> Stochastic:
         """After one step. `gradient` is X^T r of a batch for a truncated r, `truncated` the iterate itself."""
-        done = self.iteration + 1
+        done, step = self.iteration + 1, words(gradient)
         # The penalty's part of that many steps is taken at once, with the last of them.
-        step = _penalised(self.program, gradient, words(truncated), _due(self.program.models, done))
+        if any(due := _due(self.program.models, done)):
+            step = _penalised(self.program, gradient, words(truncated), due)
         return Stochastic(self.program, done, self.ahead - step, self.step, self.truncated)  # faster than to replace
 
 

@@ -8,14 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc import fused, reference
+from mpc.blocks import check_rows_of_others
+from mpc.design import Common
 from mpc.disclosure import Disclosure
 from mpc.errors import ProgramError
 from mpc.evaluation import Figures, evaluate
+from mpc.fused_program import Fused
 from mpc.held_out import OwnRows, mask_held_out
 from mpc.partition import Partition
-from mpc.program import ITERATE_BITS, Common, Fused, Program
+from mpc.program import Program
 from mpc.ring import Words, decode
 from mpc.runtime import Runtime
+from mpc.scales import DATA_BITS, ITERATE_BITS
 from mpc.validation import told
 
 
@@ -38,6 +42,7 @@ class Fit:
 
     models: tuple[Fitted, ...]
     validated: dict[str, float]  # the cross-validated loss of each C; empty without one
+    rungs: tuple[int, ...]  # of the ladder, on which each segment ended: each one up was a guard's bit
     iterations: int
     rounds: int
     bytes_sent: int
@@ -65,15 +70,20 @@ def train(
     check_input(program, block, labels, runtime.rank)
     check_held_out(program, held_out, runtime.rank)
     runtime.stage("masking")
+    runtime.commitments.block("training", block, labels, DATA_BITS)
+    if held_out is not None:
+        runtime.commitments.block("held-out", held_out.block, held_out.labels, DATA_BITS)
     if isinstance(program, Fused):
         return _fused(program, block, labels, runtime, held_out)
+    runtime.commitments.commit()
     share, losses = reference.run(program, block, labels, runtime)
     runtime.stage("results")
     coefficients, intercepts = _open_results(program, share, program.fraction_bits + program.fine_bits, runtime)
+    runtime.commitments.commit()
     of_model = tuple(loss for (loss,) in losses)
     model = Fitted(program.C, 0, np.ascontiguousarray(coefficients[:, 0]), intercepts[0], of_model, None, {})
     counters = runtime.channel.counters
-    return Fit((model,), {}, program.max_iter, counters.rounds, counters.bytes_sent, None)
+    return Fit((model,), {}, (), program.max_iter, counters.rounds, counters.bytes_sent, None)
 
 
 def _fused(
@@ -84,7 +94,7 @@ def _fused(
     held_out: OwnRows | None,
 ) -> Fit:
     table = None if held_out is None else mask_held_out(program, runtime.keys, held_out)
-    weights, reports, converged = fused.run(program, block, labels, runtime)
+    weights, reports, rungs, converged = fused.run(program, block, labels, runtime)
     validated = reports[-1].validated if program.folds else ()
     places = told(program, validated)
     share = np.ascontiguousarray(weights[:, places])
@@ -94,6 +104,7 @@ def _fused(
         figures = evaluate(program, table, share, runtime)
     runtime.stage("results")
     coefficients, intercepts = _open_results(program, share, ITERATE_BITS, runtime)
+    runtime.commitments.commit()
     models = tuple(
         Fitted(
             program.models[place].C,
@@ -110,7 +121,7 @@ def _fused(
     # The dealer knows what hides the last iterate: only fresh shares of it may be kept.
     kept = runtime.keys.refreshed("model", share)
     by_strength = dict(zip(program.grid, validated, strict=True)) if program.folds else {}
-    return Fit(models, by_strength, program.max_iter, counters.rounds, counters.bytes_sent, kept)
+    return Fit(models, by_strength, rungs, program.max_iter, counters.rounds, counters.bytes_sent, kept)
 
 
 def check_input(program: Program, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int) -> None:
@@ -142,22 +153,7 @@ def _check_rows(
         labels.dtype == np.int64 and labels.shape == (partition.rows,) and np.isin(labels, range(classes)).all()
     ):
         raise ProgramError(f"labels must be 0 to {classes - 1} for each row, as 64-bit integers")
-    _check_rows_of_others(partition, block, labels, rank)
-
-
-def _check_rows_of_others(
-    partition: Partition, block: NDArray[np.float64], labels: NDArray[np.int64] | None, rank: int
-) -> None:
-    """Raises: ProgramError, lest a row be counted for two parties."""
-    theirs = np.ones(block.shape, dtype=np.bool_)
-    for place in partition.places(rank):
-        theirs[place] = False
-    unlabelled = np.full(partition.rows, fill_value=labels is not None)
-    for part in partition.labels:
-        if part.owner == rank:
-            unlabelled[part.place] = False
-    if block[theirs].any() or (labels is not None and labels[unlabelled].any()):
-        raise ProgramError("values stand in rows that are another party's", action="leave zeros there")
+    check_rows_of_others(partition, block, labels, rank)
 
 
 def _open_results(

@@ -32,8 +32,9 @@ class Transcript:
         self.words = 0
 
     def absorb(self, opened: Array) -> None:
-        self._hash.update(_form(opened.dtype, opened.shape))
-        self._hash.update(payload_of(opened))
+        absorb = self._hash.update
+        absorb(_form(opened.dtype, opened.shape))
+        absorb(payload_of(opened))
         self.openings += 1
         self.words += opened.size
 

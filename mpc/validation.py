@@ -1,33 +1,31 @@
 """Which rows train a model, and which ones judge it: folds of a cross-validation, classes against the rest.
 
-A row's fold is its place modulo the number of folds: public, as the order of the rows is, which no column decides. So
-what leaves a row out of a model is a public 0 that multiplies shares, and costs no round.
+A row's fold is its place modulo the number of folds. The parties know it, as they know the rows' order, which is that
+of a keyed hash of the ids: no column decides it, and no rule of the ids keeps step with it. So what leaves a row out of
+a model is a 0 that they know, which multiplies shares and costs no round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
-from mpc.program import Fused
+from mpc.fused_program import Fused
 from mpc.ring import Words
 
-_KEPT = 64  # strips' factors that are kept from one slot to the next
+
+def trains(program: Fused, places: Words) -> Words | None:
+    """1 where a row trains a model, else 0; None if every row trains all. Shapes: places (rows,) -> (rows, models).
+
+    Places are those at which rows were masked, whatever order a solver has brought them into since.
+    """
+    return 1 - _left_out(program, places) if program.folds else None
 
 
-def trains(program: Fused, rows: slice) -> Words | None:
-    """1 where a row trains a model, else 0; None if every row trains all. Shapes: -> (rows, models)."""
-    return 1 - _left_out(program.folds, _folds(program), rows.start, rows.stop) if program.folds else None
-
-
-def judges(program: Fused, rows: slice) -> Words | None:
-    """1 where a row's loss counts: those of the fold that the model leaves out, or all. Shapes: -> (rows, models)."""
-    if not program.folds:
-        return None
-    folds = _folds(program)
-    return _left_out(program.folds, folds, rows.start, rows.stop) | (np.array(folds) < 0)
+def judges(program: Fused, places: Words) -> Words | None:
+    """1 where a row's loss counts: those of the fold that the model leaves out, or all. Shapes as of `trains`."""
+    return _left_out(program, places) | (np.array(_folds(program)) < 0) if program.folds else None
 
 
 def label_columns(program: Fused) -> list[int]:
@@ -94,7 +92,6 @@ def _folds(program: Fused) -> tuple[int, ...]:
     return tuple(-1 if model.fold is None else model.fold for model in program.models)
 
 
-@lru_cache(maxsize=_KEPT)
-def _left_out(folds: int, of_models: tuple[int, ...], start: int, stop: int) -> Words:
-    """1 where a row is of the fold that a model leaves out. Not to be written to."""
-    return np.asarray(np.arange(start, stop)[:, None] % folds == np.array(of_models), dtype=np.int64)
+def _left_out(program: Fused, places: Words) -> Words:
+    """1 where a row is of the fold that a model leaves out. Shapes: places (rows,) -> (rows, models)."""
+    return np.asarray(places[:, None] % program.folds == np.array(_folds(program)), dtype=np.int64)

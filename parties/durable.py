@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+STRIP_BYTES: Final = 1 << 20  # written at once
 
 
 @contextmanager
@@ -25,8 +27,9 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 def overwrite(file: BinaryIO) -> None:
     """Zeros for every byte of an open file, durably; a disk that copies on write may keep the old ones."""
+    size = os.fstat(file.fileno()).st_size
     file.seek(0)
-    file.write(bytes(os.fstat(file.fileno()).st_size))
+    file.writelines(bytes(min(STRIP_BYTES, size - start)) for start in range(0, size, STRIP_BYTES))
     sync(file)
 
 

@@ -28,7 +28,14 @@ from mpc.errors import PrivityError
 
 
 class PartyError(PrivityError):
+    """With `reason`, one kind of it, which has a code of its own: the class's, a point, and the reason."""
+
     code = "party"
+
+    def __init__(self, what: str, *, action: str = "", outward: str | None = None, reason: str = "") -> None:
+        super().__init__(what, action=action, outward=outward)
+        if reason:
+            self.code = f"{type(self).code}.{reason}"
 
 
 class SettingsError(PartyError):
@@ -40,7 +47,24 @@ class PlanError(PartyError):
 
 
 class ContractError(PartyError):
+    """Reasons: see `CONTRACT_REASONS`."""
+
     code = "contract"
+
+
+CONTRACT_REASONS = {
+    "altered": "what was signed is another contract than this one",
+    "data": "a data set is not in the version that the contract names",
+    "derived": "its program, quote or list of disclosures is not the one that follows from it",
+    "expired": "its time was over",
+    "fields": "it has fields that no contract has",
+    "form": "it is not in canonical form",
+    "key": "it names another key for a participant than that participant's own",
+    "party": "it is not for this participant",
+    "replayed": "it is that of a session which has run already",
+    "signature": "a signature under it does not hold",
+    "version": "it is of a newer version",
+}
 
 
 class PolicyRefusal(PartyError):
@@ -129,9 +153,7 @@ class HeadError(AuditError):
     def __init__(
         self, what: str, *, action: str = "ask the partner and the gateway's operator", reason: str = ""
     ) -> None:
-        super().__init__(what, action=action)
-        if reason:
-            self.code = f"{HeadError.code}.{reason}"
+        super().__init__(what, action=action, reason=reason)
 
 
 class TranscriptError(PartyError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from benchmarks import __main__ as bench
 from benchmarks import results
 from benchmarks.measuring import Pace, age, usage
+from benchmarks.meeting import appointed
 from benchmarks.plot import COLOURS, draw
 from benchmarks.processes import MeasurementFailed, Start, run_together
 from benchmarks.proxy import HOST, detours
@@ -36,6 +39,7 @@ TINY = replace(
     WORKS["gd-100x128-2p"], name="tiny", rows=64, columns=5, batch_rows=32, iterations={PRIVITY: 12, NUMPY: 12}
 )
 DELAY_MS = 30
+TOGETHER_S = 240
 
 
 def result(work: str, system: str, rate: float, run: str = "now", **more: object) -> Result:
@@ -86,6 +90,16 @@ def test_a_tiny_work_runs_end_to_end(parties):
     assert set(own.processes) == {*(f"party-{rank}" for rank in range(parties)), "dealer"}
     assert own.peak_mb > 0
     assert found[NUMPY].coefficient_error == 0
+
+
+@pytest.mark.parametrize("estimate", [False, True], ids=["records", "estimate"])
+def test_a_tiny_matching_is_measured(estimate):
+    """Real processes find exactly the common records, or about as many, and tell their time and memory."""
+    job = {"records": 600, "workers": 1, "estimate": estimate}
+    with appointed("benchmarks.matching_process", ["party-0", "party-1"], job) as starts:
+        reports = run_together(starts, TOGETHER_S)
+    assert [reports[name]["as_expected"] for name in ("party-0", "party-1")] == [True, True]
+    assert all(report["bytes_sent"] > 0 and report["peak_rss_mb"] > 10 for report in reports.values())
 
 
 def test_the_optimum_is_found():
@@ -193,6 +207,8 @@ def test_ratios_are_of_one_run():
         (Goal(iterations_per_second=1000, iterations=10, seconds=1), True),
         (Goal(iterations=9), False),
         (Goal(auc=0.001), None),
+        (Goal(peak_mb=100), True),
+        (Goal(peak_mb=99.9), False),
     ],
     ids=str,
 )
@@ -201,6 +217,22 @@ def test_goals(goal, expected):
     found = [result("gd-100x128-2p", PRIVITY, 1000), result("gd-100x128-2p", CRYPTEN, 5)]
     assert results.reached(found, replace(WORKS["gd-100x128-2p"], goal=goal)) is expected
     assert results.reached([], WORKS["gd-100x128-2p"]) is None
+
+
+def test_a_memory_goal_is_of_parties():
+    """The dealer's memory is not a party's, and without a party's the goal is not told."""
+    work = replace(WORKS["cancer-2p"], goal=Goal(peak_mb=150))
+    sizes = {"party-0": 140.0, "party-1": 149.0, "dealer": 900.0}
+    processes = {name: {"cpu_seconds": 1.0, "peak_rss_mb": size} for name, size in sizes.items()}
+    assert results.reached([result(work.name, PRIVITY, 1, processes=processes)], work)
+    dealer = {"dealer": processes["dealer"]}
+    assert results.reached([result(work.name, PRIVITY, 1, processes=dealer)], work) is None
+
+
+def test_the_largest_table_s_goal_is_three_times_its_tables():
+    """A million rows: 41 columns of E and 20 of X, of 8 bytes; every work has a goal that can be missed."""
+    assert WORKS["table-1000000x40-2p"].goal.peak_mb == pytest.approx(3 * 61 * 8)
+    assert all(work.goal != Goal() for work in WORKS.values())
 
 
 def test_tables_and_picture(tmp_path):
@@ -230,3 +262,20 @@ def test_unknown_names_are_refused(capsys):
     with pytest.raises(SystemExit):
         bench.main(["--against", "nobody"])
     assert "spu-semi2k" in capsys.readouterr().err
+
+
+def test_the_readme_s_figures_are_those_measured():
+    """Its table has the steps a second of the newest results, rounded."""
+    root = Path(__file__).parents[1]
+    measured = {
+        (each["work"], each["system"]): each["iterations_per_second"]
+        for each in json.loads((root / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    }
+    table = (root / "README.md").read_text(encoding="utf-8").split("## How fast it is")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", table, re.MULTILINE)
+    assert [parties for parties, *_ in rows] == ["2", "3"]
+    for parties, *figures in rows:
+        for system, figure in zip(("privity", "spu-semi2k", "spu-aby3", "crypten"), figures, strict=True):
+            found = measured[f"gd-100x128-{parties}p", system]
+            digits = len(figure.partition(".")[2])
+            assert round(found, digits) == float(figure)

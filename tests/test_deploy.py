@@ -18,9 +18,10 @@ from gateway.cli import app
 from gateway.home import init as init_gateway
 from gateway.home import invite
 from gateway.settings import GatewaySettings, load_settings
-from parties.home import Home, Settings, init
-from parties.policy import Policy, load_policy
-from parties.tls import utc_now
+from parties.agreement.policy import Policy, load_policy
+from parties.keys.tls import utc_now
+from parties.service.home import Home, Settings, init
+from parties.service.supervisor import KEPT_ENVIRONMENT
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 SAMPLES = DEPLOY / "sample"
@@ -66,6 +67,15 @@ def test_units_expose_little(unit: Path, tmp_path: Path):
     """systemd's own count of what a service could reach stays low."""
     found = analyse(unit, tmp_path, "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager")
     assert found.returncode == 0, found.stdout[-2000:]
+
+
+@pytest.mark.parametrize("name", ["node", "dealer"])
+def test_machine_code_is_kept_where_nobody_else_writes(name: str):
+    """The directory that workers are told of is the one that systemd makes for this user alone."""
+    unit = DEPLOY / "systemd" / f"privity-{name}.service"
+    assert value(unit, "CacheDirectoryMode") == "0700"
+    assert value(unit, "Environment") == f"NUMBA_CACHE_DIR=/var/cache/{value(unit, 'CacheDirectory')}"
+    assert "NUMBA_CACHE_DIR" in KEPT_ENVIRONMENT
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

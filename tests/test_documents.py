@@ -15,29 +15,36 @@ import typer
 from pydantic import BaseModel
 
 from gateway import problems
-from gateway.access import OPEN_PATHS, Token
+from gateway.access.accounts import Accounts
+from gateway.access.logins import Logins
+from gateway.access.permissions import TABLE, routes_of
+from gateway.access.tokens import Token
 from gateway.app import make_app
 from gateway.cli import app
-from gateway.demo import ID, LABEL, LABEL_OWNER, POSITIVE, write_files
+from gateway.coordination.journal import MemoryJournal
+from gateway.coordination.sessions import Sessions
 from gateway.home import init as init_gateway
-from gateway.home import invite
-from gateway.journal import MemoryJournal
-from gateway.sessions import Sessions
+from gateway.home import invite, load_tls_key
+from gateway.metrics import Metrics, Place
+from gateway.sandbox.demo import ID, LABEL, LABEL_OWNER, POSITIVE, RESULT, write_files
 from gateway.settings import load_settings
-from gateway.store import Store
+from gateway.storage.store import Store
 from mpc.frames import HEADER_BYTES
+from parties.agreement.contract import APPROVAL_TYPE, Contract
+from parties.agreement.match_plan import parse_matching_plan
+from parties.agreement.match_planning import propose_matching
+from parties.agreement.plan import Plan, load_plan
+from parties.agreement.planning import propose_plan
 from parties.audit.bundle import BUNDLE_TYPE
-from parties.contract import APPROVAL_TYPE, Contract
 from parties.errors import LifecycleError
-from parties.handover import HANDOVER_TYPE
-from parties.home import init
-from parties.lifecycle import FINAL, State, Step, advance
-from parties.messages import HEAD_OFFER_TYPE, HEAD_REFUSAL_TYPE, INTRODUCTION_TYPE, FromDaemon, FromGateway
-from parties.plan import Plan, load_plan
-from parties.planning import propose_plan
-from parties.statement import TRANSCRIPT_TYPE
-from parties.tls import utc_now
-from parties.withdrawal import WITHDRAWAL_TYPE
+from parties.keys.handover import HANDOVER_TYPE
+from parties.keys.tls import utc_now
+from parties.service.home import init
+from parties.service.lifecycle import FINAL, State, Step, advance
+from parties.service.messages import HEAD_OFFER_TYPE, HEAD_REFUSAL_TYPE, INTRODUCTION_TYPE, FromDaemon, FromGateway
+from parties.testimony.commitment import COMMITMENT_TYPE, DEALER_KEY_TYPE
+from parties.testimony.statement import TRANSCRIPT_TYPE
+from parties.testimony.withdrawal import WITHDRAWAL_TYPE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path for place in (".", "docs", "examples", "mpc") for path in (ROOT / place).glob("*.md"))
@@ -136,6 +143,7 @@ def test_the_officers_questions_are_answered():
         "reconcile",
         "prove",
         "heads",
+        "reveal",
     }
     for heading in headings:
         commands = [
@@ -149,7 +157,7 @@ def test_the_officers_questions_are_answered():
 def test_mentioned_commands_exist(words: list[str]):
     """A command in a sentence exists, and so does each option that is mentioned with it."""
     if words[0].startswith("-"):
-        assert words[0] == "--help"
+        assert words[0] in {option for parameter in PROGRAM.params for option in parameter.opts} | {"--help"}
         return
     command, rest = leaf(words)
     options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
@@ -185,7 +193,8 @@ def test_texts_speak_of_the_project_alone(path: Path):
     assert not re.findall(r"(?<![\w.])/(?:work|tmp|root|home/\w+|Users)(?:/|\b)", text)
     hosts = re.findall(r"\b(?:[a-z0-9-]+\.)+(?:org|com|io|net|dev|cloud)\b", text)
     assert {host for host in hosts if not host.endswith("example.org")} == set()
-    assert set(re.findall(r"https?://([^\s:/`]+)", text)) <= {"127.0.0.1"}
+    addressed = re.findall(r"https?://([^\s:/`\"]+)", text)
+    assert {host for host in addressed if host != "127.0.0.1" and not host.endswith(".example.org")} == set()
 
 
 def test_changes_begin_with_what_is_not_released():
@@ -216,28 +225,30 @@ def test_known_flaws_stand_in_the_security_policy():
         assert f"- `{name}`: {paragraph}" in listed
 
 
+def test_every_room_is_documented():
+    """The architecture's table says of each folder what its matter is."""
+    listed = re.findall(r"`((?:parties|gateway)/\w+)/`", section(read("docs/architecture.md"), "## Rooms"))
+    found = {path.parent for room in ("parties", "gateway") for path in (ROOT / room).glob("*/__init__.py")}
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in found)
+
+
 def test_endpoints_are_documented(tmp_path: Path):
     """The table of REST endpoints has the application's routes, no more and no fewer, and says which need no login."""
     init_gateway(tmp_path)
     store = Store.open(tmp_path)
     try:
-        made = make_app(
-            Sessions(store, MemoryJournal(), load_settings(tmp_path)), Token.load(tmp_path / "token"), "gateway"
-        )
+        settings, journal = load_settings(tmp_path), MemoryJournal()
+        coordinator, accounts = Sessions(store, journal, settings), Accounts(store, journal)
+        metrics = Metrics(coordinator, Place(tmp_path, load_tls_key(tmp_path).certificate))
+        token = Token.load(tmp_path / "token")
+        made = make_app(coordinator, accounts, Logins(store), token, settings, metrics, tmp_path / "audit.sqlite")
     finally:
         store.close()
     listed = [row for row in rows(section(read("docs/formats.md"), "## REST")) if row[1].startswith("`/")]
-    assert {(row[0], row[1].strip("`")) for row in listed} == set(served(made.routes))
-    assert {row[1].strip("`") for row in listed if row[2].endswith("; open")} == OPEN_PATHS
-
-
-def served(routes: Any) -> Iterator[tuple[str, str]]:
-    """Method and path of each route, those of included routers too."""
-    for route in routes:
-        if hasattr(route, "original_router"):
-            yield from served(route.original_router.routes)
-        else:
-            yield from ((method, route.path) for method in route.methods - {"HEAD"})
+    assert {(row[0], row[1].strip("`")) for row in listed} == set(routes_of(made.routes))
+    assert {row[1].strip("`") for row in listed if row[2].endswith("; open")} == {
+        path for (_, path), rule in TABLE.items() if rule.is_open
+    }
 
 
 def test_problems_are_documented():
@@ -271,6 +282,8 @@ def test_envelopes_and_frames_are_documented():
     assert set(re.findall(r"^\| `(application/vnd[^`]+)`", text, re.MULTILINE)) == {
         APPROVAL_TYPE,
         BUNDLE_TYPE,
+        COMMITMENT_TYPE,
+        DEALER_KEY_TYPE,
         HANDOVER_TYPE,
         HEAD_OFFER_TYPE,
         HEAD_REFUSAL_TYPE,
@@ -315,11 +328,13 @@ def test_files_of_a_home_are_documented(tmp_path: Path):
 def test_the_example_is_what_plan_new_writes(tmp_path: Path):
     """examples/plan.toml is the plan of the demo's clinics; after a change of the format write it anew.
 
-    `privity plan new` with the files of `gateway.demo.write_files` does.
+    `privity plan new` with the files of `gateway.sandbox.demo.write_files` does, after a matching that leaves `RESULT`.
     """
     path = ROOT / "examples/plan.toml"
     files = write_files(tmp_path)
-    assert path.read_text(encoding="utf-8") == propose_plan(files, ID, f"{LABEL_OWNER}:{LABEL}", POSITIVE)
+    matching = parse_matching_plan(tomllib.loads(propose_matching(files, ID, result=RESULT)))
+    written = propose_plan(files, ID, f"{LABEL_OWNER}:{LABEL}", POSITIVE, matching=matching)
+    assert path.read_text(encoding="utf-8") == written
     assert [party.name for party in load_plan(path).parties] == list(files)
 
 

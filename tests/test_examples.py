@@ -1,14 +1,15 @@
 """The examples run, and show what they say they show."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.resolve import Directory, Listed, resolve
-from parties.messages import PublishedData
-from parties.plan import load_plan
-from parties.schema import Column, Schema
+from gateway.planning.resolve import Directory, Listed, resolve
+from parties.agreement.plan import load_plan
+from parties.data.schema import Column, Schema
+from parties.service.messages import PublishedData
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,24 @@ def test_the_founding_example_predicts_ten_rows():
     assert len(rows) == 10
     predictions = [(float(row.split()[2]), float(row.split()[3])) for row in rows]
     assert all(0 < secure < 1 and abs(secure - pooled) < 0.1 for secure, pooled in predictions)
+
+
+def test_the_estimator_example_is_scikit_learn_s():
+    """Costs first, then how often both are right, then probabilities that agree to three digits."""
+    ran = subprocess.run(
+        [sys.executable, ROOT / "examples" / "estimator.py"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=250,
+    )
+    costs, right, _, *rows = ran.stdout.splitlines()
+    assert re.fullmatch(r"\d+ rounds, [\d.]+ MB from a party, [\d.]+ MB from the dealer", costs)
+    assert len(set(re.findall(r"0\.9\d+", right))) == 1
+    assert len(rows) == 5
+    assert all(abs(float(secure) - float(pooled)) < 1e-3 for secure, pooled in map(str.split, rows))
 
 
 def published(name, rows, *columns):

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import socket
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Start, run_together
-from benchmarks.proxy import HOST, detours
+from benchmarks.meeting import DEALER, appointed
+from benchmarks.processes import run_together
 from benchmarks.works import CLIP_BITS, LEARNING_RATE, Work
 from mpc.partition import labels_of, vertical
-from mpc.program import Spec, derive
-from parties.contract import Approval
-from parties.tls import TlsKey, utc_now
+from mpc.program import derive
+from mpc.specification import Spec
 
-DEALER = "dealer"
 TIMEOUT_S = 3600.0
 
 
@@ -41,42 +36,8 @@ def measure(work: Work, tables: Path, iterations: int) -> dict[str, Any]:
     """One run. `tables` holds each party's block."""
     program = derive(spec(work, iterations))
     names = [f"party-{rank}" for rank in range(work.parties)]
-    everybody = [*names, DEALER]
-    contract = secrets.token_hex(32)
-    keys = {name: TlsKey.generate(name, now=utc_now()) for name in everybody}
-    with contextlib.ExitStack() as stack:
-        doors = {name: stack.enter_context(socket.create_server((HOST, 0))) for name in everybody}
-        ports = [door.getsockname()[1] for door in doors.values()]
-        if work.delay_ms:  # between the parties alone: the dealer runs ahead of them
-            ports[:-1] = stack.enter_context(detours(ports[:-1], work.delay_ms))
-        approvals = {
-            name: Approval(
-                contract=contract,
-                name=name,
-                role="dealer" if name == DEALER else "party",
-                certificate=keys[name].certificate,
-                endpoint=f"{HOST}:{port}",
-            ).model_dump()
-            for name, port in zip(everybody, ports, strict=True)
-        }
-        starts = [
-            Start(
-                name,
-                "benchmarks.systems.privity_process",
-                {
-                    "name": name,
-                    "parties": names,
-                    "program": program.model_dump(mode="json"),
-                    "contract": contract,
-                    "key_pem": keys[name].key_pem.decode(),
-                    "approvals": approvals,
-                    "door_fd": doors[name].fileno(),
-                    "tables": str(tables),
-                },
-                descriptors=(doors[name].fileno(),),
-            )
-            for name in everybody
-        ]
+    job = {"program": program.model_dump(mode="json"), "tables": str(tables)}
+    with appointed("benchmarks.systems.privity_process", names, job, work.delay_ms, DEALER) as starts:
         reports = run_together(starts, TIMEOUT_S)
     return _joined([reports[name] for name in names], reports[DEALER], program.max_iter, program.engine)
 

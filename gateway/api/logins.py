@@ -1,38 +1,69 @@
-"""Logins of browsers: whoever holds the token asks for one, a browser uses it once."""
+"""Logins of browsers: whoever may use REST asks for one, and a browser uses it once."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.responses import Response
 
-from gateway.logins import COOKIE, LOGIN_S, Logins
+from gateway.access.guard import cookie_of
+from gateway.access.logins import LOGIN_S, cookie_name
+from gateway.access.principal import Principal
+from gateway.api.dependencies import AllLogins, LoggedIn, Whole
+from gateway.api.examples import LOGIN, ME, merged, shown
+from gateway.console.rendering import goodbye
 from gateway.problems import responses
 from gateway.views import LoginOffered
-from parties.audit.events import ConsoleOffered, ConsoleOpened
+from parties.audit.events import ConsoleClosed, ConsoleOffered, ConsoleOpened
 
 router = APIRouter(tags=["logins"])
 
 
-def _logins(request: Request) -> Logins:
-    found: Logins = request.app.state.logins
-    return found
+@router.post(
+    "/v1/logins", status_code=HTTPStatus.CREATED, responses=merged(responses(), shown(LOGIN, HTTPStatus.CREATED))
+)
+async def offer(principal: LoggedIn, logins: AllLogins, sessions: Whole) -> LoginOffered:
+    """A one-time address for a browser, which then may do what you may; it works once, within ten minutes."""
+    sessions.record(ConsoleOffered(**principal.recorded))
+    return LoginOffered(path=f"/login?code={logins.offer(principal)}")
 
 
-@router.post("/v1/logins", status_code=HTTPStatus.CREATED, responses=responses())
-async def offer(request: Request) -> LoginOffered:
-    """A one-time address for a browser on this machine; it works once, within ten minutes."""
-    request.app.state.sessions.record(ConsoleOffered(role="analyst"))
-    return LoginOffered(path=f"/login?code={_logins(request).offer()}")
+@router.get("/v1/me", responses=merged(responses(), shown(ME)))
+async def me(principal: LoggedIn) -> Principal:
+    """Who you are to this gateway."""
+    return principal
 
 
 @router.get("/login", response_class=RedirectResponse, include_in_schema=False)
-async def login(request: Request, code: Annotated[str, Query(max_length=100)]) -> RedirectResponse:
+async def login(
+    request: Request, logins: AllLogins, sessions: Whole, code: Annotated[str, Query(max_length=100)]
+) -> RedirectResponse:
     """Turn a code into a cookie, and go to the first page."""
-    cookie = _logins(request).redeem(code)
-    request.app.state.sessions.record(ConsoleOpened(role="analyst"))
+    principal, cookie = logins.redeem(code)
+    sessions.record(ConsoleOpened(**principal.recorded, by="code"))
     response = RedirectResponse("/", HTTPStatus.SEE_OTHER, {"referrer-policy": "no-referrer"})
-    response.set_cookie(COOKIE, cookie, max_age=int(LOGIN_S), httponly=True, samesite="strict")
+    set_cookie(request, response, cookie, same_site="strict")
     return response
+
+
+@router.post("/logout", response_class=HTMLResponse, include_in_schema=False)
+async def logout(request: Request, logins: AllLogins, sessions: Whole) -> HTMLResponse:
+    """End the browser's login. What follows is a page: a form may not lead on to the identity provider."""
+    name = cookie_name(is_secure=request.state.is_secure)
+    if principal := logins.close(cookie_of(request.headers, name)):
+        sessions.record(ConsoleClosed(account=principal.account))
+    response = goodbye(request.app.state.name, by_provider=request.app.state.provider is not None)
+    response.delete_cookie(name, secure=request.state.is_secure, httponly=True)
+    return response
+
+
+def set_cookie(
+    request: Request, response: Response, cookie: str, *, same_site: Literal["strict", "lax"], seconds: float = LOGIN_S
+) -> None:
+    """For this host alone, out of scripts' reach, over TLS alone where there is TLS."""
+    is_secure = request.state.is_secure
+    name = cookie_name(is_secure=is_secure)
+    response.set_cookie(name, cookie, max_age=int(seconds), httponly=True, samesite=same_site, secure=is_secure)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from mpc.errors import EngineError
-from mpc.fourier import COEFFICIENT_BITS, lowered, turns, waves
+from mpc.fourier import COEFFICIENT_BITS, lowered
+from mpc.fused_program import CurvedRung, Fused, Rung
+from mpc.kernels import wave_sums
 from mpc.layouts import Arrays
-from mpc.program import DENSITY_BITS, LOSS_BITS, SCORE_BITS, TABLE_BITS, CurvedRung, Fused, Rung
 from mpc.ring import Words, signed
+from mpc.scales import DENSITY_BITS, LOSS_BITS, SCORE_BITS, TABLE_BITS
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 from mpc.validation import label_columns
@@ -22,10 +24,9 @@ class Angles:
     """The opened angles of one slot's scores, and the dealer's tables for their masks."""
 
     def __init__(self, rung: Rung, theta: Words, tables: Arrays) -> None:
-        self._rung = rung
-        self._cosines, self._sines = turns(theta, rung.harmonics)  # (K, m, models) each
-        rows = len(theta)  # a last strip's tables have more
-        self._mask_cosines, self._mask_sines = tables["cosines"][:, :rows], tables["sines"][:, :rows]
+        """Shapes: theta (m, models), tables (K, m, models), or more rows of a last strip."""
+        self._rung, self._theta = rung, theta
+        self._dealt = tables["cosines"], tables["sines"]
 
     def residuals(self, program: Fused, rank: int, labels: Words | None) -> Words:
         """Shares of sigmoid(z) - y. Shapes: labels (m, classes) -> (m, models), scale `program.residual_units`.
@@ -44,7 +45,7 @@ class Angles:
         Error: as of `residuals`.
         """
         share = self._odd(lowered(self._rung.sigmoid, COEFFICIENT_BITS + TABLE_BITS, units))
-        return share + np.array(units) // 2 if rank == 0 else share
+        return share + np.array([unit // 2 for unit in units]) if rank == 0 else share
 
     def density(self, rank: int) -> Words:
         """Shares of the variance p (1 - p), and the floor that keeps it an upper bound.
@@ -75,18 +76,10 @@ class Angles:
         return np.asarray(share)
 
     def _odd(self, coefficients: Words) -> Words:
-        with_cosines, with_sines = waves(coefficients, self._sines), waves(coefficients, self._cosines)
-        with_cosines *= self._mask_cosines
-        with_sines *= self._mask_sines
-        with_cosines += with_sines
-        return np.asarray(with_cosines.sum(axis=0))
+        return wave_sums(self._theta, coefficients, *self._dealt, odd=True)
 
     def _even(self, coefficients: Words) -> Words:
-        with_cosines, with_sines = waves(coefficients, self._cosines), waves(coefficients, self._sines)
-        with_cosines *= self._mask_cosines
-        with_sines *= self._mask_sines
-        with_cosines -= with_sines
-        return np.asarray(with_cosines.sum(axis=0))
+        return wave_sums(self._theta, coefficients, *self._dealt, odd=False)
 
 
 class LabelTotals:

@@ -1,4 +1,4 @@
-"""What was signed beside the log: contracts that a participant answered, their approvals, and parties' transcripts."""
+"""What was signed beside the log: contracts that a participant answered, approvals, transcripts and commitments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from parties.kinds import AnyContract
+    from parties.agreement.kinds import AnyContract
 
 STATE_FILE: Final = "state.sqlite"
 
@@ -19,10 +19,11 @@ class Agreement:
     contract: bytes
     approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
     transcripts: dict[str, dict[str, Any]] = field(default_factory=dict)  # parties' statements at the session's end
+    commitments: dict[str, dict[str, Any]] = field(default_factory=dict)  # by NAME/STAGE: on what was sent so far
 
     def parsed(self) -> AnyContract:
         """Raises: ContractError if this release can't read it."""
-        from parties.kinds import parse_contract
+        from parties.agreement.kinds import parse_contract
 
         return parse_contract(self.contract)
 
@@ -31,10 +32,15 @@ def agreements_of(home: Path) -> dict[str, Agreement]:
     """By session; empty where the directory is no node's or dealer's."""
     if not (home / STATE_FILE).is_file():
         return {}
-    from parties.store import SessionStore
+    from parties.service.store import SessionStore
 
     store = SessionStore(home / STATE_FILE)
     return {
-        row.digest: Agreement(row.contract.encode(), store.approvals(row.digest), store.transcripts(row.digest))
+        row.digest: Agreement(
+            row.contract.encode(),
+            store.approvals(row.digest),
+            store.transcripts(row.digest),
+            {f"{name}/{stage}": envelope for (name, stage), envelope in store.commitments(row.digest).items()},
+        )
         for row in store.all()
     }

@@ -20,13 +20,13 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from parties.agreement.contract import Hex32
+from parties.agreement.plan import Frozen
 from parties.audit.agreements import Agreement
 from parties.audit.entries import Entry, decode
 from parties.audit.heads import Cosigner, KnownHead
-from parties.contract import Hex32
 from parties.errors import AuditError, PartnerError
-from parties.handover import SignedHandover, keys_of
-from parties.plan import Frozen
+from parties.keys.handover import SignedHandover, keys_of
 
 BUNDLE_TYPE: Final = "application/vnd.privity.audit-bundle.v1+json"
 MAGIC: Final = b"PK\x03\x04"
@@ -40,9 +40,9 @@ MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS, WITNESSED = (
     "witnessed.jsonl",
 )
 FILE_NAME: Final = re.compile(
-    r"head|(?:entries|proofs|cosigned|handovers|witnessed)\.jsonl|(?:contracts|approvals|transcripts)/([0-9a-f]{64})\.json"
+    r"head|(?:entries|proofs|cosigned|handovers|witnessed)\.jsonl|(?:contracts|approvals|transcripts|commitments)/([0-9a-f]{64})\.json"
 )
-ENVELOPES: Final = ("approvals", "transcripts")
+ENVELOPES: Final = ("approvals", "transcripts", "commitments")
 _BY_NAME: Final = TypeAdapter(dict[str, dict[str, Any]])
 UNCHANGED: Final = "use a bundle that `privity audit export` wrote, unchanged"
 
@@ -136,17 +136,16 @@ class Bundle:
         return keys
 
     def agreements(self) -> dict[str, Agreement]:
-        """Contracts, approvals and transcripts, by session. Raises: AuditError if a file of them can't be read."""
+        """Contracts and what was signed on them, by session. Raises: AuditError if a file of them can't be read."""
         found = {}
         for name, content in self.files.items():
             if name.startswith("contracts/"):
                 digest = name.removeprefix("contracts/").removesuffix(".json")
-                approvals, transcripts = (self._envelopes(f"{kind}/{digest}.json") for kind in ENVELOPES)
-                found[digest] = Agreement(content, approvals, transcripts)
+                found[digest] = Agreement(content, *(self._envelopes(f"{kind}/{digest}.json") for kind in ENVELOPES))
         return found
 
     def _envelopes(self, name: str) -> dict[str, dict[str, Any]]:
-        """By participant."""
+        """By participant, commitments by stage too."""
         try:
             return _BY_NAME.validate_json(self.files.get(name, b"{}"))
         except ValidationError as exc:
@@ -166,12 +165,15 @@ def read(path: Path) -> Bundle:
     """Raises: AuditError if it can't be read, or is not the archive that its files make."""
     try:
         content = path.read_bytes()
+    except OSError as exc:
+        raise AuditError(f"it can't be read: {exc.strerror}", action="give the file of a bundle") from exc
+    try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = archive.infolist()
             if any(item.compress_type != zipfile.ZIP_STORED for item in infos):  # so none can unfold to a flood
                 raise AuditError("it is not a bundle: a file in it is compressed", action=UNCHANGED)
             files = {item.filename: archive.read(item) for item in infos}
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as exc:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as exc:
         raise AuditError("it is not a readable zip archive", action=UNCHANGED) from exc
     # Nothing may hide between the files, and no name stand twice.
     if pack(files) != content:

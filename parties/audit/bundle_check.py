@@ -10,6 +10,7 @@ from pathlib import Path
 
 import rfc8785
 
+from parties.agreement.contract import check_approval
 from parties.audit.bundle import BUNDLE_TYPE, ENTRIES, FILE_NAME, MANIFEST, PROOFS, UNCHANGED, Bundle, read
 from parties.audit.entries import Entry, decode
 from parties.audit.events import session_of
@@ -17,10 +18,10 @@ from parties.audit.heads import KnownHead
 from parties.audit.merkle import HASH_BYTES, Frontier, extends, includes, leaf_hash
 from parties.audit.notes import Checkpoint, decode_base64
 from parties.audit.verdict import Failure, Found, Verdict
-from parties.contract import check_approval
 from parties.errors import AuditError, ContractError
-from parties.identity import fingerprint, unseal
-from parties.statement import read_statement
+from parties.keys.identity import fingerprint, unseal
+from parties.testimony.commitment import check as check_commitment
+from parties.testimony.statement import read_statement
 
 
 def examine(path: Path, key: str | None, known: Sequence[KnownHead]) -> tuple[Verdict, Bundle | None]:
@@ -104,7 +105,7 @@ class _Examination:
         for line, proof in zip(lines, proofs, strict=True):
             entry = self._entry(line)
             if entry.index <= last:
-                raise Found("entry", f"entry {entry.index} is not in its place", entry.index)
+                raise Found("moved", f"entry {entry.index} is not in its place", entry.index)
             if session_of(entry.event) != self.verdict.session:
                 raise Found("entry", f"entry {entry.index} is not about this session", entry.index)
             if not includes(head.root, head.size, leaf_hash(line), entry.index, _hashes(proof)):
@@ -118,7 +119,7 @@ class _Examination:
         for line in self._bundle.lines(ENTRIES):
             entry = self._entry(line)
             if entry.index != frontier.size:
-                raise Found("entry", f"entry {frontier.size} is missing", frontier.size)
+                raise Found("missing", f"entry {frontier.size} is missing", frontier.size)
             frontier.append(leaf_hash(line))
             if wanted.pop(frontier.size, frontier.root()) != frontier.root():
                 raise _fork(frontier.size)
@@ -139,11 +140,11 @@ class _Examination:
         except AuditError as exc:
             raise Found("entry", f"an entry {exc.what}", None, exc.action) from exc
         if entry.origin != self.verdict.origin:
-            raise Found("entry", f"entry {entry.index} is of the log of {entry.origin}", entry.index)
+            raise Found("moved", f"entry {entry.index} is of the log of {entry.origin}", entry.index)
         return entry
 
     def _agreements(self) -> None:
-        """Contracts by their digest, approvals and transcripts by the keys that the contract names."""
+        """Contracts by their digest, what was signed on them by the keys that the contract names."""
         for digest, item in self._bundle.agreements().items():
             if hashlib.sha256(item.contract).hexdigest() != digest:
                 raise Found("contract", f"the contract of session {digest[:12]} is not the one with that digest")
@@ -153,6 +154,8 @@ class _Examination:
                     check_approval(contract, name, envelope)
                 for name, envelope in item.transcripts.items():
                     read_statement(contract, name, envelope)
+                for place, envelope in item.commitments.items():
+                    check_commitment(contract, place, envelope)
             except ContractError as exc:
                 raise Found("contract", f"session {digest[:12]}: {exc.what}", None, exc.action) from exc
             for participant in (*contract.parties, contract.dealer):

@@ -104,6 +104,7 @@ def prove_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where to; standard output if left out.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write the proof that one entry stands in the log, for somebody who shall see no other entry."""
     from parties.audit.proof import prove
@@ -111,7 +112,10 @@ def prove_command(
     path = _log(home, log)
     with _naming(path):
         text = prove(path, index).render()
-    _deliver(text.encode(), out)
+    if out is not None or not as_json:
+        _deliver(text.encode(), out)
+    if as_json:
+        typer.echo(json.dumps({"entry": index, **({"proof": text} if out is None else {"file": str(out)})}))
 
 
 @app.command("export")
@@ -121,6 +125,7 @@ def export_command(
         str, typer.Argument(metavar="[SESSION]", help="The session's id, or as much as tells it apart; none: all.")
     ] = "",
     home: Home = None,
+    as_json: Json = False,
 ) -> None:
     """Write a signed bundle: all that a third party needs to check the log, or one session in it and no other."""
     from parties.audit.agreements import agreements_of
@@ -128,8 +133,8 @@ def export_command(
     from parties.audit.snapshot import locate
     from parties.audit.witnesses import cosigned_of, witnessed_of
     from parties.errors import SettingsError
-    from parties.handover import HANDOVERS_FILE, Handovers
-    from parties.identity import Identity
+    from parties.keys.handover import HANDOVERS_FILE, Handovers
+    from parties.keys.identity import Identity
 
     if home is None or not home.is_dir():
         raise SettingsError("a bundle is signed by a home's key", action="give --home DIR, or set PRIVITY_HOME")
@@ -140,6 +145,8 @@ def export_command(
             locate(home), identity, session, agreements_of(home), cosigned_of(home), chain, witnessed_of(home)
         )
     _deliver(content, out)
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), "bytes": len(content)}))
 
 
 @app.command("heads")

@@ -33,8 +33,8 @@ from parties.audit.heads import KnownHead
 from parties.audit.merkle import consistency_proof, inclusion_proof
 from parties.audit.snapshot import UNREADABLE, error_name, reading
 from parties.errors import AuditError
-from parties.handover import SignedHandover
-from parties.identity import Identity
+from parties.keys.handover import SignedHandover
+from parties.keys.identity import Identity
 
 
 def export(
@@ -79,9 +79,9 @@ class _Export:
     def _chosen(self, session: str) -> list[tuple[int, bytes]]:
         """All entries, or those about the session."""
         # The file finds the digest's text wherever it stands; the entry's own field decides.
-        wanted = f'"session":"{session}'.encode()
         rows = self._connection.execute(
-            "SELECT number, content FROM entries WHERE ? = '' OR instr(content, ?) ORDER BY number", (session, wanted)
+            "SELECT number, content FROM entries WHERE ? = '' OR instr(content, ?) ORDER BY number",
+            (session, f'"{session}'.encode()),
         )
         return [
             (number, content)
@@ -110,6 +110,8 @@ class _Export:
                 files[f"approvals/{digest}.json"] = rfc8785.dumps(item.approvals)
             if item.transcripts:
                 files[f"transcripts/{digest}.json"] = rfc8785.dumps(item.transcripts)
+            if item.commitments:
+                files[f"commitments/{digest}.json"] = rfc8785.dumps(item.commitments)
         (origin,) = self._connection.execute("SELECT origin FROM log").fetchone()
         manifest = Manifest(
             origin=origin,

@@ -8,7 +8,7 @@ from pathlib import Path
 from parties.audit.notes import Checkpoint, Note, parse_checkpoint, parse_note
 from parties.audit.verdict import Found
 from parties.errors import AuditError
-from parties.identity import fingerprint
+from parties.keys.identity import fingerprint
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from parties.audit.notes import Checkpoint
 from parties.audit.tail import read_tail
 from parties.durable import sync_directory
 from parties.errors import AuditError
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 FILE_NAME: Final = "audit.sqlite"
 GATHER_S: Final = 0.001  # who shared a commit is about to append again: waiting for them is less than a commit takes

@@ -18,7 +18,7 @@ from typing import Final
 from parties.audit.entries import ORIGIN_PATTERN
 from parties.audit.merkle import HASH_BYTES
 from parties.errors import AuditError
-from parties.identity import KEY_BYTES, Identity, verify
+from parties.keys.identity import KEY_BYTES, Identity, verify
 
 ED25519: Final = 0x01  # signs a note's text
 COSIGNATURE: Final = 0x04  # signs a time and a note's text

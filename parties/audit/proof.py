@@ -32,7 +32,7 @@ from parties.audit.notes import (
 from parties.audit.snapshot import UNREADABLE, error_name, reading
 from parties.audit.verdict import Failure, Found, Verdict
 from parties.errors import AuditError
-from parties.identity import fingerprint
+from parties.keys.identity import fingerprint
 
 FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
 MAX_HASHES: Final = 63
@@ -87,7 +87,7 @@ class Proof:
             raise Found("entry", f"entry {self.index} {exc.what}", self.index, exc.action) from exc
         if (entry.index, entry.origin) != (self.index, self.origin):
             what = f"entry {self.index} was written as entry {entry.index} of {entry.origin}"
-            raise Found("entry", what, self.index)
+            raise Found("moved", what, self.index)
         if not includes(head.root, head.size, leaf_hash(self.content), self.index, self.hashes):
             what = f"entry {self.index} is not in the log of its head: the hashes do not lead there"
             raise Found("proof", what, self.index)

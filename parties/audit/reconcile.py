@@ -12,7 +12,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from parties.agreement.kinds import AnyContract
 from parties.audit.agreements import Agreement
+from parties.audit.bindings import Told, commitments, dealer_keys
 from parties.audit.bundle import Bundle
 from parties.audit.bundle_check import examine
 from parties.audit.events import (
@@ -28,11 +30,10 @@ from parties.audit.events import (
 )
 from parties.audit.verdict import Found, Verdict
 from parties.errors import AuditError
-from parties.identity import parse_fingerprint
-from parties.kinds import AnyContract
-from parties.statement import Statement, read_statement
+from parties.keys.identity import parse_fingerprint
+from parties.testimony.statement import Statement, read_statement
 
-Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "ending", "heads"]
+Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "sent", "ending", "heads"]
 Kind = TypeVar("Kind", bound=Event)
 
 COMPLETED: Final = "completed"
@@ -52,7 +53,7 @@ class Reconciliation:
 
     verdicts: tuple[Verdict, Verdict]
     differences: tuple[Difference, ...] = ()
-    notes: tuple[str, ...] = ()  # whose signature on the transcript each holds, or lacks; which bundle is old
+    notes: tuple[str, ...] = ()  # whose signatures on transcript and stages each holds, or lacks; which bundle is old
 
     @property
     def ok(self) -> bool:
@@ -112,6 +113,9 @@ class _Side:
         self.events = [entry.event for entry in bundle.entries()]
         self.ending = next((end for event in self.events if (end := _ending(event, self.name))), None)
 
+    def told(self) -> Told:
+        return Told(self.name, self.events)
+
     def every(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]
 
@@ -121,6 +125,11 @@ class _Side:
         if self.agreement is None or contract is None or name not in self.agreement.transcripts:
             return None
         return read_statement(contract, name, self.agreement.transcripts[name])
+
+    def stages(self, name: str) -> int:
+        """Of how many stages this side holds what a party signed of all that it had sent; verified likewise."""
+        places = self.agreement.commitments if self.agreement is not None else {}
+        return sum(place.partition("/")[0] == name for place in places)
 
     def contract(self) -> AnyContract | None:
         return self.agreement.parsed() if self.agreement is not None else None
@@ -144,6 +153,10 @@ def _differences(one: _Side, other: _Side) -> Iterator[Difference]:
         checks.append(("disclosures", _disclosures(one, other)))
         checks.append(("transcript", _transcript(one, other) or _contradiction(one, other, sorted(parties))))
         checks.append(("openings", _openings(one, other)))
+        checks.append(("sent", commitments(one.told(), other.told(), completed=_completed(one, other))))
+    else:
+        party, dealer = (one, other) if one.name in parties else (other, one)
+        checks.append(("sent", dealer_keys(party.told(), dealer.told())))
     checks.append(("ending", _endings(one, other)))
     checks += [("heads", _forked(one, other)), ("heads", _forked(other, one))]
     yield from (Difference(topic, what) for topic, what in checks if what)
@@ -225,6 +238,10 @@ def _signatures(one: _Side, other: _Side) -> Iterator[str]:
     for holder, signer in ((one, other), (other, one)):
         verb = "holds" if holder.signed(signer.name) is not None else "does NOT hold"
         yield f"{holder.name} {verb} {signer.name}'s signature on the transcript"
+        if stages := holder.stages(signer.name):
+            yield f"{holder.name} holds {signer.name}'s signatures on what it sent, of {stages} stages"
+        else:
+            yield f"{holder.name} does NOT hold {signer.name}'s signature on what it sent"
 
 
 def _openings(one: _Side, other: _Side) -> str | None:

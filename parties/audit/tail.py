@@ -20,7 +20,7 @@ from parties.audit.logfile import BUSY_TIMEOUT_S, reported, unusable
 from parties.audit.merkle import Frontier
 from parties.audit.notes import Checkpoint
 from parties.errors import AuditError, ForeignLog
-from parties.identity import fingerprint
+from parties.keys.identity import fingerprint
 
 ROTATED: Final = f'"type":"{IdentityRotated.type}"'.encode()  # stands in each entry that hands the log over
 

@@ -7,7 +7,23 @@ from typing import Any, Final, Literal
 
 Kind = Literal["log", "proof", "bundle"]
 Fault = Literal[
-    "file", "schema", "entry", "head", "key", "rollback", "fork", "layout", "proof", "bundle", "contract", "cosignature"
+    "file",  # it is not there, or its pages are damaged
+    "schema",  # it is no log of this format
+    "altered",  # an entry is not what was hashed, or its head signed
+    "missing",  # an entry is not there, and later ones are
+    "truncated",  # the last entries are not there
+    "moved",  # an entry stands in another's place, or another log's
+    "unsigned",  # an entry was added after the last signed head
+    "entry",  # an entry makes no sense where it stands, or to this release
+    "head",  # a head is damaged, or another key's
+    "key",  # the signer is not the one that was confirmed
+    "rollback",  # it is shorter than a head that was given or cosigned
+    "fork",  # it is another log than such a head's
+    "layout",  # the file holds other bytes than its entries make
+    "proof",
+    "bundle",
+    "contract",
+    "cosignature",  # a head is not cosigned by the key that it says
 ]
 
 KEEP: Final = "keep the file as it is, and compare the heads that its owner and the partners hold"

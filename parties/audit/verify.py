@@ -31,7 +31,7 @@ from parties.audit.snapshot import UNREADABLE, Snapshot, error_name, locate, tak
 from parties.audit.verdict import KEEP, Failure, Fault, Found, Verdict
 from parties.audit.witnesses import cosigned_of
 from parties.errors import AuditError
-from parties.identity import fingerprint, parse_fingerprint
+from parties.keys.identity import fingerprint, parse_fingerprint
 
 
 def verify(path: Path, key: str | None = None, *heads: Path) -> Verdict:
@@ -147,8 +147,8 @@ class _Examination:
             commit = list(islice(rows, size - first))
             for row in commit:
                 self._check_entry(*row)
-            if self._frontier.size < size:
-                raise _missing(self._frontier.size)
+            if (found := self._frontier.size) < size:
+                raise Found("truncated", f"entry {found} is missing, and so is all that followed", found)
             self._check_head(first, note)
             layout.insert_entries(scratch, commit)
             layout.insert_head(scratch, size, note)
@@ -162,13 +162,15 @@ class _Examination:
         if number != index:
             raise _missing(index)
         if not isinstance(content, bytes) or not isinstance(hashes, bytes):
-            raise Found("entry", f"entry {index} is damaged", index)
+            raise Found("altered", f"entry {index} is damaged", index)
         leaf = leaf_hash(content)
         if hashes[:HASH_BYTES] != leaf:
-            raise Found("entry", f"entry {index} was altered: its content is not what was hashed", index)
+            raise Found("altered", f"entry {index} was altered: its content is not what was hashed", index)
         self._check_event(index, content)
         if b"".join(self._frontier.append(leaf)) != hashes:
-            raise Found("entry", f"entry {index} was altered: its hashes do not follow from the entries before", index)
+            raise Found(
+                "altered", f"entry {index} was altered: its hashes do not follow from the entries before", index
+            )
         self._match_heads()
 
     def _check_event(self, index: int, content: bytes) -> None:
@@ -177,7 +179,7 @@ class _Examination:
         except AuditError as exc:
             raise Found("entry", f"entry {index} {exc.what}", index, exc.action) from exc
         if (entry.index, entry.origin) != (index, self.verdict.origin):
-            raise Found("entry", f"entry {index} was written as entry {entry.index} of {entry.origin}", index)
+            raise Found("moved", f"entry {index} was written as entry {entry.index} of {entry.origin}", index)
         event = entry.event
         if isinstance(event, LogCreated) != (index == 0):
             raise Found("entry", f"entry {index} is not in its place: a log begins with {LogCreated.type} alone", index)
@@ -207,7 +209,7 @@ class _Examination:
             raise Found("head", f"the head over {size} entries is not signed by the log's key")
         if note.text != Checkpoint(self.verdict.origin, size, self._frontier.root()).render():
             span = f"entry {first} was" if size == first + 1 else f"entries {first} to {size - 1} were"
-            raise Found("entry", f"{span} altered: the signed head over {size} entries does not agree", first)
+            raise Found("altered", f"{span} altered: the signed head over {size} entries does not agree", first)
         if self._handed_over is not None:
             if self._handed_over != size - 1:
                 raise Found(
@@ -233,7 +235,7 @@ class _Examination:
     def _check_end(self, beyond: object) -> None:
         size = self._frontier.size
         if beyond is not None or not size:
-            raise Found("entry", f"entry {size} is not under any signed head", size)
+            raise Found("unsigned", f"entry {size} is not under any signed head", size)
         if self._expected:
             most = max(self._expected)
             raise Found(
@@ -267,7 +269,7 @@ class _Examination:
 
 
 def _missing(index: int) -> Found:
-    return Found("entry", f"entry {index} is missing", index)
+    return Found("missing", f"entry {index} is missing", index)
 
 
 def _first_difference(made: bytes, found: bytes) -> int:

@@ -12,8 +12,8 @@ def doctor(home: Home, as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from parties.doctor.examination import examine
-    from parties.home import Home as HomeDirectory
-    from parties.tls import utc_now
+    from parties.keys.tls import utc_now
+    from parties.service.home import Home as HomeDirectory
 
     found = []
     for symptom in examine(HomeDirectory(home), utc_now()):

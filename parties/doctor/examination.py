@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from parties import local
 from parties.doctor import files, machine, network
 from parties.doctor.symptom import Examination, Symptom, examined
-from parties.home import Home
-from parties.standing import Disk
+from parties.service import local
+from parties.service.home import Home
+from parties.service.standing import Disk
 
 DAEMON_S: Final = 10.0  # for a daemon's word on how it stands
 
@@ -44,6 +44,6 @@ def examine(home: Home, now: datetime, daemon_s: float = DAEMON_S) -> Iterator[S
     if role == "party":
         examinations["policy"] = lambda: files.policy(home)
         examinations["vault"] = lambda: files.vault(home, daemon_runs=runs)
-        examinations["gpu"] = machine.gpu
+        examinations["gpu"] = lambda: machine.gpu(home.settings.device)
     for about, examination in examinations.items():
         yield from examined(about, examination)

@@ -12,25 +12,26 @@ from typing import Final
 from cryptography import x509
 
 from mpc.errors import PrivityError
+from parties.agreement.policy import load_policy
 from parties.audit.tail import look_at
+from parties.data.vault_key import FILE, KEY_FILE
+from parties.data.vault_key import NEXT_FILE as NEXT_VAULT_FILE
 from parties.doctor.symptom import Symptom
-from parties.home import Home
-from parties.identity_rotation import NEXT_FILE
-from parties.notices import WARN, expiring
-from parties.partners import Partners
-from parties.policy import load_policy
-from parties.vault_key import FILE, KEY_FILE
-from parties.vault_key import NEXT_FILE as NEXT_VAULT_FILE
+from parties.keys.identity_rotation import NEXT_FILE
+from parties.keys.partners import Partners
+from parties.service.home import Home
+from parties.service.notices import WARN, expiring
 
 _SECRETS: Final = ("identity.pem", NEXT_FILE, "tls.pem", KEY_FILE, NEXT_VAULT_FILE)
-_DIRECTORIES: Final = ("", "vault", "records", "models", "results")
+_DIRECTORIES: Final = ("", "vault", "records", "models", "replays", "results")
 _CLOCK_SLACK: Final = timedelta(seconds=2)
 
 
 def rights(home: Home) -> Iterator[Symptom]:
     """Keys and directories are their owner's alone, who is the one that asks."""
     wrong = [path for name in _DIRECTORIES if (path := home.path(name)).is_dir() and path.stat().st_mode & 0o077]
-    open_keys = [path for name in _SECRETS if (path := home.path(name)).exists() and path.stat().st_mode & 0o077]
+    secrets = (*_SECRETS, home.settings.notify_secret_file)
+    open_keys = [path for name in secrets if (path := home.path(name)).exists() and path.stat().st_mode & 0o077]
     for path in wrong:
         yield Symptom("rights", "mend", f"{path} is open to others ({_mode(path.stat())})", f"run: chmod 700 {path}")
     for path in open_keys:
@@ -98,7 +99,7 @@ def vault(home: Home, *, daemon_runs: bool) -> Iterator[Symptom]:
         yield Symptom("vault", "note", what, "run the command with that variable to have it looked at")
         return
     key = home.master_key()
-    from parties.vault import KEY_CHECK, Vault  # a dealer, which has none, loads no table library
+    from parties.data.vault import KEY_CHECK, Vault  # a dealer, which has none, loads no table library
 
     if not home.path("vault").joinpath(KEY_CHECK).exists():  # to look must not make one
         yield Symptom("vault", "ok", "its key can be read; there is no data set yet")

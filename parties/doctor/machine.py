@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from parties.doctor.symptom import Symptom
-from parties.standing import Disk
+from parties.service.home import Device
+from parties.service.standing import Disk
 
 LEAST_BYTES: Final = 256 << 20  # below it a session may find no room for its log and results
 FEW_BYTES: Final = 2 << 30
 SEED_BYTES: Final = 32
 
-_INSTALLED: Final = ("privity", "crypten", "torch", "grpcio", "cryptography")
+_INSTALLED: Final = ("privity", "crypten", "torch", "numba", "grpcio", "cryptography")
 _DRIVER: Final = Path("/proc/driver/nvidia/gpus")
 
 
@@ -60,14 +61,18 @@ def entropy() -> Iterator[Symptom]:
         yield Symptom("entropy", "ok", "the kernel's random generator is seeded")
 
 
-def gpu(driver: Path = _DRIVER) -> Iterator[Symptom]:
+def gpu(wanted: Device, driver: Path = _DRIVER) -> Iterator[Symptom]:
     """As the driver's files tell; the engine, which could tell more, takes seconds to load."""
     cards = sorted(driver.iterdir()) if driver.is_dir() else []
-    if not cards:
+    if not cards and wanted == "cuda":
+        action = 'install one, or set device = "auto" in settings.toml: every training will fail'
+        yield Symptom("gpu", "mend", "none with an NVIDIA driver, and the settings ask for one", action)
+    elif not cards:
         yield Symptom("gpu", "ok", "none with an NVIDIA driver; sessions compute on the CPU")
-        return
-    models = ", ".join(_model(card / "information") for card in cards)
-    yield Symptom("gpu", "ok", f"{models}; sessions compute on the CPU all the same")
+    else:
+        models = ", ".join(_model(card / "information") for card in cards)
+        used = "is not used" if wanted == "cpu" else "is used if the installed torch is one for CUDA"
+        yield Symptom("gpu", "ok", f'{models}: with device = "{wanted}" it {used}')
 
 
 def _model(path: Path) -> str:

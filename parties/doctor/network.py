@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from parties.doctor.symptom import Symptom
-from parties.home import Home
-from parties.tls import fetch_certificate, split_address
+from parties.keys.tls import fetch_certificate, split_address
+from parties.service.home import Home
 from parties.web.addresses import Address, parse_address
 
 DIAL_S: Final = 5.0
@@ -25,16 +25,18 @@ _BIND: Final = {
 
 
 def gateway(home: Home, status: dict[str, Any] | None) -> Iterator[Symptom]:
-    """It answers, and shows the certificate that the invitation names. Raises: PartnerError if it shows another."""
-    settings = home.settings
-    try:
-        fetch_certificate(settings.gateway, settings.gateway_certificate_sha256, DIAL_S)
-    except OSError as exc:
-        action = "ask its operator whether it runs, and let the firewall pass connections to it"
-        yield Symptom("gateway", "mend", f"{settings.gateway} does not answer ({_why(exc)})", action)
-        return
-    yield Symptom("gateway", "ok", f"{settings.gateway} shows the certificate that the invitation names")
-    if status is not None and not status["gateway"]:
+    """Each answers, and shows the certificate that the invitation names. Raises: PartnerError if one shows another."""
+    settings, answers = home.settings, False
+    for place in settings.every_gateway:
+        try:
+            fetch_certificate(place, settings.gateway_certificate_sha256, DIAL_S)
+        except OSError as exc:
+            action = "ask its operator whether it runs, and let the firewall pass connections to it"
+            yield Symptom("gateway", "mend", f"{place} does not answer ({_why(exc)})", action)
+        else:
+            answers = True
+            yield Symptom("gateway", "ok", f"{place} shows the certificate that the invitation names")
+    if answers and status is not None and not status["gateway"]:
         action = "look for `gateway away` in the daemon's log"
         yield Symptom("gateway", "mend", "the daemon that runs here is not connected to it", action)
 

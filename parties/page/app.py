@@ -22,28 +22,29 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mpc.errors import PrivityError
-from parties import curves
+from parties.agreement.kinds import AnyContract, parse_contract
+from parties.agreement.leaving import inferences, leaving
 from parties.audit import events
 from parties.audit.events import VOCABULARY, Reader
 from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import take
 from parties.audit.verdict import Verdict
 from parties.audit.verify import verify
-from parties.desk import result_of
 from parties.errors import REASONS, PageError
-from parties.job import Outcome
-from parties.kinds import AnyContract, parse_contract
-from parties.leaving import inferences, leaving
-from parties.lifecycle import State
+from parties.outcome import curves
+from parties.outcome.estimates import Estimated, Estimates
 from parties.page import views
 from parties.page.access import COOKIE, LOGIN_S, READING, Login, Logins, cookie_of, read_form
 from parties.page.guard import Guard
 from parties.page.ledger import Excerpt, Filter, excerpt
-from parties.store import Session
+from parties.process.job import Outcome
+from parties.service.desk import result_of
+from parties.service.lifecycle import State
+from parties.service.store import Session
 from parties.web import STYLE, TEMPLATES
 
 if TYPE_CHECKING:
-    from parties.node import Node
+    from parties.service.node import Node
 
 log = structlog.get_logger("privity")
 _templates = Environment(
@@ -241,6 +242,17 @@ class Pages:
         self._node.withdraw(session.digest)
         return _to(asked, f"/sessions/{session.digest}")
 
+    async def consider_recording(self, asked: Asked) -> Response:
+        """What is kept for a replay, and what its early end means."""
+        session, contract = self._agreed(asked)
+        kept = self._node.replays.kept(session.digest)
+        return self._show("recording.html", asked, session=session, contract=contract, kept=kept)
+
+    async def destroy_recording(self, asked: Asked) -> Response:
+        session = self._session(asked)
+        await asyncio.to_thread(self._node.desk.recording_delete, session.digest)
+        return _to(asked, f"/sessions/{session.digest}")
+
     # errors
 
     def error(self, request: Request, error: Exception) -> Response:
@@ -278,11 +290,19 @@ class Pages:
             "inferences": inferences(contract, name),
             "withdrawn": tuple(self._node.store.withdrawals(session.digest)),
             "verdicts": views.verdicts(self._node, contract),
+            "estimated": self._estimated(session),
+            "recording": views.recording(self._node, session),
         }
 
     def _outcome(self, session: Session) -> Outcome | None:
         try:
             return result_of(self._node.home, session.digest)
+        except PrivityError:
+            return None
+
+    def _estimated(self, session: Session) -> Estimated | None:
+        try:
+            return Estimates(self._node.home.path("results")).find(session.digest)
         except PrivityError:
             return None
 
@@ -341,6 +361,8 @@ ENDPOINTS = (
     Endpoint("POST", "/sessions/{session}/refuse", Pages.refuse, OPERATOR),
     Endpoint("GET", "/sessions/{session}/withdraw", Pages.consider_withdrawal, OPERATOR),
     Endpoint("POST", "/sessions/{session}/withdraw", Pages.withdraw, OPERATOR),
+    Endpoint("GET", "/sessions/{session}/recording", Pages.consider_recording, OPERATOR),
+    Endpoint("POST", "/sessions/{session}/recording", Pages.destroy_recording, OPERATOR),
     Endpoint("GET", "/subject", Pages.subject, BOTH),
     Endpoint("POST", "/subject", Pages.subject, BOTH),
     Endpoint("GET", "/audit", Pages.audit, BOTH),

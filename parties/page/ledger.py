@@ -16,11 +16,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, field_validator
 
+from parties.agreement.plan import Frozen, explain
 from parties.audit.entries import Entry, decode
 from parties.audit.events import VOCABULARY
 from parties.audit.snapshot import READ_TIMEOUT_S, UNREADABLE, error_name
 from parties.errors import AuditError, PageError
-from parties.plan import Frozen, explain
 
 PAGE_ENTRIES = 100
 STRIDE = 50_000  # entries looked through in one read

@@ -7,18 +7,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mpc.errors import PrivityError
+from parties.agreement.contract import Participant
+from parties.agreement.kinds import AnyContract, parse_contract
+from parties.agreement.policy import Finding
 from parties.audit.entries import Entry
 from parties.audit.witnesses import cosigned_of
-from parties.contract import Participant
-from parties.kinds import AnyContract, parse_contract
-from parties.lifecycle import State
-from parties.notices import notices
-from parties.policy import Finding
+from parties.service.lifecycle import State
+from parties.service.notices import notices
 
 if TYPE_CHECKING:
-    from parties.node import Node
-    from parties.store import Session
+    from parties.service.node import Node
+    from parties.service.store import Session
+    from parties.testimony.replays import Kept
 
+ANSWERED = set(State) - {State.PROPOSED}
 MOST_SESSIONS = 50
 
 
@@ -55,21 +57,38 @@ class Overview:
     left_out: int  # older sessions that are not shown
     partners: dict[str, str]
     data: list[DataRow]
+    recordings: list[Kept]
     connected: bool
     notices: list[str]
     cosigned: dict[str, int]  # entries under the newest head that each partner cosigned
 
 
+def recording(node: Node, session: Session) -> Kept | None:
+    """What is kept of a session for replays, if anything that can be read."""
+    if session.state is not State.COMPLETED:
+        return None
+    try:
+        return node.replays.kept(session.digest)
+    except PrivityError:
+        return None
+
+
+def _recordings(node: Node) -> list[Kept]:
+    sessions = (node.store.find(digest) for digest in node.replays.list())
+    return [found for session in sessions if session and (found := recording(node, session))]
+
+
 def overview(node: Node) -> Overview:
     """Raises: SettingsError if the file of partners is damaged."""
-    newest = node.store.all()[::-1]
-    others = [session for session in newest if session.state is not State.PROPOSED]
+    others = node.store.all(ANSWERED, newest=MOST_SESSIONS)
+    answered = sum(count for state, count in node.store.count_by_state().items() if state in ANSWERED)
     return Overview(
-        waiting=[SessionRow.of(session) for session in newest if session.state is State.PROPOSED],
-        others=[SessionRow.of(session) for session in others[:MOST_SESSIONS]],
-        left_out=len(others[MOST_SESSIONS:]),
+        waiting=[SessionRow.of(session) for session in reversed(node.store.all([State.PROPOSED]))],
+        others=[SessionRow.of(session) for session in reversed(others)],
+        left_out=answered - len(others),
         partners=node.partners.all(),
         data=[_data(node, name) for name in node.vault.list()],
+        recordings=_recordings(node),
         connected=node.stream.connected.is_set(),
         notices=notices(node.home, node.partners, datetime.now(UTC)),
         cosigned={

@@ -5,7 +5,7 @@ learns what. Needs the extra `matching`.
 """
 
 from parties.psi.curve import check_library
-from parties.psi.protocol import Matched, TooFewMatches, match
+from parties.psi.protocol import Counted, Matched, TooFewMatches, count, match
 from parties.psi.records import Records, keyed_records
 
-__all__ = ["Matched", "Records", "TooFewMatches", "check_library", "keyed_records", "match"]
+__all__ = ["Counted", "Matched", "Records", "TooFewMatches", "check_library", "count", "keyed_records", "match"]

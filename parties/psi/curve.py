@@ -1,14 +1,17 @@
 """Commutative encryption of elements: points of P-256 to the power of a party's secret, by openmined-psi.
 
 H(x)^a^b = H(x)^b^a, and nobody who lacks a or b can tell which x that is. Of the library only hashing to the curve,
-exponentiation and its checks of points are used; threads share the work, since it holds no lock while it computes.
+exponentiation and its checks of points are used. Threads share the work, since it holds no lock while it computes; each
+has objects of the library of its own, as these write to scratch memory that they share with nobody.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +40,25 @@ class Cipher:
         import private_set_intersection.python as psi
 
         self._psi = psi
-        self._hashing = psi.client.CreateWithNewKey(True)
-        self._raising = psi.server.CreateFromKey(self._hashing.GetPrivateKeyBytes(), True)
+        self._key: bytes = psi.client.CreateWithNewKey(True).GetPrivateKeyBytes()
+        self._own = threading.local()
         self._pool = ThreadPoolExecutor(workers)
 
     def __repr__(self) -> str:
         return "Cipher(redacted)"
+
+    @property
+    def _hashing(self) -> Any:
+        """The calling thread's own."""
+        if not hasattr(self._own, "hashing"):
+            self._own.hashing = self._psi.client.CreateFromKey(self._key, True)
+        return self._own.hashing
+
+    @property
+    def _raising(self) -> Any:
+        if not hasattr(self._own, "raising"):
+            self._own.raising = self._psi.server.CreateFromKey(self._key, True)
+        return self._own.raising
 
     def encrypt(self, elements: Sequence[bytes]) -> Points:
         """H(x)^a of each. Cost: 90 us each, over the workers."""

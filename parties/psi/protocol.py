@@ -20,14 +20,14 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.channel import Channel
+from mpc.commitment import Chained, Commitments
 from mpc.disclosure import Disclosure, Ledger
 from mpc.errors import ProtocolError
 from mpc.frames import Array
 from mpc.matching_program import Matching
 from mpc.transcript import Transcript
+from parties.agreement.match_rules import MatchRules
 from parties.errors import DataError
-from parties.match_rules import MatchRules
 from parties.psi.curve import POINT_BYTES, Cipher, Points
 from parties.psi.records import ELEMENT_BYTES, Records
 
@@ -58,6 +58,14 @@ class Matched:
         return f"Matched({len(self.rows)})"
 
 
+@dataclass(frozen=True)
+class Counted:
+    """How many records of the sample all parties have."""
+
+    sampled: int
+    transcript: Transcript  # of all encrypted lists: the same at all parties
+
+
 @dataclass(repr=False, eq=False)
 class _Shard:
     """One shard's lists, as this party has them."""
@@ -69,7 +77,8 @@ class _Shard:
 
 def match(
     program: Matching,
-    channel: Channel,
+    channel: Chained,
+    commitments: Commitments,
     key: bytes,
     records: Records,
     rules: MatchRules,
@@ -79,28 +88,58 @@ def match(
 ) -> Matched:
     """Every party calls this at the same time, with a key that only they share.
 
+    What each sent is bound by its signature before the lists that all can compare, before places are taken back, and
+    at the end.
+
     Cost: as `parties.psi.costs` says; 55 us of computing for each time that a point is raised, over `workers` threads
     (all cores by default); memory 33 bytes a record of all parties, and what their ids take.
     Reveals: of every shard how many records each group of parties has in common ("matches"); and, if all have at least
     `rules.minimum`, which of its own records these are, to each party ("matched"). The ledger permits each before it
     happens.
-    Raises: TooFewMatches; whatever the ledger raises; ProtocolError if a peer has other rules or does not keep to the
-    protocol, or if there are more records than the program says; PeerLost.
+    Raises: TooFewMatches; whatever the ledger raises; CommitmentsDiffer if a peer signed other words than came;
+    ProtocolError if a peer has other rules or does not keep to the protocol, or if there are more records than the
+    program says; PeerLost.
     """
     cipher = Cipher(workers or os.cpu_count() or 1)
     try:
-        return _Run(program, channel, key, records, rules, ledger, names, cipher).result()
+        return _Run(program, channel, commitments, key, records, rules, ledger, names, cipher).result()
+    finally:
+        cipher.close()
+
+
+def count(
+    program: Matching,
+    channel: Chained,
+    commitments: Commitments,
+    key: bytes,
+    records: Records,
+    rules: MatchRules,
+    ledger: Ledger,
+    names: Sequence[str],
+    workers: int | None = None,
+) -> Counted:
+    """As `match`, of an estimate's program: a sample of all lists is compared, and nothing taken back.
+
+    Which records it is of follows from the key: another in each session, and the same at all parties.
+    Reveals: how many records of the sample each group of parties has in common ("sample-matches"); the caller tells
+    no more of it than `program.estimated`, for which this has the ledger's leave ("estimate").
+    Raises: as `match`, but for TooFewMatches.
+    """
+    cipher = Cipher(workers or os.cpu_count() or 1)
+    try:
+        return _Run(program, channel, commitments, key, records, rules, ledger, names, cipher).count()
     finally:
         cipher.close()
 
 
 class _Run:
-    """One match from the sizes to the rows."""
+    """One match from the sizes to the rows, or to a sample's count."""
 
     def __init__(
         self,
         program: Matching,
-        channel: Channel,
+        channel: Chained,
+        commitments: Commitments,
         key: bytes,
         records: Records,
         rules: MatchRules,
@@ -108,32 +147,46 @@ class _Run:
         names: Sequence[str],
         cipher: Cipher,
     ) -> None:
-        self._program, self._channel, self._key = program, channel, key
+        self._program, self._channel, self._commitments, self._key = program, channel, commitments, key
         self._rules, self._ledger, self._names = rules, ledger, names
         self._records, self._cipher = records, cipher
         self._rank, self._world = channel.rank, channel.world
         self._peers = [rank for rank in range(self._world) if rank != self._rank]
         self._transcript = Transcript(hmac.digest(key, b"privity match 1 transcript\n", "sha256"), b"")
         self._count, self._capacity = program.shards, program.rooms
+        commitments.absorb("records", records.elements)
         self._compare_rules()
 
-    def _permit(self, name: str, values: int, *to: int) -> None:
-        """Raises: DisclosureRefused. Told are all parties, or those of these ranks."""
-        told = to or tuple(range(self._world))
-        self._ledger.permit(Disclosure(name, told, values, self._transcript.digest()))
-
-    def result(self) -> Matched:
-        shards = [self._round(elements, places) for elements, places in self._own_shards()]
-        self._permit("matches", self._program.groups * self._count)
+    def count(self) -> Counted:
+        shards = self._go_round()
+        counts = self._permit("sample-matches", self._program.groups)
         lists = self._share_finals(shards)
         common = [_common(shard, self._names) for shard in lists]
-        self._check_enough(sum(len(places[0]) for places in common))
+        self._ledger.told(counts, _counts(lists, common))
+        self._ledger.permit(Disclosure("estimate", "session", 1, self._transcript.digest()))
+        return Counted(_total(common), self._transcript)
+
+    def _permit(self, name: str, values: int, *to: int) -> Disclosure:
+        """Raises: DisclosureRefused. Told are all parties, or those of these ranks."""
+        disclosure = Disclosure(name, to or tuple(range(self._world)), values, self._transcript.digest())
+        self._ledger.permit(disclosure)
+        return disclosure
+
+    def result(self) -> Matched:
+        shards = self._go_round()
+        counts = self._permit("matches", self._program.groups * self._count)
+        lists = self._share_finals(shards)
+        common = [_common(shard, self._names) for shard in lists]
+        self._ledger.told(counts, _counts(lists, common))
+        own = self._enough(_total(common))
         found = [self._take_back(shard, places) for shard, places in zip(shards, common, strict=True)]
         mine = np.concatenate(found)
         self._compare_order(mine)
+        self._commitments.commit()
+        self._ledger.told(own, _digest_words(self._records.rows[mine]))
         return Matched(self._records.rows[mine], self._records.elements[mine], self._transcript)
 
-    def _check_enough(self, total: int) -> None:
+    def _enough(self, total: int) -> Disclosure:
         """The last word before anybody is told which records they are. Raises: TooFewMatches."""
         if total < self._rules.minimum:
             raise TooFewMatches(
@@ -141,8 +194,7 @@ class _Run:
                 action="bring more records, or agree on a smaller minimum",
                 outward="the parties have fewer records in common than agreed",
             )
-        for rank in range(self._world):
-            self._permit("matched", total, rank)
+        return [self._permit("matched", total, rank) for rank in range(self._world)][self._rank]
 
     def _compare_rules(self) -> None:
         """Raises: ProtocolError if a peer matches by other rules."""
@@ -160,7 +212,8 @@ class _Run:
         elements, room = self._records.elements, self._capacity[self._rank]
         if len(elements) > self._program.sizes[self._rank]:
             raise ProtocolError("more records are here than were agreed", action="propose the session again")
-        shard_of = elements[:, :8].copy().view("<u8")[:, 0] % self._count
+        parts = self._program.one_in if self._program.is_estimate else self._count
+        shard_of = elements[:, :8].copy().view("<u8")[:, 0] % parts
         for number in range(self._count):
             places = np.flatnonzero(shard_of == number).astype(np.int64)
             if len(places) > room:
@@ -170,6 +223,12 @@ class _Run:
 
     def _element(self, place: int) -> bytes:
         return secrets.token_bytes(ELEMENT_BYTES) if place == DUMMY else self._records.elements[place].tobytes()
+
+    def _go_round(self) -> list[_Shard]:
+        """Every shard's lists, and what was sent of them bound, before anybody sees one that all encrypted."""
+        shards = [self._round(elements, places) for elements, places in self._own_shards()]
+        self._commitments.commit()
+        return shards
 
     def _round(self, elements: list[bytes], places: Indices) -> _Shard:
         """All lists once round, in as many rounds as there are peers."""
@@ -197,7 +256,8 @@ class _Run:
         """For each shard every party's list, by rank, encrypted by all.
 
         Digests go first: nobody can choose what to send by what the others sent. Transcripts are compared at the end:
-        nobody can send one list to this party and another to that.
+        nobody can send one list to this party and another to that. Then each is bound to what it sent, before anything
+        follows from it.
         Raises: ProtocolError if a list is another than its digest said, or than others were sent.
         """
         own = [shard.final for shard in shards if shard.final is not None]
@@ -216,6 +276,7 @@ class _Run:
         for points in (each for shard in shared for each in shard):
             self._transcript.absorb(points)
         self._transcript.compare(self._channel)
+        self._commitments.commit()
         return shared
 
     def _about(self, rank: int) -> int:
@@ -285,6 +346,33 @@ def _common(lists: Sequence[Points], names: Sequence[str]) -> list[Indices]:
         orders.append(order)
     shared = reduce(lambda one, other: np.intersect1d(one, other, assume_unique=True), found)
     return [order[np.searchsorted(ordered, shared)] for order, ordered in zip(orders, found, strict=True)]
+
+
+def _total(common: Sequence[Sequence[Indices]]) -> int:
+    """Of all shards, how many points all parties have in common."""
+    return sum(len(places[0]) for places in common)
+
+
+def _counts(shards: Sequence[Sequence[Points]], common: Sequence[Sequence[Indices]]) -> Indices:
+    """How many points each group of parties has in common, shard after shard; `common` has those of all.
+
+    A group is a number with a bit a party, from the first that has two to that of all. Shapes: -> (shards * groups,).
+    """
+    found = []
+    for lists, of_all in zip(shards, common, strict=True):
+        keys = [np.ascontiguousarray(points).view(f"S{POINT_BYTES}")[:, 0] for points in lists]
+        for group in range((1 << len(lists)) - 1):
+            if group.bit_count() > 1:
+                members = [each for rank, each in enumerate(keys) if group >> rank & 1]
+                found.append(len(reduce(np.intersect1d, members)))
+        found.append(len(of_all[0]))
+    return np.array(found, dtype=np.int64)
+
+
+def _digest_words(rows: Indices) -> Indices:
+    """SHA-256 of row numbers, as four words: what is kept of them is short, and shows nobody which they are."""
+    content = np.ascontiguousarray(rows, dtype="<i8").tobytes()
+    return np.frombuffer(hashlib.sha256(content).digest(), dtype="<i8").astype(np.int64)
 
 
 def _within(places: NDArray[np.int64], length: int, who: str) -> Indices:

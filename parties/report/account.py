@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
+from parties.agreement.contract import Contract, Disclosure, Participant, check_approval
+from parties.agreement.kinds import AnyContract, parse_contract
+from parties.agreement.leaving import inferences, leaving
+from parties.agreement.match_plan import MatchingContract
+from parties.agreement.prediction import PredictionContract
 from parties.audit import events
-from parties.contract import Contract, Disclosure, Participant, check_approval
 from parties.errors import ContractError
-from parties.kinds import AnyContract, parse_contract
-from parties.leaving import inferences, leaving
-from parties.match_plan import MatchingContract
-from parties.prediction import PredictionContract
 from parties.report.facts import (
     GATEWAY,
+    Bound,
     Facts,
     Incident,
     Involved,
     MatchedSet,
     Moment,
     OwnRecords,
+    Recording,
     Share,
     State,
     Told,
@@ -58,7 +61,7 @@ class _Telling:
         is_party = own in self._parties
         matched = [entry.event.rows for entry in self._all(events.RecordsMatched)]
         counted = [entry.event.words for entry in self._all(events.OpeningsCounted)]
-        trained = sum(training.training_rows(name) for name in self._row_owners()) if training else 0
+        trained = training.program.rows if training else 0
         return Facts(
             organisation=own,
             role="party" if is_party else "dealer",
@@ -77,17 +80,20 @@ class _Telling:
             ended=ended,
             reason=why,
             blamed=blamed,
-            positive=training.label.positive if training else "",
+            told_apart=training.label.told_apart if training else (),
+            partition=None if isinstance(contract, MatchingContract) else contract.partition,
             training_rows=trained,
-            held_out_rows=sum(contract.party(name).rows for name in self._row_owners()) - trained if training else 0,
+            held_out_rows=sum(training.division.counts(training.parties)) - trained if training else 0,
             involved=tuple(self._involved(one) for one in (*contract.parties, contract.dealer)),
             told=tuple(self._told()),
             inferences=tuple(inferences(contract, own)) if is_party else (),
             matched_rows=matched[0] if matched else None,
             compared=tuple((e.event.partner, e.event.equal) for e in self._all(events.TranscriptCompared)),
+            bound=tuple(self._bound()),
             masked_words=counted[0] if counted else None,
             share=self._share(training.retention.model_days if training else 0),
             found=self._found(),
+            recording=self._recording(),
             records=self._records(),
             incidents=tuple(self._incidents()),
             moments=tuple(self._moments()),
@@ -97,11 +103,6 @@ class _Telling:
     def _all(self, kind: type[E]) -> list[_Seen[E]]:
         """Entries of one kind, oldest first."""
         return [_Seen(entry.time, entry.event) for entry in self._material.entries if isinstance(entry.event, kind)]
-
-    def _row_owners(self) -> list[str]:
-        """Whose rows add up: by columns all hold the same."""
-        by_rows = isinstance(self._contract, Contract) and self._contract.partition == "rows"
-        return list(self._parties if by_rows else self._parties[:1])
 
     def _ending(self) -> tuple[State, datetime | None, str, str]:
         """Where the session stands by the log's last word of it, since when, why, and who caused it."""
@@ -166,7 +167,7 @@ class _Telling:
         return "not decided", None
 
     def _told(self) -> list[Told]:
-        records = self._all(events.DisclosureRecorded)
+        records, told_here = self._all(events.DisclosureRecorded), self._all(events.DisclosureTold)
         told = []
         for item, line in zip(self._contract.disclosures, leaving(self._contract, ""), strict=True):
             times = [seen.time for seen in records if seen.event.clause == item.clause]
@@ -180,6 +181,7 @@ class _Telling:
                     numbers=item.values,
                     allowed=item.count,
                     recorded=len(times),
+                    digests=sum(seen.event.clause == item.clause for seen in told_here),
                     first=times[0] if times else None,
                     last=times[-1] if times else None,
                 )
@@ -191,6 +193,13 @@ class _Telling:
         if item.recipient != "session":
             return tuple(item.recipient.partition(":")[2].split(","))
         return (*self._parties, *([self._contract.dealer.name] if item.name == "guard" else []), GATEWAY)
+
+    def _bound(self) -> Iterator[Bound]:
+        if own := len(self._all(events.CommitmentSigned)):
+            yield Bound(name=self._name, stages=own)
+        for name in self._parties:
+            if came := [e.event for e in self._all(events.CommitmentReceived) if e.event.partner == name]:
+                yield Bound(name=name, stages=len(came), equal=all(event.equal for event in came))
 
     def _share(self, days: int) -> Share:
         stored = [seen.time for seen in self._all(events.ModelStored)]
@@ -206,12 +215,24 @@ class _Telling:
         )
 
     def _found(self) -> MatchedSet | None:
-        if not isinstance(self._contract, MatchingContract):
+        if not isinstance(self._contract, MatchingContract) or self._contract.is_estimate:
             return None
-        name, days = self._contract.result, self._contract.keep_days
+        name, days = self._contract.leaves, self._contract.keep_days
         for seen in self._all(events.DataMatched):
             return MatchedSet(name=name, days=days, rows=seen.event.rows, stored=seen.time)
         return MatchedSet(name=name, days=days)
+
+    def _recording(self) -> Recording | None:
+        if not self._contract.replay_days or self._name not in self._parties:
+            return None
+        kept, deleted = self._all(events.ReplayKept), self._all(events.ReplayDeleted)
+        return Recording(
+            days=self._contract.replay_days,
+            kept=kept[0].time if kept else None,
+            deleted=deleted[0].time if deleted else None,
+            deleted_by=deleted[0].event.by if deleted else "",
+            replayed=tuple((seen.time, seen.event.equal) for seen in self._all(events.Replayed)),
+        )
 
     def _records(self) -> OwnRecords:
         kept = [seen.time + timedelta(days=seen.event.days) for seen in self._all(events.RecordsKept)]
@@ -232,7 +253,7 @@ class _Telling:
                 case events.SessionStarted():
                     found.append(Moment(at=entry.time, what="all had agreed; computing began", acting=everybody))
                 case events.RecordsMatched():
-                    what = "the parties made sure that they hold the same records"
+                    what = "the parties made sure that their records fit together"
                     found.append(Moment(at=entry.time, what=what, acting=self._parties))
                 case events.SessionCompleted():
                     found.append(Moment(at=entry.time, what="the session ended as agreed", acting=everybody))

@@ -29,8 +29,8 @@ def report(
     from datetime import UTC, datetime
 
     from parties.errors import SettingsError
-    from parties.home import Home as HomeDirectory
     from parties.report import render
+    from parties.service.home import Home as HomeDirectory
 
     facts = render.report(HomeDirectory(home), session, datetime.now(UTC))
     if as_json:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from parties.home import Home
 from parties.report.account import facts_of
 from parties.report.facts import Facts, Told
 from parties.report.material import Material
+from parties.service.home import Home
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class Consequences:
         return "no share of a model: none is kept here"
 
     @property
+    def recording(self) -> str:
+        """What becomes of the recording for a replay, in words; empty where there is none."""
+        kept = self.facts.recording
+        return "the recording of what came in, here and at every other party" if kept and not kept.deleted else ""
+
+    @property
     def resting(self) -> str:
         """Which other sessions end with it, in words."""
         return "sessions on what it left" if self.facts.found is not None else "predictions by its model"
@@ -48,6 +54,7 @@ class Consequences:
             f"purpose  {self.facts.purpose}",
             f"ends     the session, if it is not over, and {self.resting} that are not",
             f"destroys {self.share}",
+            *([f"destroys {self.recording}"] if self.recording else []),
             "tells    every participant that you withdrew, for their logs; it can't be taken back",
             undone if told else "Nothing was told by this session so far.",
             *told,

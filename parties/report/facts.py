@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from parties.kinds import Kind
-from parties.plan import Frozen
+from parties.agreement.kinds import Kind
+from parties.agreement.plan import Frozen
+from parties.columns.division import Kind as Partition
 
 State: TypeAlias = Literal["waiting", "agreed", "running", "completed", "refused", "cancelled", "failed", "expired"]
 GATEWAY = "gateway"  # among those who are told something
@@ -39,6 +40,7 @@ class Told(Frozen):
     numbers: int
     allowed: int
     recorded: int
+    digests: int = 0  # of values that were told here, in the log
     first: datetime | None = None
     last: datetime | None = None
 
@@ -84,11 +86,34 @@ class MatchedSet(Frozen):
         return self.stored + timedelta(days=self.days) if self.stored else None
 
 
+class Recording(Frozen):
+    """The recording for a replay here, and what replays found; times are those of the log."""
+
+    days: int
+    kept: datetime | None = None
+    deleted: datetime | None = None
+    deleted_by: str = ""
+    replayed: tuple[tuple[datetime, bool], ...] = ()  # and whether all was equal
+
+    @property
+    def until(self) -> datetime | None:
+        """When it is destroyed at the latest."""
+        return self.kept + timedelta(days=self.days) if self.kept else None
+
+
 class OwnRecords(Frozen):
     """Until when this participant can tell which of its own records took part; times are those of the log."""
 
     until: datetime | None = None
     destroyed: datetime | None = None
+
+
+class Bound(Frozen):
+    """How often one organisation signed all that it had sent so far, and whether each time that is what came here."""
+
+    name: str
+    stages: int
+    equal: bool = True
 
 
 class Checked(Frozen):
@@ -123,7 +148,8 @@ class Facts(Frozen):
     ended: datetime | None = None
     reason: str = ""  # why it did not complete, in words
     blamed: str = ""  # where it failed first, or who ended it
-    positive: str = ""  # of a training: the label's class that counts as 1
+    told_apart: tuple[str, ...] = ()  # of a training: the label's classes that have a model each
+    partition: Partition | None = None  # how the parties' tables make the joint one; None of a matching
     training_rows: int = 0
     held_out_rows: int = 0
     involved: tuple[Involved, ...]
@@ -131,9 +157,11 @@ class Facts(Frozen):
     inferences: tuple[str, ...]
     matched_rows: int | None = None  # None: the log has no comparison of records
     compared: tuple[tuple[str, bool], ...] = ()  # with whom the record of all that was opened was compared; equal
+    bound: tuple[Bound, ...] = ()  # this organisation's first
     masked_words: int | None = None
     share: Share
     found: MatchedSet | None = None  # of a matching
+    recording: Recording | None = None  # where the contract keeps one
     records: OwnRecords
     incidents: tuple[Incident, ...]
     moments: tuple[Moment, ...]

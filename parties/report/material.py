@@ -14,9 +14,9 @@ from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import UNREADABLE, Snapshot, error_name, locate, take
 from parties.audit.verify import examine
 from parties.errors import AuditError
-from parties.home import Home
 from parties.report.facts import Checked
-from parties.store import Session, SessionStore
+from parties.service.home import Home
+from parties.service.store import Session, SessionStore
 
 
 @dataclass(frozen=True)

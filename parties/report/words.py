@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from parties.audit import events
-from parties.errors import REASONS
+from parties.errors import CONTRACT_REASONS, REASONS
 
 _CODES: Final = {
     "cancelled": "the analyst who had asked for the session cancelled it",
@@ -13,6 +13,8 @@ _CODES: Final = {
     "data.too-few-matches": "the parties had fewer records in common than agreed; nobody was told which they are",
     "data": "the data did not fit the contract",
     "engine": "the computation met an error",
+    **{f"contract.{reason}": f"the contract did not hold: {why}" for reason, why in CONTRACT_REASONS.items()},
+    "engine.commitment": "a party signed that it had sent something else than what came from it",
     "engine.disclosure-refused": "something was to be told that the contract does not allow; nothing was told of it",
     "engine.mask-reuse": "a mask would have been used twice; nothing was sent",
     "engine.peer-lost": "a participant could no longer be reached",
@@ -25,6 +27,9 @@ _CODES: Final = {
     "lifecycle": "a step was asked for that the session's state does not allow",
     "operator": "an operator said no",
     "partner": "a participant's key was not the one that had been confirmed",
+    "partner.offered": "a participant's key has handed over to another one, which is not accepted yet",
+    "partner.revoked": "a participant's key had been revoked",
+    "partner.unknown": "nobody had confirmed a key of one of the participants",
     "plan": "the plan does not hold",
     "policy": "a rule of an organisation's policy forbids it",
     "settings": "a participant's settings do not allow it",
@@ -57,17 +62,24 @@ _STEPS: Final[dict[type[events.Event], str]] = {
     events.DataMatched: "{own} put its common records away as data set {name}",
     events.ModelUsed: "{own} used its share of the model for estimates",
     events.ModelDeleted: "{own} destroyed its share of the model ({by})",
+    events.ReplayKept: "{own} put away a sealed recording of what came in",
+    events.ReplayDeleted: "{own} destroyed the recording of what came in ({by})",
+    events.Replayed: "{own} had its part made again from the recording",
     events.ConsentWithdrawn: "{who} withdrew its consent",
 }
 _INCIDENTS: Final[dict[type[events.Event], str]] = {
     events.ContractRefused: "{own} refused the contract (decided by {by}): {why}",
     events.ContractExpired: "the contract's time ran out before all had agreed",
+    events.ContractReplayed: "the contract came once more after the session had run; {own} refused it",
     events.ContractAltered: "what came in the name of {who} was not the contract, or signature, that had been signed",
     events.PartnerMismatched: "a key came in the name of {name} that is not the one confirmed; it was refused",
     events.DisclosureRefused: "a process of {who} asked to tell {name} beyond the contract; nothing was told",
     events.FrameRefused: "a process of {who} sent, or asked for, {name} where the computation has {expected}; "
     "it was answered nothing",
     events.TranscriptCompared: "the records of all that was opened, at {own} and at {partner}, were not the same",
+    events.TranscriptSigned: "{partner} signed another record of what was opened than that of {own}, or a second one",
+    events.CommitmentReceived: "what {partner} signed of what it had sent, at stage {stage}, is not what came to {own}",
+    events.Replayed: "made again from the recording, the part of {own} was another than it had signed",
     events.SessionFailed: "the session failed, first at {who}: {why}",
     events.SessionCancelled: "the session was ended by {who}: {why}",
     events.ConsentWithdrawn: "{who} withdrew its consent",
@@ -81,7 +93,7 @@ def step(event: events.Event, own: str) -> str:
 
 def incident(event: events.Event, own: str) -> str:
     """What was refused or did not fit, in words; empty for what is no incident."""
-    if isinstance(event, events.TranscriptCompared) and event.equal:
+    if getattr(event, "equal", False):  # a comparison is told where it failed
         return ""
     return _phrase(_INCIDENTS, event, own)
 

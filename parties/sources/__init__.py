@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from parties.data.tables import Table
 from parties.sources.columnar import ArrowFile, ParquetFile
 from parties.sources.delimited import CsvFile
 from parties.sources.described import Notes, read_notes
 from parties.sources.source import Source, Telling
 from parties.sources.survey import Surveyed, read_whole, survey
-from parties.tables import Table
 
 __all__ = ["Notes", "Source", "Surveyed", "Telling", "file_source", "read_notes", "read_table", "survey"]
 

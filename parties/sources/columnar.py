@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from parties.errors import DataError
-from parties.sources.source import BATCH_ROWS, Source
+from parties.sources.source import BATCH_ROWS, Part, Source
 
 FILE_MAGIC: Final = b"ARROW1"
+HEAD_BYTES: Final = 8  # before the first message of a file; a stream has none
+MAX_BATCH_BYTES: Final = 1 << 30  # of a record batch, which is read at once
 WRITE_AGAIN: Final = "write it again with the program that it came from"
 
 
@@ -54,7 +56,7 @@ class ColumnarFile(Source):
         if broken:
             self.refuse(f"is not {self.kind} that can be read to its end", WRITE_AGAIN)
 
-    def columns(self) -> list[str]:
+    def columns(self, tell: Part = lambda _: None) -> list[str]:
         found: list[str] = []  # a `return` inside would look to the type checker as if it could be skipped
         with self._opened() as file:
             found.extend(self._schema(file).names)
@@ -117,23 +119,34 @@ class ParquetFile(ColumnarFile):
 
 
 class ArrowFile(ColumnarFile):
-    """An Arrow IPC file or stream."""
+    """An Arrow IPC file or stream, read by record batches: one that is too large is refused before it is in memory."""
 
     kind = "an Arrow IPC file"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_batch_bytes: int = MAX_BATCH_BYTES) -> None:
         super().__init__(path)
+        self._max_batch_bytes = max_batch_bytes
         self._part: float | None = None
 
     def _schema(self, file: Any) -> pa.Schema:
         return self._reader(file).schema
 
     def _reader(self, file: Any) -> Any:
-        is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
-        file.seek(0)
-        return pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+        return pa.ipc.open_file(file) if _has_head(file) else pa.ipc.open_stream(file)
+
+    def _check_batches(self, file: Any) -> None:
+        """By their heads alone: bodies are mapped and not looked at."""
+        if file.size() <= self._max_batch_bytes:
+            return
+        with pa.memory_map(str(self.path)) as mapped:
+            mapped.seek(HEAD_BYTES if _has_head(mapped) else 0)
+            for message in pa.ipc.MessageReader.open_stream(mapped):
+                if message.body is not None and message.body.size > self._max_batch_bytes:
+                    what = f"has a record batch of more than {self._max_batch_bytes} bytes"
+                    self.refuse(what, "write it again in smaller batches, or as Parquet")
 
     def _raw(self, file: Any) -> Iterator[pa.RecordBatch]:
+        self._check_batches(file)
         reader = self._reader(file)
         if isinstance(reader, pa.ipc.RecordBatchFileReader):
             batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
@@ -147,6 +160,12 @@ class ArrowFile(ColumnarFile):
 
     def done(self) -> float | None:
         return self._part
+
+
+def _has_head(file: Any) -> bool:
+    found = file.read(len(FILE_MAGIC)) == FILE_MAGIC
+    file.seek(0)
+    return bool(found)
 
 
 def as_text_or_numbers(values: pa.Array) -> pa.Array | None:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parties.schema import Column, Kind
+from parties.data.schema import MAX_CATEGORIES, Column, Kind
+from parties.data.tables import CLASSES
 from parties.sources.described import ColumnNote
 from parties.sources.source import Source
-from parties.tables import CLASSES, MAX_CATEGORIES
 
 MAX_MAGNITUDE: Final = 1e30  # no unit needs more; squares of such values still sum without overflow
 MAX_DISTINCT: Final = 1000  # different values that are counted, beyond that they are only said to be more
@@ -59,13 +59,13 @@ class Distinct:
 
 @dataclass(repr=False)
 class Extent:
-    """The least and the greatest of some numbers."""
+    """The least and the greatest of some numbers or days."""
 
-    low: float | None = None
-    high: float | None = None
+    low: Any = None
+    high: Any = None
 
-    def note(self, numbers: pa.Array) -> None:
-        found = pc.min_max(numbers).as_py()
+    def note(self, values: pa.Array) -> None:
+        found = pc.min_max(values).as_py()
         if found["min"] is not None:
             self.low = found["min"] if self.low is None else min(self.low, found["min"])
             self.high = found["max"] if self.high is None else max(self.high, found["max"])
@@ -79,11 +79,11 @@ class ColumnProfile:
     kind: Kind
     missing: int
     distinct: int | None  # None: more than MAX_DISTINCT
-    low: float | None  # of numbers the least, of text the least length
-    high: float | None
+    low: float | str | None  # of numbers the least, of dates in ISO's form the earliest, of other text the least length
+    high: float | str | None
 
     @property
-    def ends(self) -> tuple[float | None, float | None]:
+    def ends(self) -> tuple[float | str | None, float | str | None]:
         return self.low, self.high
 
 
@@ -101,10 +101,12 @@ class Judged:
     strays: Flaw = field(default_factory=Flaw)  # text that is no number
     unusable: Flaw = field(default_factory=Flaw)  # numbers that are not finite, or too large
     numeric: bool = True  # as long as nothing else was seen
+    dated: bool = True  # likewise
     texts: Distinct = field(default_factory=Distinct)
     numbers: Distinct = field(default_factory=Distinct)
     lengths: Extent = field(default_factory=Extent)
     range: Extent = field(default_factory=Extent)
+    days: Extent = field(default_factory=Extent)
 
     @property
     def missing(self) -> int:
@@ -124,6 +126,7 @@ class Judged:
         values = trimmed(values)
         self.lengths.note(pc.utf8_length(values))
         self.texts.note(values)
+        self._take_days(values)
         if not self.is_id and self.note.kind != "text" and (source.infers or self.note.kind == "number"):
             numbers = as_numbers(values)
             if numbers is None:
@@ -134,6 +137,13 @@ class Judged:
         else:
             self.numeric = False
         return values
+
+    def _take_days(self, values: pa.Array) -> None:
+        days = as_days(values) if self.dated else None
+        if days is None:
+            self.dated = False
+        else:
+            self.days.note(days)
 
     def _take_numbers(self, numbers: pa.Array) -> pa.Array:
         self.unusable.note(pc.invert(pc.less_equal(pc.abs(numbers), MAX_MAGNITUDE)), self.rows)  # NaN is not less
@@ -164,7 +174,10 @@ class Judged:
 
     def profile(self) -> ColumnProfile:
         distinct, extent = (self.numbers, self.range) if self.is_number else (self.texts, self.lengths)
-        return ColumnProfile(self.name, self.kind(), self.missing, distinct.count, extent.low, extent.high)
+        low, high = extent.low, extent.high
+        if not self.is_number and self.dated and self.days.low is not None:
+            low, high = self.days.low.isoformat(), self.days.high.isoformat()
+        return ColumnProfile(self.name, self.kind(), self.missing, distinct.count, low, high)
 
     def check(self, source: Source) -> None:
         """Raises: DataError for the first of its flaws."""
@@ -196,6 +209,14 @@ def trimmed(values: pa.Array) -> pa.Array:
     """Text without surrounding blanks; what had nothing else is missing."""
     values = pc.utf8_trim_whitespace(values)
     return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+
+
+def as_days(values: pa.Array) -> pa.Array | None:
+    """Text as dates, or None if any is none in ISO's form."""
+    try:
+        return pc.cast(values, pa.date32())
+    except pa.ArrowInvalid:  # not passed on: its text quotes a cell
+        return None
 
 
 def as_numbers(values: pa.Array) -> pa.Array | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -12,10 +13,13 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from parties.errors import DataError
-from parties.sources.source import Source
+from parties.sources.source import Part, Source
 
 MAX_LINE_BYTES: Final = 1 << 20
+TOLD_BYTES: Final = 1 << 22  # of a text that is checked, from one word of it to the next
 EXPORT: Final = "export it as comma-separated text in UTF-8"
+VALUE: Final = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n][^,\r\n]*+|)'  # elsewhere than first a quotation mark is a character
+VALUES: Final = re.compile(rb"(?:\xef\xbb\xbf)?+" + VALUE + rb"(?:[,\r\n]" + VALUE + rb")*+")
 
 
 class CsvFile(Source):
@@ -32,9 +36,9 @@ class CsvFile(Source):
         self._names: list[str] = []
         self._state: tuple[int, int, int] | None = None  # of the file when it was checked
 
-    def columns(self) -> list[str]:
+    def columns(self, tell: Part = lambda _: None) -> list[str]:
         if not self._names:
-            self._check_text()
+            self._check_text(tell)
             with self._open() as file:
                 self._names = list(self._reader(file, _Ragged()).schema.names)
         return self._names
@@ -105,9 +109,10 @@ class CsvFile(Source):
             raise _unreadable(self.path, exc) from exc
         return self._refuse_table() if batch is None else batch
 
-    def _check_text(self) -> None:
+    def _check_text(self, tell: Part) -> None:
         """Refuse what is not text before a parser sees it; bounded memory whatever the file holds."""
         self._state = self._stat()
+        read = 0
         try:
             with self.path.open("rb") as file:
                 for number in count(1):
@@ -115,6 +120,9 @@ class CsvFile(Source):
                     if not line:
                         break
                     self._check_line(line, number)
+                    read += len(line)
+                    if read % TOLD_BYTES < len(line):
+                        tell(read / self._bytes)
         except OSError as exc:
             raise _unreadable(self.path, exc) from exc
         if number == 1:
@@ -130,6 +138,19 @@ class CsvFile(Source):
             flaw = "is not text in UTF-8"
         if flaw:
             self.refuse(flaw, EXPORT, detail=f" (line {number})")
+        if b'"' in line:
+            self._check_quotes(line, number)
+
+    def _check_quotes(self, line: bytes, number: int) -> None:
+        """Refuse what a parser would guess at: of an open quotation mark it makes one value of many lines."""
+        values = VALUES.match(line)
+        rest = line[values.end() :] if values else line
+        if rest.startswith(b'"'):
+            what = "has a line break inside a value, or a quotation mark that was left open"
+            self.refuse(what, "take it out, or close it", detail=f" (line {number})")
+        if rest:
+            what, action = "has text after a closing quotation mark", "write quotation marks inside a value twice"
+            self.refuse(what, action, detail=f" (line {number})")
 
     def _line_of(self, record: int) -> int:
         """The line of a record; blank lines are none, and no value before it spans lines. Record 0 is the header."""

@@ -16,9 +16,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from parties.agreement.plan import explain
+from parties.data.schema import ColumnName, Words
 from parties.errors import SettingsError
-from parties.plan import explain
-from parties.schema import ColumnName, Words
 
 MAX_FILE_BYTES = 1 << 20
 

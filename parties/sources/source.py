@@ -12,6 +12,7 @@ from parties.errors import DataError
 
 BATCH_ROWS: Final = 1 << 14
 Telling = Callable[[str, float | None], None]  # what is being done, and which part of it is done, if that is known
+Part = Callable[[float | None], None]  # the latter alone
 
 
 class Source(ABC):
@@ -26,8 +27,11 @@ class Source(ABC):
     lines: bool = False  # whether a line break in a value means that a quotation mark was left open
 
     @abstractmethod
-    def columns(self) -> list[str]:
-        """The names in its header, as they are. Raises: DataError if it can't be read."""
+    def columns(self, tell: Part = lambda _: None) -> list[str]:
+        """The names in its header, as they are; `tell` hears how far it is with what must be read for them.
+
+        Raises: DataError if it can't be read.
+        """
 
     @abstractmethod
     def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:

@@ -24,15 +24,25 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from parties.errors import DataError, SettingsError
+from parties.keys.identity import check_private
 from parties.sealing import DataKey, Digests, Sealer, Unsealed, unseal
 from parties.sources.columns import as_numbers
-from parties.sources.source import Source
+from parties.sources.source import Part, Source
 
 FETCH_ROWS: Final = 2000
 MAX_CELL_CHARACTERS: Final = 1 << 20
 NUMBERS: Final = (int, float, decimal.Decimal)  # and bool, which is an int
 TEXTS: Final = (str, dt.date, dt.time, dt.timedelta, uuid.UUID)  # and datetime, which is a date
 SQLSTATE: Final = r"^[0-9A-Z]{5}$"
+CONNECT_TIMEOUT_S: Final = 30
+LIBPQ_DRIVERS: Final = ("psycopg", "psycopg2")
+KEPT_ALIVE: Final = {  # a machine that fell silent is given up after about two minutes, a query that takes long is not
+    "keepalives": 1,
+    "keepalives_idle": 60,  # seconds
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+    "tcp_user_timeout": 120_000,  # milliseconds
+}
 
 
 class SqlQuery(Source):
@@ -41,9 +51,11 @@ class SqlQuery(Source):
     noun = "query's result"
     name = "the query"
 
-    def __init__(self, url: URL, query: str, spool: Path) -> None:
+    def __init__(self, url: URL, query: str, spool: Path, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> None:
         """`spool` is a directory whose disk has room for the sealed rows."""
         self._url, self._query, self._spool = url, query, spool
+        self._connect_timeout_s = connect_timeout_s
+        self._connected = False
         self._names: list[str] = []
         self._cells: list[_Cells] = []  # by column
         self._file: BinaryIO | None = None
@@ -51,9 +63,9 @@ class SqlQuery(Source):
         self._digests: Digests | None = None
         self._rows = self._given = 0
 
-    def columns(self) -> list[str]:
+    def columns(self, tell: Part = lambda _: None) -> list[str]:
         if self._file is None:
-            self._fetch()
+            self._fetch(tell)
         return self._names
 
     def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:
@@ -85,7 +97,7 @@ class SqlQuery(Source):
 
     def _spooled(self) -> Iterator[pa.RecordBatch]:
         if self._file is None:
-            self._fetch()
+            self._fetch(lambda _: None)
         file, digests = cast("BinaryIO", self._file), cast("Digests", self._digests)
         file.seek(0)
         unsealed = Unsealed(unseal(file, "of the query", self._key, digests))
@@ -93,23 +105,26 @@ class SqlQuery(Source):
             yield from stream
         unsealed.finish()
 
-    def _fetch(self) -> None:
+    def _fetch(self, tell: Part) -> None:
         """Run the query into the spool. Raises: DataError if it, or the database, fails at any row."""
         failure: tuple[str, str] | None = None
         try:
             self._file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._spool))  # noqa: SIM115 - closed by `close`
-            self._run(self._file)
+            self._run(self._file, tell)
         except (SQLAlchemyError, ValueError) as exc:  # drivers let errors of conversion through as they are
             failure = _said(exc)
         except OSError as exc:
             raise DataError(f"the query's rows can't be kept: {exc.strerror}", action="make room") from exc
+        if failure and not self._connected:
+            action = "check the database's address, that it is reached from here, and the user's rights"
+            self.refuse("was not answered: there is no connection to the database", action, detail=f" ({failure[0]})")
         if failure:
             after = f" after row {self._rows}" if self._rows else ""
             self.refuse("was not answered to its end", failure[1], detail=f"{after} ({failure[0]})")
 
-    def _run(self, file: BinaryIO) -> None:
+    def _run(self, file: BinaryIO, tell: Part) -> None:
         sealer = Sealer(file, "of the query", self._key)
-        engine = create_engine(self._url, poolclass=NullPool)
+        engine = create_engine(self._url, poolclass=NullPool, connect_args=self._patience())
         options = {
             "stream_results": True,
             "max_row_buffer": FETCH_ROWS,
@@ -117,6 +132,7 @@ class SqlQuery(Source):
             "postgresql_readonly": True,
         }
         with engine.connect().execution_options(**options) as connection:
+            self._connected = True
             result = connection.exec_driver_sql(self._query)
             if not result.returns_rows:
                 self.refuse("gives no rows", "write a SELECT")
@@ -129,9 +145,17 @@ class SqlQuery(Source):
                 for rows in result.partitions(FETCH_ROWS):
                     stream.write_batch(self._batch(rows, schema))
                     self._rows += len(rows)
+                    tell(None)  # how many there will be nobody knows
         engine.dispose()
         self._digests = sealer.finish()
         file.flush()
+
+    def _patience(self) -> dict[str, int]:
+        """How long a silent server is waited for, where the driver can be told, and the URL does not say."""
+        if self._url.get_driver_name() not in LIBPQ_DRIVERS:
+            return {}
+        wanted = {"connect_timeout": self._connect_timeout_s, **KEPT_ALIVE}
+        return {name: value for name, value in wanted.items() if name not in self._url.query}
 
     def _batch(self, rows: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch:
         columns = [
@@ -217,8 +241,7 @@ def url_from_environment(name: str) -> URL:
 def url_from_file(path: Path) -> URL:
     """Raises: SettingsError if the file is missing or others may read it, or as `database_url`."""
     try:
-        if path.stat().st_mode & 0o077:
-            raise SettingsError(f"{path} is readable by others", action=f"run: chmod 600 {path}")
+        check_private(path, path.stat())
         return database_url(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise SettingsError(f"{path} can't be read: {exc.strerror}", action="check the path and its rights") from exc

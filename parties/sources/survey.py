@@ -8,12 +8,12 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from parties.schema import MAX_COLUMNS, MAX_NAME_CHARACTERS, Column, Schema, is_column_name
+from parties.data.schema import MAX_COLUMNS, MAX_NAME_CHARACTERS, Column, Schema, is_column_name
+from parties.data.tables import Table
 from parties.sources.columns import ColumnProfile, Judged, as_numbers, trimmed
 from parties.sources.described import Notes
 from parties.sources.ids import find_repeats
 from parties.sources.source import Source, Telling
-from parties.tables import Table, sorted_by_id
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,7 +73,9 @@ def survey(source: Source, id_column: str, notes: Notes, tell: Telling = lambda 
     Raises: DataError for anything but a table with named columns, rows of one length and unique ids, whose
     columns are each text, or finite numbers wherever they are not empty.
     """
-    names = column_names(source, source.columns(), id_column)
+    tell("reading", None)
+    header = source.columns(lambda part: tell("reading", part))
+    names = column_names(source, header, id_column)
     _check_notes(source, notes, names, id_column)
     judged = {
         name: Judged(name, notes.of(name), is_id=name == id_column) for name in names if name not in notes.leave_out
@@ -104,7 +106,7 @@ def read_whole(source: Source, id_column: str, notes: Notes, name: str) -> Table
     """Both readings into memory, sorted by id. Raises: DataError as `survey`."""
     found = survey(source, id_column, notes)
     arrow = pa.Table.from_batches(found.batches(), found.arrow_schema)
-    return Table(name=name, id_column=id_column, arrow=sorted_by_id(arrow, id_column))
+    return Table.of_list(name, id_column, arrow)
 
 
 def column_names(source: Source, header: Sequence[str], id_column: str) -> list[str]:

@@ -41,8 +41,13 @@ class Passes(Generic[T]):
         return value
 
     def _forget(self) -> None:
+        """Those that are over: all last equally long, so the oldest come first."""
         now = self._monotonic()
-        self._kept = {digest: (value, until) for digest, (value, until) in self._kept.items() if until > now}
+        while self._kept:
+            oldest, (_, until) = next(iter(self._kept.items()))
+            if until > now:
+                return
+            del self._kept[oldest]
 
 
 def _digest(secret: str) -> str:

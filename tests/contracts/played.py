@@ -4,7 +4,8 @@ import numpy as np
 
 from mpc.communicator import ChannelCommunicator
 from mpc.partition import labels_of, vertical
-from mpc.program import Program, Spec, derive
+from mpc.program import Program, derive
+from mpc.specification import Spec
 
 
 def words(generator, shape):

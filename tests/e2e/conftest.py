@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.consortium import Consortium
+from gateway.sandbox.consortium import Consortium
 from tests.e2e.world import ID, World, assert_logs_verify, plan_for, split_columns
 
 

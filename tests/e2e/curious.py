@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from gateway import control
 from gateway.cli import main
-from parties import dealer
+from gateway.coordination import control
+from parties.service import dealer
 
 HEARD = "heard"
 
@@ -30,6 +31,7 @@ def _heard_by_gateway(content: bytes) -> Any:
 
 
 if __name__ == "__main__":
-    control.decode_from_daemon = _heard_by_gateway
-    dealer.PROCESS = (sys.executable, "-P", str(Path(__file__).with_name("curious_dealer.py")), str(_heard()))
+    own = (sys.executable, "-P", str(Path(__file__).with_name("curious_dealer.py")), str(_heard()))
+    mock.patch.object(control, "decode_from_daemon", _heard_by_gateway).start()
+    mock.patch.object(dealer, "PROCESS", own).start()
     main()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest import mock
 
-from parties import meeting
-from parties.dealer_link import DealerLink
-from parties.dealer_worker import deal
-from parties.voice import live
+from parties.process import meeting
+from parties.process.dealer_link import DealerLink
+from parties.process.dealer_worker import deal
+from parties.process.voice import live
 
 
 class Overheard(DealerLink):
@@ -24,5 +25,5 @@ class Overheard(DealerLink):
 
 
 if __name__ == "__main__":
-    meeting.DealerLink = Overheard
+    mock.patch.object(meeting, "DealerLink", Overheard).start()
     live(deal)

@@ -8,18 +8,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import rfc8785
 
 from gateway import server
 from gateway.cli import main
-from gateway.relay import Line
-from gateway.sessions import Sessions
+from gateway.coordination.relay import Line
+from gateway.coordination.sessions import Sessions
 from parties.audit.notes import Note, Signature, parse_note
-from parties.identity import Identity
-from parties.messages import Cosigned, FromGateway, Offer, Proposal, SignedTranscript, Start
+from parties.keys.identity import Identity
+from parties.service.messages import Cosigned, FromGateway, Offer, Proposal, SignedTranscript, Start
 
-DEED = "deed"
+DEED, OLD = "deed", "old-contract"
 
 
 def altered_contract(change: Callable[[dict[str, Any], str], None]) -> Callable[[str, FromGateway], FromGateway]:
@@ -58,6 +59,13 @@ def dealer_is_a_party(contract: dict[str, Any], _: str) -> None:
 def another_for_org_0(contract: dict[str, Any], receiver: str) -> None:
     if receiver == "org-0":
         contract["purpose"] = "something else"
+
+
+def old_contract(_: str, message: FromGateway) -> FromGateway:
+    """The contract in the file OLD in place of each that is proposed."""
+    if not isinstance(message, Proposal):
+        return message
+    return Proposal(contract=(Path(sys.argv[-1]) / OLD).read_text())
 
 
 def altered_approval(_: str, message: FromGateway) -> FromGateway:
@@ -122,6 +130,7 @@ DEEDS = {
     "open-more": altered_contract(open_more),
     "dealer-is-a-party": altered_contract(dealer_is_a_party),
     "another-for-org-0": altered_contract(another_for_org_0),
+    "old-contract": old_contract,
     "altered-approval": altered_approval,
     "missing-approval": missing_approval,
     "exchanged-approvals": exchanged_approvals,
@@ -143,14 +152,15 @@ class ModifiedLine:
 
 
 class ModifiedSessions(Sessions):
-    def connected(self, name: str, line: Line) -> None:
-        super().connected(name, ModifiedLine(name, line, Path(sys.argv[-1]) / DEED))  # the last argument is --home's
+    def connected(self, name: str, line: Line, version: str = "") -> None:
+        modified = ModifiedLine(name, line, Path(sys.argv[-1]) / DEED)  # the last argument is --home's
+        super().connected(name, modified, version)
 
     def disconnected(self, name: str, line: Line) -> None:
         """The wrapper is what is known here."""
-        super().disconnected(name, self._lines.get(name, line))
+        super().disconnected(name, self._board.lines.get(name, line))
 
 
 if __name__ == "__main__":
-    server.Sessions = ModifiedSessions  # type: ignore[misc]
+    mock.patch.object(server, "Sessions", ModifiedSessions).start()
     main()

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 from gateway.cli import main
-from parties import node
-from parties.supervisor import Process
+from parties.service import node
+from parties.service.supervisor import Process
 
 
 class ModifiedProcess(Process):
     @classmethod
-    async def start(cls, job, descriptors):
+    async def start(cls, job, descriptors, _=None):
         """As the original, of another program."""
         worker = Path(__file__).with_name("modified_worker.py")
         command = (sys.executable, "-P", str(worker), sys.argv[-1])  # the last argument is --home's
@@ -23,5 +24,5 @@ class ModifiedProcess(Process):
 
 
 if __name__ == "__main__":
-    node.Process = ModifiedProcess
+    mock.patch.object(node, "Process", ModifiedProcess).start()
     main()

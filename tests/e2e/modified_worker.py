@@ -10,15 +10,17 @@ import select
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
+from mpc.commitment import Chained
 from mpc.errors import DisclosureRefused
 from mpc.frames import HEADER_BYTES, decode_header
-from parties import meeting, worker
-from parties.job import Intent
-from parties.links import TlsChannel
-from parties.voice import live
+from parties.process import meeting, running, worker
+from parties.process.job import Intent
+from parties.process.links import TlsChannel
+from parties.process.voice import live
 
 DEED, GOT = "deed", "got"
 LISTENS_S = 30.0
@@ -33,6 +35,8 @@ ASKED = {
     "somebody else": ("disclosure", "disclosure", 4),
 }
 TWO_FACED = "two-faced"
+OTHER_WORDS = "binds other words"
+ANOTHER_WORD = "sends another word"  # and signs that it did
 OF_ITS_NODE = "of its own node"
 INTENTS = (
     Intent(name="gradient", recipient="party:org-1", values=11),
@@ -91,6 +95,23 @@ class Greedy(TlsChannel):
             del content[: HEADER_BYTES + header.length]
 
 
+class Lying(Chained):
+    """Signs that it sent something else than it did."""
+
+    _lied = False
+
+    def exchange(self, name, outgoing, expecting):
+        """As the original, but for what it binds itself to of one frame to its first peer."""
+        if (home() / DEED).read_text() == OTHER_WORDS and name == "gradient" and not self._lied:
+            self._lied = True
+            self.sent.frames(name, {0: outgoing[0]})
+            (home() / GOT).write_text("[]")
+        if (home() / DEED).read_text() == ANOTHER_WORD and name == "residuals" and not self._lied:
+            self._lied = True
+            next(iter(outgoing.values())).reshape(-1)[0] += 1  # its own sum has it too: no transcript shows it
+        return super().exchange(name, outgoing, expecting)
+
+
 def asking(job, voice):
     """An honest run, at the end of which it asks its own node for more."""
     if (home() / DEED).read_text() != OF_ITS_NODE:
@@ -112,5 +133,6 @@ def asking(job, voice):
 
 
 if __name__ == "__main__":
-    meeting.TlsChannel = Greedy
+    mock.patch.object(meeting, "TlsChannel", Greedy).start()
+    mock.patch.object(running, "Chained", Lying).start()
     live(asking)

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from parties import local
+from parties.agreement.plan import LabelPlan, PartyPlan
 from parties.errors import PrivityError
-from parties.lifecycle import State
-from parties.plan import LabelPlan, PartyPlan
+from parties.service import local
+from parties.service.lifecycle import State
 from tests.e2e.world import ID, LABEL, privity, tables, until
 
 PROMPT_S = 10.0
@@ -140,8 +140,15 @@ def test_data_that_can_not_be_trained_on_is_refused_by_its_owner(spoilt, case):
     make, owner, named = REFUSED_BY_THE_OWNER[case]
     session = spoilt.client.propose(make(spoilt)).id
     until("the proposal", lambda: spoilt.state(owner, session) == State.PROPOSED)
+    unread = privity("session", "approve", session[:12], "--home", spoilt.directory / owner)
+    assert (unread.status, "Sign this contract?" in unread.out, "others can tell besides" in unread.out) == (
+        1,
+        True,
+        True,
+    )
+    assert spoilt.state(owner, session) == State.PROPOSED
     began = time.monotonic()
-    done = privity("session", "approve", session[:12], "--home", spoilt.directory / owner)
+    done = privity("session", "approve", session[:12], "--home", spoilt.directory / owner, "--yes")
     assert done.status == 1
     assert named in done.err
     view = spoilt.ended(session)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.consortium import Daemon
+from gateway.sandbox.consortium import Daemon
 from parties.audit.events import SessionFailed
 from parties.audit.snapshot import locate, take
-from parties.lifecycle import FINAL, State
+from parties.service.lifecycle import FINAL, State
 from tests.e2e.world import until
 
 PROMPT_S = 10.0
@@ -74,6 +74,25 @@ def test_killed_daemon_ends_the_session_and_comes_back(world, training, victim):
     world.consortium.daemons[victim].wait_ready()
     until("its return", lambda: all(view.online for view in world.client.participants()))
     assert world.state(victim, training) == State.FAILED
+    assert world.train(world.plan).state is State.COMPLETED
+
+
+def test_a_stopped_worker_holds_no_other_session(world, training):
+    """One that neither reads nor dies: the dealer goes on for another session of the same participants."""
+    worker = int(world.status("org-1")["workers"][training])
+    os.kill(worker, signal.SIGSTOP)
+    assert world.train(world.plan).state is State.COMPLETED
+    assert world.client.session(training).state is State.RUNNING
+    os.kill(worker, signal.SIGCONT)
+    world.client.cancel(training)
+    assert world.ended(training).state is State.CANCELLED
+
+
+def test_a_stopped_dealer_is_missed(world, training):
+    """Its heartbeats are: the parties end, and name it, and the next session has another process of it."""
+    os.kill(int(world.status("dealer")["workers"][training]), signal.SIGSTOP)
+    view = world.ended(training)
+    assert (view.state, view.fault.who) == (State.FAILED, "dealer")
     assert world.train(world.plan).state is State.COMPLETED
 
 

@@ -7,12 +7,14 @@ import secrets
 
 import pytest
 
-from gateway.sandbox import AUC_TOLERANCE
+from gateway.sandbox.trial import AUC_TOLERANCE
 from mpc.curves import CURVES
+from parties.agreement.kinds import parse_contract
+from parties.audit.events import DisclosureRecorded, DisclosureTold
+from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
-from parties.identity import Identity
-from parties.kinds import parse_contract
-from parties.store import SessionStore
+from parties.keys.identity import Identity
+from parties.service.store import SessionStore
 from tests.e2e.world import privity
 
 CLINICS = ["clinic-mean", "clinic-error", "clinic-worst"]
@@ -37,7 +39,7 @@ def key_of(place, name):
 def test_report_says_everything(demo):
     """The report has the figures that a script would judge the run by."""
     _, report, _ = demo
-    assert report["rows"] == {"train": 427, "held_out": 142}
+    assert report["rows"] == {"train": 320, "held_out": 106}
     assert report["parties"] == CLINICS
     assert abs(report["auc"]["secure"] - report["auc"]["pooled"]) <= AUC_TOLERANCE
     assert set(report["auc"]["alone"]) == set(CLINICS)
@@ -48,6 +50,22 @@ def test_report_says_everything(demo):
     assert set(report["bytes_sent"]) == set(EVERYBODY)
     assert all(count > 0 for count in report["bytes_sent"].values())
     assert report["audit"] == {"logs": 5, "verified": True}
+
+
+def test_lists_are_matched_first(demo):
+    """The clinics' lists differ; they train on what all have, and every disclosure of the matching has a clause."""
+    place, report, out = demo
+    matching = report["matching"]
+    assert matching["rows"] == {"clinic-mean": 505, "clinic-error": 518, "clinic-worst": 526}
+    assert matching["common"] == sum(report["rows"].values())
+    assert matching["exact"] is True
+    assert [item["name"] for item in matching["disclosures"]] == ["matches", "matched", "matched", "matched"]
+    contract = parse_contract(
+        SessionStore(place / "clinic-mean" / "state.sqlite").get(matching["session"]).contract.encode()
+    )
+    assert contract.kind == "matching"
+    for said in (f"{matching['common']} records are in all lists", "a plain join", "Disclosed by the matching"):
+        assert said in out
 
 
 def test_figures_are_those_of_the_pooled_table(demo):
@@ -94,6 +112,25 @@ def test_every_disclosure_is_one_that_the_contract_names(demo):
     }
     for item in report["disclosures"]:
         assert item["count"] <= clauses[item["name"], item["recipient"], item["clause"]]
+
+
+def test_every_value_that_was_told_is_bound_by_the_log(demo):
+    """A party's log has a salted digest of each value that it was told, and of no other; its home has the values."""
+    place, report, _ = demo
+    for name in CLINICS:
+        entries = [entry.event for entry in take(locate(place / name)).entries()]
+        recorded = [one for one in entries if isinstance(one, DisclosureRecorded)]
+        due = {
+            (one.session, one.name, one.clause, one.count)
+            for one in recorded
+            if "session" in one.recipients or name in one.recipients[0].partition(":")[2].split(",")
+        }
+        told = [one for one in entries if isinstance(one, DisclosureTold)]
+        assert {(one.session, one.name, one.clause, one.count) for one in told} == due
+        assert len({one.digest for one in told}) == len(due)
+        trained = sum(session == report["session"] for session, *_ in due)
+        verified = privity("result", "verify", report["session"][:12], "--home", place / name)
+        assert (verified.status, f"all {trained} values" in verified.out) == (0, True), verified.err
 
 
 def test_tables_are_printed(demo):
@@ -156,6 +193,7 @@ def test_results_are_shown_at_home(demo):
         result = json.loads(shown.out)
         (model,) = result["models"]
         assert len(result["columns"]) == len(model["standardised"]) == 10
+        assert len(result["rungs"]) == 1  # Newton's method has one segment
         assert (model["intercept"] is not None) == (name == "clinic-error")
 
 

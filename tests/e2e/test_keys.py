@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.consortium import Consortium, Daemon
+from gateway.sandbox.consortium import Consortium, Daemon
+from parties.agreement.prediction import PredictionPlan
 from parties.audit.events import (
     HeadCosigned,
     KeyReplaced,
@@ -15,8 +16,7 @@ from parties.audit.events import (
 )
 from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
-from parties.lifecycle import State
-from parties.prediction import PredictionPlan
+from parties.service.lifecycle import State
 from tests.e2e.world import ID, World, plan_for, privity, split_columns, until
 
 

@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from parties.kinds import training
-from parties.lifecycle import State
-from parties.plan import parse_plan
-from parties.prediction import PredictionPlan
-from parties.preparation import split
+from parties.agreement.kinds import training
+from parties.agreement.plan import ModelPlan, parse_plan
+from parties.agreement.prediction import PredictionPlan
+from parties.columns.preparation import split
+from parties.service.lifecycle import State
 from tests.e2e.world import ID, privity
 
 DATA, LABEL = "wines", "grower"
@@ -70,8 +70,12 @@ def trained(world, plan):
 
 @pytest.fixture(scope="module")
 def pooled(world, trained):
-    """The joint table in the order of the session: standardised rows to train on and held out, and their classes."""
-    contract = training(world.client.contract(trained.id))
+    return joint(world, trained)
+
+
+def joint(world, view):
+    """The joint table in the order of a session: standardised rows to train on and held out, and their classes."""
+    contract = training(world.client.contract(view.id))
     X, y = wines()
     rows, others = split([f"W{row:03d}" for row in range(len(X))], contract.split_key, contract.split.held_out)
     scaler = StandardScaler().fit(X[rows])
@@ -128,6 +132,19 @@ def test_it_reads_well(world, trained):
         assert said.count("(taken)") == 1
     assert "auc of the held-out rows (Barolo" in shown
     assert f"Barbera, C={trained.models[0].C}" in own
+
+
+def test_mini_batches_have_folds(world, plan):
+    """Penalties that many passes meet: scikit-learn's losses of left-out rows, and the models of the least one told."""
+    grid = ("0.01", "0.1")  # far apart, and strong enough for the steps to come near each optimum
+    batches = {"solver": "sgd", "batch_size": 32, "learning_rate": "0.1", "epochs": 100}
+    view = world.train(plan.model_copy(update={"model": ModelPlan(C=grid, folds=FOLDS, **batches)}))
+    assert view.state == State.COMPLETED, view.fault
+    _, X, y, _, _ = joint(world, view)
+    expected = {C: validated(C, X, y) for C in grid}
+    assert {each.C: pytest.approx(each.loss, abs=5e-3) for each in view.validated} == expected
+    best = min(expected, key=expected.get)
+    assert [(model.C, model.positive) for model in view.models] == [(best, grower) for grower in GROWERS]
 
 
 def test_a_kept_model_tells_every_class(world, trained, pooled, tmp_path):

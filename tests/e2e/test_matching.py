@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
 import unicodedata
+import zipfile
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from parties.audit.events import TranscriptSigned
+from parties.agreement.match_plan import MatchingPlan
+from parties.audit.events import CommitmentReceived, CommitmentSigned, DealerKeyBound, TranscriptSigned
 from parties.audit.snapshot import locate, take
-from parties.data_set import Manifest
-from parties.home import Home
-from parties.lifecycle import State
-from parties.match_plan import MatchingPlan
-from parties.preparation import split
-from parties.store import SessionStore
-from parties.vault import Vault
+from parties.columns.preparation import split
+from parties.data.data_set import Manifest
+from parties.data.vault import Vault
+from parties.service.home import Home
+from parties.service.lifecycle import State
+from parties.service.store import SessionStore
 from tests.e2e.world import ID, LABEL, privity, tables, until
 
 DATA, RESULT = "patients", "matched-patients"
@@ -121,6 +123,23 @@ def test_every_log_says_what_was_told_before_it_was(world, matched):
         assert [event.equal for event in compared] == [True, True]
 
 
+def test_what_each_sent_is_signed_and_compared(world, matched):
+    """Three stages of every party stand in every log, before the first telling, before the second, and at the end."""
+    for name in world.parties:
+        found = events(world, name, matched.id)
+        own = [event.stage for event in found if isinstance(event, CommitmentSigned)]
+        came = [event for event in found if isinstance(event, CommitmentReceived)]
+        assert own == [1, 2, 3]
+        assert all(event.equal for event in came)
+        assert {(event.partner, event.stage) for event in came} == {
+            (party, stage) for party in world.parties if party != name for stage in own
+        }
+        assert [event.partner for event in found if isinstance(event, DealerKeyBound)] == [world.plan.dealer]
+        order = [event.type for event in found if isinstance(event, CommitmentSigned) or hasattr(event, "clause")]
+        signed, told = CommitmentSigned.type, "session:disclosure:recorded"
+        assert [kind for kind in order if kind in {signed, told}] == [signed, told, signed, *[told] * 3, signed]
+
+
 def test_the_matched_sets_train(world, lists, matched, tmp_path):
     """Once shared they are data sets like others: the model is that of scikit-learn on the common rows.
 
@@ -128,8 +147,7 @@ def test_the_matched_sets_train(world, lists, matched, tmp_path):
     """
     X, y = lists
     for name in world.parties:
-        done = privity("data", "share", RESULT, "--home", world.directory / name)
-        assert done.status == 0, done.err
+        world.share(name, RESULT)
     until("the gateway to list them", lambda: all(RESULT in published(world, name) for name in world.parties))
     parties = tuple(party.model_copy(update={"data": RESULT}) for party in world.plan.parties)
     view = world.train(world.plan.model_copy(update={"parties": parties}))
@@ -167,6 +185,10 @@ def test_logs_of_a_matching_reconcile(world, matched, tmp_path):
         assert done.status == 0, done.err
     told = privity("audit", "reconcile", *bundles)
     assert told.status == 0, told.out + told.err
+    with zipfile.ZipFile(bundles[0]) as archive:
+        kept = json.loads(archive.read(f"commitments/{matched.id}.json"))
+    places = {f"{name}/{stage}" for name in world.parties for stage in (1, 2, 3)}
+    assert set(kept) == {*places, f"{world.plan.dealer}/0"}
     assert "'s signature on the transcript" in told.out
 
 
@@ -176,6 +198,39 @@ def signatures(world, name, session):
 
 def published(world, name):
     return {one.table.name for view in world.client.participants() if view.name == name for one in view.published}
+
+
+@pytest.mark.usefixtures("lists")
+def test_an_estimate_tells_about_how_many(world, tmp_path):
+    """A session of its own, of which analyst and parties learn a rounded number, and which keeps nothing."""
+    path = tmp_path / "matching.toml"
+    rows = "".join(f'[[parties]]\nname = "{name}"\ndata = "{DATA}"\n' for name in world.parties)
+    path.write_text(
+        f'kind = "matching"\npurpose = "is it worth it"\ndealer = "{world.plan.dealer}"\nresult = "{RESULT}"\n{rows}'
+    )
+    before = {name: vault(world, name).list() for name in world.parties}
+    asking = threading.Thread(target=world.approve_next)
+    asking.start()
+    token = world.directory / "gateway" / "token"
+    told = privity("match", "estimate", path, "--gateway", world.consortium.url, "--token-file", token, "--json")
+    asking.join()
+    assert told.status == 0, told.err
+    found = json.loads(told.out)
+    contract = world.client.contract(found["session"])
+    assert contract.is_estimate
+    assert found["about"] % contract.program.round_to == 0
+    assert abs(found["about"] - len(COMMON)) <= contract.program.round_to // 2 + 6 * len(COMMON) ** 0.5
+    words = f"about {found['about']:,} records are common to all"
+    shown = privity("session", "show", found["session"], "--gateway", world.consortium.url, "--token-file", token)
+    assert words in shown.out
+    for name in world.parties:
+        home = world.directory / name
+        until(f"{name}'s end", lambda name=name: world.state(name, found["session"]) == State.COMPLETED)
+        assert vault(world, name).list() == before[name]
+        assert privity("result", "show", found["session"], "--home", home).out == words + "\n"
+        assert privity("result", "verify", found["session"], "--home", home).status == 0
+        named = [e.name for e in events(world, name, found["session"]) if e.type == "session:disclosure:recorded"]
+        assert named == ["sample-matches", "estimate"]
 
 
 @pytest.mark.usefixtures("lists")
@@ -198,7 +253,7 @@ def test_too_few_matches_end_everywhere_and_leave_nothing(world):
 def test_a_name_that_is_taken_is_refused_before_anybody_is_asked_for_records(world):
     """The first operator to sign learns it; nothing runs."""
     session = world.client.propose(plan(world)).id
-    signed = privity("session", "approve", session, "--home", world.directory / "org-0")
+    signed = privity("session", "approve", session, "--home", world.directory / "org-0", "--yes")
     assert signed.status == 1
     assert RESULT in signed.err
     assert world.ended(session).state == State.REFUSED
@@ -215,9 +270,35 @@ def test_withdrawing_destroys_what_the_matching_left(world):
     home = Home(world.directory / "org-0")
     until("org-0 to hear of it", lambda: "org-1" in SessionStore(home.path("state.sqlite")).withdrawals(view.id))
     for name in ("org-0", "org-2"):
-        assert privity("data", "share", "short-lived", "--home", world.directory / name).status == 0
+        world.share(name, "short-lived")
         until(f"{name} to publish it", lambda name=name: "short-lived" in published(world, name))
     again = plan(world, parties=[{"name": name, "data": "short-lived"} for name in ("org-0", "org-2")], result="twice")
     refused = world.ended(world.client.propose(again).id)
     assert refused.state == State.REFUSED
     assert refused.fault.code == "withdrawn"
+
+
+@pytest.mark.usefixtures("lists")
+def test_what_two_parties_matched_is_matched_with_a_third(world):
+    """A matched set is matched again by the own ids; it rests on both matchings, and goes with the first's consent."""
+    pair = [{"name": name, "data": DATA} for name in ("org-0", "org-1")]
+    first = world.train(plan(world, parties=pair, result="of-two"))
+    assert first.state == State.COMPLETED, first.fault
+    for name in ("org-0", "org-1"):
+        world.share(name, "of-two")
+        until(f"{name} to publish it", lambda name=name: "of-two" in published(world, name))
+    lists = [{"name": name, "data": "of-two", "id_columns": [ID]} for name in ("org-0", "org-1")]
+    again = plan(world, parties=[*lists, {"name": "org-2", "data": DATA}], result="of-three")
+    second = world.train(again)
+    assert second.state == State.COMPLETED, second.fault
+    found = [vault(world, name).open("of-three") for name in world.parties]
+    assert found[0].ids == found[1].ids == found[2].ids
+    assert {int(record.strip()[-4:]) for record in found[0].arrow[ID].to_pylist()} == set(COMMON)
+    assert found[0].arrow.column_names.count("matched_id") == 1
+    assert not set(found[0].ids) & set(vault(world, "org-0").open("of-two").ids)  # no two sessions' ids can be linked
+    origins = [vault(world, name).manifest("of-three").origin for name in world.parties]
+    assert [origin.sessions for origin in origins] == [(second.id, first.id), (second.id, first.id), (second.id,)]
+    assert origins[0].id_column == ID
+    done = privity("session", "withdraw", first.id, "--yes", "--home", world.directory / "org-1")
+    assert done.status == 0, done.err
+    assert not {"of-two", "of-three"} & set(vault(world, "org-1").list())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.sandbox import run
+from gateway.sandbox.trial import run
 from tests.e2e.world import (
     ID,
     plan_by_rows,

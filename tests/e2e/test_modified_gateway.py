@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from gateway.consortium import Consortium, Daemon
+from gateway.sandbox.consortium import Consortium, Daemon
 from parties.audit.events import (
     ContractRefused,
+    ContractReplayed,
     DisclosureRecorded,
     HeadCosigned,
     PartnerMismatched,
@@ -14,8 +15,9 @@ from parties.audit.events import (
     WorkerStarted,
 )
 from parties.audit.snapshot import locate, take
-from parties.lifecycle import FINAL
-from tests.e2e.modified_gateway import DEED
+from parties.service.lifecycle import FINAL
+from parties.service.store import SessionStore
+from tests.e2e.modified_gateway import DEED, OLD
 from tests.e2e.world import ID, World, plan_for, split_columns, until
 
 PROMPT_S = 10.0
@@ -68,9 +70,9 @@ def propose(world, name):
 
 
 REFUSED_ON_SIGHT = {
-    "swap-key": "partner",
-    "more-iterations": "contract",
-    "open-more": "contract",
+    "swap-key": "partner.key",
+    "more-iterations": "contract.derived",
+    "open-more": "contract.derived",
     "dealer-is-a-party": "contract",
 }
 
@@ -111,6 +113,22 @@ def test_forged_start_starts_nothing(world, deed, lie):
     assert workers == [
         sum(isinstance(e, WorkerStarted) for e in entries(world, name)) for name in world.consortium.members
     ]
+
+
+def test_a_contract_that_has_run_is_not_run_again(world, deed):
+    """The very bytes that all had signed, sent anew: each participant refuses, and its log says so."""
+    done = world.train(world.plan)
+    assert done.state == "completed", done.fault
+    (world.directory / "gateway" / OLD).write_text(
+        SessionStore(world.directory / "org-0" / "state.sqlite").get(done.id).contract
+    )
+    deed("old-contract")
+    workers = [of(world, name, WorkerStarted) for name in world.consortium.members]
+    world.client.propose(world.plan)
+    for name in world.consortium.members:
+        until(f"{name}'s log to say so", lambda name=name: of(world, name, ContractReplayed, session=done.id))
+        assert world.state(name, done.id) == "completed"
+    assert workers == [of(world, name, WorkerStarted) for name in world.consortium.members]
 
 
 def of(world, name, kind, **fields):

@@ -6,17 +6,20 @@ import json
 
 import pytest
 
-from gateway.consortium import Consortium, Daemon
+from gateway.sandbox.consortium import Consortium, Daemon
 from parties.audit.events import (
+    CommitmentReceived,
+    CommitmentSigned,
     DisclosureRecorded,
     DisclosureRefused,
     FrameRefused,
+    SessionCancelled,
     SessionFailed,
     TranscriptCompared,
 )
 from parties.audit.snapshot import locate, take
-from parties.lifecycle import State
-from tests.e2e.modified_worker import ASKED, DEED, GOT, INTENTS, OF_ITS_NODE, TWO_FACED
+from parties.service.lifecycle import State
+from tests.e2e.modified_worker import ASKED, DEED, GOT, INTENTS, OF_ITS_NODE, OTHER_WORDS, TWO_FACED
 from tests.e2e.world import ID, World, plan_for, privity, split_columns, until
 
 MODIFIED, HONEST = "org-1", ("org-0", "org-2")
@@ -72,6 +75,7 @@ def test_what_is_asked_of_peers_is_not_answered(world, run, deed):
     assert refused
     for event in refused:
         assert (event.who, event.name, event.shape) == (MODIFIED, asked.replace(" ", "-"), (words,))
+    assert_ended_with_reasons(world, view.id)
     for name in HONEST:
         (failed,) = recorded(world, name, view.id, SessionFailed)
         assert failed.who == MODIFIED
@@ -90,13 +94,34 @@ def test_what_is_asked_of_the_own_node_is_refused_there(world, run):
     ]
 
 
+def test_who_signs_other_words_than_it_sent_is_named(world, run):
+    """One frame more in what it signs than came: the peer that it was for says so, and nothing more is disclosed."""
+    view, _ = run(OTHER_WORDS)
+    assert view.state is State.FAILED
+    assert (view.fault.code, view.fault.who) == ("engine.commitment", MODIFIED)
+    assert_ended_with_reasons(world, view.id)
+    came = {name: recorded(world, name, view.id, CommitmentReceived) for name in HONEST}
+    wrong = [event for name in HONEST for event in came[name] if not event.equal]
+    assert {event.partner for event in wrong} == {MODIFIED}
+    assert all(event.equal for name in HONEST for event in came[name] if event.partner != MODIFIED)
+    assert recorded(world, MODIFIED, view.id, CommitmentSigned)
+
+
 def test_who_tells_two_peers_different_things_is_told_nothing(world, run):
     """One word more to one peer than to the other: chains differ, nothing is disclosed, and both honest logs say so."""
     view, frames = run(TWO_FACED)
     assert view.state is State.FAILED
     assert {name for _, name in frames} <= {"transcript"}
+    assert_ended_with_reasons(world, view.id)
     differing = {name: recorded(world, name, view.id, TranscriptCompared) for name in HONEST}
     assert any(differing.values())
     for name in HONEST:
         assert not [event for event in differing[name] if event.equal]
         assert len(recorded(world, name, view.id, DisclosureRecorded)) <= 1  # written before chains are compared
+
+
+def assert_ended_with_reasons(world, session) -> None:
+    """Each of the four logs has one end of the session, and why."""
+    for name in (*HONEST, MODIFIED, world.plan.dealer):
+        ends = [event for kind in (SessionFailed, SessionCancelled) for event in recorded(world, name, session, kind)]
+        assert [bool(event.reason) for event in ends] == [True], (name, ends)

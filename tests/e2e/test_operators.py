@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
-from gateway.consortium import Daemon
-from parties.lifecycle import State
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.sandbox.consortium import Daemon
+from parties.service.lifecycle import State
 from tests.e2e.world import World, privity, until
 
 WHO = "org-1"
+HAS_GPU = Path("/proc/driver/nvidia/gpus").is_dir()
 TELL = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
 
@@ -29,6 +35,21 @@ def doctor(world: World) -> dict[str, list[str]]:
     return found
 
 
+def metrics(world: World) -> dict[tuple[str, ...], float]:
+    """What the node tells Prometheus, without a name or an id in it; and no page of another site."""
+    url = str(world.status(WHO)["metrics"])
+    text = httpx2.get(url).text
+    for word in (*world.consortium.members, *world.status(WHO)["sessions"]):
+        assert word not in text
+    for headers in ({"host": "rebound.example"}, {"origin": "https://elsewhere.example"}):
+        assert httpx2.get(url, headers=headers).status_code == 403
+    return {
+        (sample.name.removeprefix("privity_node_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 def test_a_node_is_paused_for_a_restart(world):
     """What runs is finished, what comes is refused and everybody told why, before and after the restart."""
     home = world.directory / WHO
@@ -41,8 +62,10 @@ def test_a_node_is_paused_for_a_restart(world):
     told = home / "told"
     settings = home / "settings.toml"
     command = f"notify = {json.dumps([sys.executable, '-c', TELL, str(told)])}"
-    settings.write_text(settings.read_text().replace("notify = []", command))
+    text = settings.read_text().replace("notify = []", command)
+    settings.write_text(text.replace('metrics = ""', 'metrics = "127.0.0.1:0"'))
     restart(world)
+    assert metrics(world)["paused",] == 1
     later = world.ended(world.client.propose(world.plan).id)
     assert (later.state, later.fault.code) == (State.REFUSED, "paused")
     assert "paused since" in privity("node", "status", "--home", home).out
@@ -55,6 +78,17 @@ def test_a_node_is_paused_for_a_restart(world):
     line = json.loads(told.read_text())
     assert line == {"name": WHO, "happening": "approval-waits", "session": waits, "kind": "training", "code": None}
     assert [one["session"] for one in world.status(WHO)["waiting"]] == [waits]
+    figures = metrics(world)
+    assert (figures["waiting_approvals",], figures["paused",], figures["gateway_connected",]) == (1, 0, 1)
+    assert figures["waiting_oldest_seconds",] >= 0
+    assert (figures["sessions", "proposed"], figures["sessions", "completed"], figures["sessions", "running"]) == (
+        1,
+        1,
+        0,
+    )
+    assert figures["audit_log_entries",] > 10
+    assert 0 < figures["disk_free_bytes",] < figures["disk_total_bytes",]
+    assert min(figures["certificate_expires_days", whose] for whose in ("own", "gateway")) > 3000
     world.client.cancel(waits)
     world.ended(waits)
 
@@ -65,4 +99,20 @@ def test_the_doctor_finds_a_running_node_well(world):
     assert [about for about, states in found.items() if "mend" in states] == []
     world.consortium.daemons[WHO].stop()
     assert [about for about, states in doctor(world).items() if "mend" in states] == []
+    restart(world)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+def test_a_gpu_that_is_missing_is_told_before_data_are_read(world):
+    """A node set to CUDA without a GPU fails its sessions at once: everybody is told who, its operator what to do."""
+    settings = world.directory / WHO / "settings.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace('device = "auto"', 'device = "cuda"'))
+    restart(world)
+    assert doctor(world)["gpu"] == ["mend"]
+    failed = world.train(world.plan)
+    assert (failed.state, failed.fault.code, failed.fault.who) == (State.FAILED, "engine", WHO)
+    assert "device that its settings ask for" in failed.fault.what
+    assert 'device = "auto"' in failed.fault.action
+    settings.write_text(text)
     restart(world)

@@ -10,12 +10,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from parties.agreement.kinds import training
+from parties.agreement.prediction import PredictionPlan
 from parties.audit.snapshot import locate, take
+from parties.columns.preparation import split
 from parties.errors import GatewayError
-from parties.kinds import training
-from parties.lifecycle import State
-from parties.prediction import PredictionPlan
-from parties.preparation import split
+from parties.service.lifecycle import State
 from tests.e2e.world import ID, privity, tables
 
 RECIPIENT = "org-0"
@@ -30,6 +30,15 @@ def trained(world):
     view = world.train(world.plan)
     assert view.state == State.COMPLETED, view.fault
     return view.id
+
+
+def test_links_are_measured_by_the_way(world, trained):
+    """What a training's kernels saw of its connections, to each other and to the dealer, is in the next estimate."""
+    assert trained
+    found = world.client.estimate(world.plan)
+    assert "round_trip_ms" in found.measured
+    assert 0 < found.link.round_trip_ms < 1000
+    assert found.seconds <= found.quote.seconds
 
 
 def new_rows(world, name=DATA, shift=0, rows=ROWS):

@@ -8,9 +8,9 @@ import struct
 import numpy as np
 import pytest
 
-from gateway.consortium import Consortium, Daemon
-from parties.lifecycle import State
-from parties.preparation import Standardiser
+from gateway.sandbox.consortium import Consortium, Daemon
+from parties.columns.preparation import Standardiser
+from parties.service.lifecycle import State
 from tests.e2e.curious import HEARD
 from tests.e2e.world import ID, World, plan_for, split_columns
 

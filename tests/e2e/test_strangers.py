@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.consortium import Daemon
+from gateway.sandbox.consortium import Daemon
 from mpc.errors import PrivityError
-from parties.contract import Approval
-from parties.lifecycle import State
-from parties.links import Greeting, dial, secure
-from parties.tls import TlsKey
+from parties.agreement.contract import Approval
+from parties.keys.tls import TlsKey
+from parties.process.links import Greeting, dial, secure
+from parties.service.lifecycle import State
 from tests.e2e.world import DEADLINE_S, until
 
 PROMPT_S = 10.0

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from gateway.consortium import Daemon
+from gateway.sandbox.consortium import Daemon
 from parties.audit.snapshot import locate, take
-from parties.lifecycle import State
+from parties.service.lifecycle import State
 from tests.e2e.test_predictions import DATA, new_rows, plan
 from tests.e2e.world import World, privity, until
 

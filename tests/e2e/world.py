@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from gateway.client import GatewayClient
-from gateway.consortium import Consortium
+from gateway.client import Gateway
+from gateway.sandbox.consortium import Consortium
 from gateway.views import SessionView
-from parties import local
+from mpc.fused_program import Fused
+from parties.agreement.plan import Plan, load_plan
+from parties.agreement.planning import propose_plan
+from parties.audit.events import DisclosureRecorded, SessionCompleted
+from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
-from parties.lifecycle import FINAL
-from parties.plan import Plan, load_plan
-from parties.planning import propose_plan
+from parties.service import local
+from parties.service.lifecycle import FINAL, State
 
 DEADLINE_S = 120.0
 LONG_RUN = 20_000  # iterations
@@ -148,7 +151,7 @@ class World:
         self.consortium = consortium
         self.directory, self.plan, self.parties = consortium.directory, consortium.plan, consortium.parties
         assert consortium.client is not None
-        self.client: GatewayClient = consortium.client
+        self.client: Gateway = consortium.client
 
     def status(self, name: str) -> dict[str, dict[str, str | int]]:
         status: dict[str, dict[str, str | int]] = local.call(self.directory / name, "status")
@@ -174,10 +177,22 @@ class World:
         )
 
     def begin(self, plan: Plan) -> str:
-        """Propose, and have every operator sign."""
+        """Propose, and have every operator of the plan's parties sign."""
         session = self.client.propose(plan).id
-        self.consortium.approve(session, lambda _: None)
+        self.consortium.approve(session, lambda _: None, [party.name for party in plan.parties])
         return session
+
+    def share(self, name: str, data: str) -> None:
+        """Its operator lets sessions use a data set; of a matching's once the others have signed."""
+        home = self.directory / name
+        until(f"{name} to share {data}", lambda: privity("data", "share", data, "--home", home).status == 0)
+
+    def approve_next(self) -> None:
+        """Have every operator sign the next session that somebody proposes."""
+        known = {view.id for view in self.client.sessions()}
+        until("a proposal", lambda: len(self.client.sessions()) > len(known))
+        (session,) = {view.id for view in self.client.sessions()} - known
+        self.consortium.approve(session, lambda _: None)
 
     def ended(self, session: str) -> SessionView:
         """The session at its end, at the gateway and at every participant."""
@@ -194,7 +209,25 @@ class World:
         return self.plan.model_copy(update={"model": model, "disclosures": silent})
 
     def train(self, plan: Plan) -> SessionView:
-        return self.ended(self.begin(plan))
+        view = self.ended(self.begin(plan))
+        if view.state is State.COMPLETED:
+            self.assert_costs(view.id)
+        return view
+
+    def assert_costs(self, session: str) -> None:
+        """Rounds and bytes are those of the contract's quote, to the byte, unless the run climbed its ladder."""
+        contract = self.client.contract(session)
+        quote, program, rounds = contract.quote, contract.program, []
+        for rank, party in enumerate(contract.parties):
+            events = [each.event for each in take(locate(self.directory / party.name)).entries()]
+            own = [event for event in events if getattr(event, "session", "") == session]
+            (done,) = [event for event in own if isinstance(event, SessionCompleted)]
+            guards = sum(isinstance(event, DisclosureRecorded) and event.name == "guard" for event in own)
+            climbed = isinstance(program, Fused) and guards > len(program.segments)
+            sent = quote.bytes_sent[rank], quote.most_bytes_sent[rank] if climbed else quote.bytes_sent[rank]
+            assert sent[0] <= done.bytes_sent <= sent[1], (party.name, done, sent)
+            rounds.append(done.rounds)
+        assert quote.rounds <= max(rounds) <= (quote.most_rounds if climbed else quote.rounds), (rounds, quote)
 
     def until_training(self, session: str, party: str) -> None:
         """Until a worker of this session has gone through iterations: the gateway hears of them."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.blame import first_cause
-from parties.messages import Fault
+from gateway.coordination.blame import first_cause
+from parties.service.messages import Fault
 
 
 def lost(who):

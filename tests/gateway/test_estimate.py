@@ -12,17 +12,18 @@ import pytest
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
-from gateway.access import TOKEN_FILE
+from gateway.access.tokens import TOKEN_FILE
 from gateway.api.examples import ESTIMATES, PLANS
 from gateway.cli import app
-from gateway.client import GatewayClient
-from gateway.estimate import EstimateAsked, Link
+from gateway.client import Gateway
+from gateway.planning.estimate import EstimateAsked, Link
+from parties.agreement.kinds import AnyPlan
+from parties.agreement.match_plan import parse_matching_plan
+from parties.agreement.plan import Plan
 from parties.audit.log import FILE_NAME as AUDIT_FILE
 from parties.audit.snapshot import take
 from parties.errors import SettingsError
-from parties.kinds import AnyPlan
-from parties.match_plan import parse_matching_plan
-from parties.plan import Plan
+from parties.service.messages import MeasuredLink
 from tests.gateway.conftest import PLAN_TOML, Consortium, House, check_problem
 
 MakePlan = Callable[..., Plan]
@@ -30,22 +31,22 @@ ESTIMATE = "/v1/plans:estimate"
 
 
 @pytest.mark.usefixtures("consortium")
-def test_estimate_is_the_contract_s_quote(client: GatewayClient, make_plan: MakePlan):
+def test_estimate_is_the_contract_s_quote(client: Gateway, make_plan: MakePlan):
     """What is estimated is to the byte what the contract says once the plan is proposed."""
     found = client.estimate(make_plan())
-    assert found.quote.model_dump(mode="json") == client.propose(make_plan()).contract["quote"]
+    assert found.quote.model_dump(mode="json") == client.propose(make_plan()).contract().quote.model_dump(mode="json")
     assert (found.kind, found.parties, found.seconds) == ("training", ("clinic-a", "clinic-b"), found.quote.seconds)
 
 
 @pytest.mark.usefixtures("consortium")
-def test_matching_is_estimated_too(client: GatewayClient):
+def test_matching_is_estimated_too(client: Gateway):
     """Each kind of plan has an estimate."""
     parties = [{"name": name, "data": "cohort"} for name in ("clinic-a", "clinic-b")]
     plan = parse_matching_plan({"kind": "matching", "purpose": "p", "result": "common", "parties": parties})
     assert client.estimate(plan).kind == "matching"
 
 
-def test_estimate_leaves_nothing(gateway: House, consortium: Consortium, client: GatewayClient, make_plan: MakePlan):
+def test_estimate_leaves_nothing(gateway: House, consortium: Consortium, client: Gateway, make_plan: MakePlan):
     """Nobody is sent anything, no session is stored, and no entry is logged."""
     before = list(take(gateway.home / AUDIT_FILE).entries())
     client.estimate(make_plan())
@@ -57,15 +58,39 @@ def test_estimate_leaves_nothing(gateway: House, consortium: Consortium, client:
 
 
 @pytest.mark.usefixtures("consortium")
-def test_link_changes_the_time_alone(client: GatewayClient, make_plan: MakePlan):
+def test_link_changes_the_time_alone(client: Gateway, make_plan: MakePlan):
     """A longer or a narrower link takes longer by its round trips, or its bytes; the quote stays."""
     usual = client.estimate(make_plan())
     far = client.estimate(make_plan(), Link(round_trip_ms=220))
     narrow = client.estimate(make_plan(), Link(mbit_s=1))
     assert far.quote == narrow.quote == usual.quote
-    assert far.seconds - usual.seconds == pytest.approx(0.2 * usual.quote.rounds, abs=1)
+    assert far.seconds - usual.seconds == pytest.approx(
+        0.2 * (usual.quote.rounds / 2 + usual.quote.requests.total), abs=1
+    )
     widest = max(*usual.quote.bytes_sent, usual.quote.dealer_bytes)
     assert narrow.seconds - usual.seconds == pytest.approx(widest * (8e-6 - 8e-8), abs=1)
+
+
+def test_links_are_taken_as_a_session_measured_them(consortium: Consortium, client: Gateway, make_plan: MakePlan):
+    """The slowest of what the plan's participants measured counts, unless another is asked about."""
+    usual = client.estimate(make_plan())
+    assert usual.measured == ()
+    client.propose(make_plan())
+    session = consortium.started().digest
+    found = {
+        "clinic-a": [("clinic-b", 41_000, 2_000_000), ("dealer", 90_000, None), ("stranger", 500_000, 1)],
+        "clinic-b": [("clinic-a", 40_000, 5_000_000), ("clinic-b", 600_000, 1)],
+        "dealer": [],
+    }
+    for daemon in consortium.everybody:
+        links = tuple(MeasuredLink(name=n, round_trip_us=us, bytes_a_second=rate) for n, us, rate in found[daemon.name])
+        daemon.say(daemon.finished(session).model_copy(update={"links": links})).settled()
+    measured = client.estimate(make_plan())
+    assert (measured.link, measured.measured) == (Link(round_trip_ms=90, mbit_s=16), ("round_trip_ms", "mbit_s"))
+    assert measured.quote == usual.quote
+    assert "90 ms (measured) and 16 Mbit/s (measured)" in "\n".join(measured.lines)
+    asked = client.estimate(make_plan(), Link(round_trip_ms=5))
+    assert (asked.link, asked.measured) == (Link(round_trip_ms=5, mbit_s=16), ("mbit_s",))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +119,7 @@ def test_plan_that_does_not_resolve_has_no_estimate(http: httpx2.Client, make_pl
 
 
 @pytest.mark.usefixtures("consortium")
-def test_command_shows_an_estimate(gateway: House, client: GatewayClient, make_plan: MakePlan, tmp_path: Path):
+def test_command_shows_an_estimate(gateway: House, client: Gateway, make_plan: MakePlan, tmp_path: Path):
     """`privity plan estimate` prints rounds, bytes by party, memory and seconds."""
     plan = tmp_path / "plan.toml"
     plan.write_text(PLAN_TOML)

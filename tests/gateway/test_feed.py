@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.feed import KEPT_SESSIONS, KEPT_UPDATES, Feed, Update, Watcher
+from gateway.coordination.feed import KEPT_SESSIONS, KEPT_UPDATES, Feed, Update, Watcher
 
 SESSION = "a" * 64
 
@@ -25,7 +25,11 @@ NOW = state("running")
 
 
 async def taken(watcher: Watcher) -> list[Update]:
-    return [update async for update in watcher]
+    """All that it is told, up to the end."""
+    found: list[Update] = []
+    while not (found and found[-1].final) and (updates := await watcher.take()):
+        found += updates
+    return found
 
 
 def test_nothing_follows_the_end():

@@ -9,16 +9,16 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from gateway.client import GatewayClient
+from gateway.client import Gateway
 from gateway.home import invite
 from parties.errors import SettingsError
-from parties.handover import hand_over
-from parties.identity import Identity
-from parties.messages import Rejected, Waiting, Welcome
-from parties.tls import Invitation, TlsKey, split_address, utc_now
+from parties.keys.handover import hand_over
+from parties.keys.identity import Identity
+from parties.keys.tls import Invitation, TlsKey, split_address, utc_now
+from parties.service.messages import Rejected, Waiting, Welcome
 
 
-def test_invitation_admits_one_daemon(gateway, client: GatewayClient):
+def test_invitation_admits_one_daemon(gateway, client: Gateway):
     """A daemon joins with its token while the gateway serves, and shows as online under its fingerprint."""
     daemon = gateway.invited("clinic-a")
     assert [(p.name, p.fingerprint, p.online) for p in client.participants()] == [("clinic-a", None, False)]
@@ -49,7 +49,7 @@ def test_second_use_of_a_token_is_refused(gateway):
     first.settled()
 
 
-def test_a_key_that_was_handed_over_to_is_admitted(gateway, client: GatewayClient):
+def test_a_key_that_was_handed_over_to_is_admitted(gateway, client: Gateway):
     """A daemon whose known key signed for another comes back with that one, and no longer with the old."""
     first = gateway.joined("clinic-a")
     new, swapped = Identity.generate(), Identity.generate()

@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.client import GatewayClient
+from gateway.client import Gateway
 from mpc.curves import Points
-from parties.errors import GatewayError
-from parties.lifecycle import State
-from parties.messages import (
+from parties.agreement.contract import check_approval
+from parties.errors import ContractError, GatewayError
+from parties.keys.tls import utc_now
+from parties.service.lifecycle import State
+from parties.service.messages import (
     Fault,
     Figures,
     Head,
@@ -26,15 +28,14 @@ from parties.messages import (
     Withdraw,
     Withdrawn,
 )
-from parties.tls import utc_now
-from parties.withdrawal import Withdrawal, check_withdrawal, sign_withdrawal
+from parties.testimony.withdrawal import Withdrawal, check_withdrawal, sign_withdrawal
 
 
 def progress(session: str, iteration: int, loss: float | None = None) -> Progress:
     return Progress(session=session, iteration=iteration, of=300, rounds=iteration * 3, bytes_sent=7, loss=loss)
 
 
-def test_whole_life(consortium, client: GatewayClient, make_plan):
+def test_whole_life(consortium, client: Gateway, make_plan):
     """A plan becomes a contract, all approve, it runs, its progress shows, all finish."""
     created = client.propose(make_plan())
     contract = consortium.started()
@@ -64,7 +65,7 @@ FIGURES = Figures(auc=0.75, log_loss=0.5, brier=0.125)
 TABLE = Points(thresholds=(0.0,), positives=((0, 9), (10, 25)), negatives=((0, 15), (0, 15)))
 
 
-def ended(consortium, client: GatewayClient, plan, figures):
+def ended(consortium, client: Gateway, plan, figures):
     """A session that ended, the parties having told these figures."""
     session = client.propose(plan).id
     consortium.started()
@@ -78,7 +79,36 @@ def models(figures, C="1.0"):
     return (ToldModel(C=C, positive="yes", figures=figures),)
 
 
-def test_figures_show_where_the_contract_discloses_them(consortium, client: GatewayClient, make_plan):
+def test_approvals_are_shown_as_they_were_signed(gateway, consortium, client: Gateway, make_plan):
+    """Whoever sees the session verifies each signature with the contract's keys, from what REST alone answers."""
+    session = client.propose(make_plan()).id
+    consortium.proposed()
+    assert client.approvals(session) == {}
+    before = utc_now()
+    consortium.b.say(consortium.b.approval(client.contract(session))).settled()
+    assert set(client.approvals(session)) == {"clinic-b"}
+    for daemon in (consortium.a, consortium.dealer):
+        daemon.say(daemon.approval(client.contract(session)))
+    for daemon in consortium.everybody:
+        daemon.hear(Start)
+    contract, found = client.contract(session), client.open(session).approvals()
+    assert set(found) == {"clinic-a", "clinic-b", "dealer"}
+    signed = {name: check_approval(contract, name, one.envelope) for name, one in found.items()}
+    assert signed["clinic-b"].contract == session
+    assert all(one.stored is not None and before <= one.stored <= utc_now() for one in found.values())
+    with pytest.raises(ContractError):
+        check_approval(contract, "clinic-a", found["clinic-b"].envelope)
+    with gateway.http() as http:
+        answered = http.get(f"/v1/sessions/{session}/approvals")
+        shown = http.get(f"/sessions/{session}").text
+        again = http.get(f"/v1/sessions/{session}/approvals", headers={"if-none-match": answered.headers["etag"]})
+    assert again.status_code == 304
+    assert f'href="/v1/sessions/{session}/approvals"' in shown
+    for one in found.values():
+        assert f'<time datetime="{one.stored.isoformat()}">' in shown
+
+
+def test_figures_show_where_the_contract_discloses_them(consortium, client: Gateway, make_plan):
     """Figures of held-out rows are shown once both parties told the same, each as far as the contract names it."""
     assert ended(consortium, client, make_plan(), [FIGURES, FIGURES]).models == models(FIGURES)
     few = make_plan(evaluation={"figures": ["brier"]})
@@ -88,7 +118,7 @@ def test_figures_show_where_the_contract_discloses_them(consortium, client: Gate
     assert {item.report.models for item in none.participants if item.report} == {models(None), ()}
 
 
-def test_models_show_that_the_contract_names(consortium, client: GatewayClient, make_plan):
+def test_models_show_that_the_contract_names(consortium, client: Gateway, make_plan):
     """A model of a C that the contract does not name is not shown, nor losses without a cross-validation."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -99,7 +129,7 @@ def test_models_show_that_the_contract_names(consortium, client: GatewayClient, 
     assert (view.models, view.validated) == (models(FIGURES), ())
 
 
-def test_a_cross_validation_shows(consortium, client: GatewayClient, make_plan):
+def test_a_cross_validation_shows(consortium, client: Gateway, make_plan):
     """Losses of left-out rows are shown once both parties told the same, with the models of the C that was taken."""
     session = client.propose(make_plan(model={"C": ["0.1", "7"], "folds": 3})).id
     consortium.started()
@@ -110,7 +140,7 @@ def test_a_cross_validation_shows(consortium, client: GatewayClient, make_plan):
     assert (view.models, view.validated) == (models(FIGURES, C="7"), VALIDATED)
 
 
-def test_tables_show_where_the_contract_discloses_them(consortium, client: GatewayClient, make_plan):
+def test_tables_show_where_the_contract_discloses_them(consortium, client: Gateway, make_plan):
     """A table that a party tells though no contract names it goes no further than the gateway's door."""
     told = FIGURES.model_copy(update={"roc": TABLE, "calibration": TABLE})
     asked = make_plan(evaluation={"figures": ["roc"]})
@@ -118,7 +148,7 @@ def test_tables_show_where_the_contract_discloses_them(consortium, client: Gatew
     assert ended(consortium, client, make_plan(), [told, told]).models == models(FIGURES)
 
 
-def test_figures_that_differ_are_nobody_s(consortium, client: GatewayClient, make_plan):
+def test_figures_that_differ_are_nobody_s(consortium, client: Gateway, make_plan):
     """If two parties tell different figures, each stands in its own name and none as the session's."""
     view = ended(consortium, client, make_plan(), [FIGURES, Figures(auc=1.0)])
     assert view.models == ()
@@ -144,7 +174,7 @@ def test_convergence_shows_where_the_contract_discloses_it(consortium, client, m
     assert client.session(session).converged is shown
 
 
-def test_waiting_shows_who_and_why(consortium, client: GatewayClient, make_plan):
+def test_waiting_shows_who_and_why(consortium, client: Gateway, make_plan):
     """While an operator has to decide, everybody can see whom the session waits for."""
     session = client.propose(make_plan()).id
     contract = consortium.proposed()
@@ -158,7 +188,7 @@ def test_waiting_shows_who_and_why(consortium, client: GatewayClient, make_plan)
     assert view.state is State.PROPOSED
 
 
-def test_refusal_ends_it_for_all(consortium, client: GatewayClient, make_plan):
+def test_refusal_ends_it_for_all(consortium, client: Gateway, make_plan):
     """One refusal stops the others with the reason, in the name of who refused whatever the message says."""
     session = client.propose(make_plan()).id
     consortium.proposed()
@@ -177,7 +207,7 @@ def word(daemon, session: str) -> Withdraw:
 
 
 @pytest.mark.parametrize(("begun", "state"), [(False, State.REFUSED), (True, State.FAILED)])
-def test_a_withdrawal_ends_what_is_not_over(consortium, client: GatewayClient, make_plan, begun, state):
+def test_a_withdrawal_ends_what_is_not_over(consortium, client: Gateway, make_plan, begun, state):
     """The session stops for all others, who get the party's own signed word; whoever was away gets it later."""
     session = client.propose(make_plan()).id
     contract = consortium.started() if begun else consortium.proposed()
@@ -192,7 +222,7 @@ def test_a_withdrawal_ends_what_is_not_over(consortium, client: GatewayClient, m
     assert (view.state, view.withdrawn) == (state, ("clinic-b",))
 
 
-def test_a_withdrawal_after_the_end_is_passed_on(gateway, consortium, client: GatewayClient, make_plan):
+def test_a_withdrawal_after_the_end_is_passed_on(gateway, consortium, client: Gateway, make_plan):
     """A completed session stays completed; a participant that was away is told when it comes back."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -208,7 +238,7 @@ def test_a_withdrawal_after_the_end_is_passed_on(gateway, consortium, client: Ga
     assert back.hear(Withdrawn).session == session
 
 
-def test_a_withdrawal_that_does_not_hold_is_dropped(consortium, client: GatewayClient, make_plan):
+def test_a_withdrawal_that_does_not_hold_is_dropped(consortium, client: Gateway, make_plan):
     """Of another contract, or by a dealer: nobody is told, and the session goes on."""
     session = client.propose(make_plan()).id
     consortium.proposed()
@@ -220,7 +250,7 @@ def test_a_withdrawal_that_does_not_hold_is_dropped(consortium, client: GatewayC
     assert (view.state, view.withdrawn) == (State.PROPOSED, ())
 
 
-def test_failure_of_one_ends_it_for_all(consortium, client: GatewayClient, make_plan):
+def test_failure_of_one_ends_it_for_all(consortium, client: Gateway, make_plan):
     """A worker that dies at one participant stops the session at all others, with its fault."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -231,7 +261,7 @@ def test_failure_of_one_ends_it_for_all(consortium, client: GatewayClient, make_
     assert client.session(session).state is State.FAILED
 
 
-def test_fault_blames_nobody_outside(consortium, client: GatewayClient, make_plan):
+def test_fault_blames_nobody_outside(consortium, client: Gateway, make_plan):
     """A fault may name another participant of the session; any other name becomes the reporter's."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -240,7 +270,7 @@ def test_fault_blames_nobody_outside(consortium, client: GatewayClient, make_pla
     assert consortium.a.hear(Stop).fault.who == "clinic-b"
 
 
-def test_vanished_participant_is_named(consortium, client: GatewayClient, make_plan):
+def test_vanished_participant_is_named(consortium, client: Gateway, make_plan):
     """A participant whose stream is gone from a running session fails it within ten seconds, by name."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -252,7 +282,7 @@ def test_vanished_participant_is_named(consortium, client: GatewayClient, make_p
     assert client.session(session).state is State.FAILED
 
 
-def test_short_absence_is_forgiven(gateway, consortium, client: GatewayClient, make_plan):
+def test_short_absence_is_forgiven(gateway, consortium, client: Gateway, make_plan):
     """A daemon that reconnects in time is told where its session stands, and the session goes on."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -266,7 +296,7 @@ def test_short_absence_is_forgiven(gateway, consortium, client: GatewayClient, m
     assert last.view.state is State.COMPLETED
 
 
-def test_reconnecting_daemon_gets_what_it_missed(gateway, consortium, client: GatewayClient, make_plan):
+def test_reconnecting_daemon_gets_what_it_missed(gateway, consortium, client: Gateway, make_plan):
     """Proposals and cancellations reach a daemon that was away when they were made."""
     consortium.b.hang_up()
     cancelled, pending = client.propose(make_plan()).id, client.propose(make_plan()).id
@@ -279,7 +309,7 @@ def test_reconnecting_daemon_gets_what_it_missed(gateway, consortium, client: Ga
     assert client.session(pending).state is State.PROPOSED
 
 
-def test_start_waits_until_all_are_connected(gateway, consortium, client: GatewayClient, make_plan):
+def test_start_waits_until_all_are_connected(gateway, consortium, client: Gateway, make_plan):
     """What all approved starts when the one who went away is back, not before."""
     session = client.propose(make_plan()).id
     contract = consortium.proposed()
@@ -297,7 +327,7 @@ def test_start_waits_until_all_are_connected(gateway, consortium, client: Gatewa
     assert {daemon.hear(Start).session for daemon in (back, consortium.b, consortium.dealer)} == {session}
 
 
-def test_cancel_stops_everybody(consortium, client: GatewayClient, make_plan):
+def test_cancel_stops_everybody(consortium, client: Gateway, make_plan):
     """The analyst's word ends a session at every participant, once."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -308,7 +338,7 @@ def test_cancel_stops_everybody(consortium, client: GatewayClient, make_plan):
         client.cancel(session)
 
 
-def test_approval_of_an_altered_contract_fails_it(consortium, client: GatewayClient, make_plan):
+def test_approval_of_an_altered_contract_fails_it(consortium, client: Gateway, make_plan):
     """An approval that does not verify for the contract fails the session at once, for all, with who sent it."""
     session = client.propose(make_plan()).id
     contract = consortium.proposed()
@@ -316,11 +346,11 @@ def test_approval_of_an_altered_contract_fails_it(consortium, client: GatewayCli
     consortium.b.say(consortium.b.approval(altered).model_copy(update={"session": session}))
     for daemon in consortium.everybody:
         fault = daemon.hear(Stop).fault
-        assert (fault.who, fault.code) == ("clinic-b", "contract")
+        assert (fault.who, fault.code) == ("clinic-b", "contract.altered")
     assert client.session(session).state is State.FAILED
 
 
-def test_approval_by_another_key_fails_it(consortium, client: GatewayClient, make_plan):
+def test_approval_by_another_key_fails_it(consortium, client: Gateway, make_plan):
     """Nobody approves in another's name: not with another key, not on another's stream."""
     session = client.propose(make_plan()).id
     contract = consortium.proposed()
@@ -329,7 +359,7 @@ def test_approval_by_another_key_fails_it(consortium, client: GatewayClient, mak
     assert client.session(session).state is State.FAILED
 
 
-def test_loss_shows_only_where_disclosed(consortium, client: GatewayClient, make_plan):
+def test_loss_shows_only_where_disclosed(consortium, client: Gateway, make_plan):
     """A loss that the contract does not disclose to the session is not shown even if a daemon sends it."""
     session = client.propose(make_plan(disclosures={"loss_reports": 0})).id
     consortium.started()
@@ -340,7 +370,7 @@ def test_loss_shows_only_where_disclosed(consortium, client: GatewayClient, make
 
 
 @pytest.mark.usefixtures("consortium")
-def test_outsider_can_not_touch_a_session(gateway, client: GatewayClient, make_plan):
+def test_outsider_can_not_touch_a_session(gateway, client: Gateway, make_plan):
     """A participant that is not part of a session is told so, whatever it says about it."""
     session = client.propose(make_plan()).id
     outsider = gateway.joined("clinic-c")
@@ -349,13 +379,13 @@ def test_outsider_can_not_touch_a_session(gateway, client: GatewayClient, make_p
     assert client.session(session).state is State.PROPOSED
 
 
-def test_newest_log_head_is_kept(consortium, client: GatewayClient):
+def test_newest_log_head_is_kept(consortium, client: Gateway):
     """Participants' signed log heads are kept for whoever wants to compare them."""
     consortium.a.say(Head(note="old")).say(Head(note="new")).settled()
     assert {p.name: p.head for p in client.participants()}["clinic-a"] == "new"
 
 
-def test_unapproved_session_expires(gateway, consortium, client: GatewayClient, make_plan):
+def test_unapproved_session_expires(gateway, consortium, client: Gateway, make_plan):
     """A contract whose time runs out before all approved ends for everybody."""
     session = client.propose(make_plan(expires_in_hours=2)).id
     contract = consortium.proposed()
@@ -368,7 +398,7 @@ def test_unapproved_session_expires(gateway, consortium, client: GatewayClient, 
     assert client.session(session).state is State.EXPIRED
 
 
-def test_running_session_does_not_expire(gateway, consortium, client: GatewayClient, make_plan):
+def test_running_session_does_not_expire(gateway, consortium, client: Gateway, make_plan):
     """What began in time may take its time."""
     session = client.propose(make_plan(expires_in_hours=2)).id
     consortium.started()

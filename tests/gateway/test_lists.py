@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 
 import httpx2
 import pytest
 from typer.testing import CliRunner
 
-from gateway.access import TOKEN_FILE
+from gateway.access.principal import CONSORTIUM
+from gateway.access.tokens import TOKEN_FILE
+from gateway.api.sessions import USUAL_PAGE
 from gateway.cli import app
-from gateway.client import GatewayClient
-from parties.lifecycle import State
-from parties.plan import Plan
+from gateway.client import Gateway
+from gateway.home import IDENTITY_FILE
+from gateway.storage.store import Store
+from parties.agreement.kinds import parse_contract
+from parties.agreement.plan import Plan
+from parties.audit.notes import parse_checkpoint, parse_note
+from parties.audit.snapshot import locate, take
+from parties.errors import GatewayError
+from parties.keys.identity import Identity
+from parties.service.lifecycle import State
+from parties.service.messages import Proposal, Publish
 from tests.gateway.conftest import Consortium, House, check_problem
 
 MakePlan = Callable[..., Plan]
@@ -27,7 +38,7 @@ def listed(response: httpx2.Response) -> list[str]:
 
 
 @pytest.mark.usefixtures("consortium")
-def test_pages_have_every_session_once(http: httpx2.Client, client: GatewayClient, make_plan: MakePlan):
+def test_pages_have_every_session_once(http: httpx2.Client, client: Gateway, make_plan: MakePlan):
     """Following `Link` shows what the whole list does, in its order, also of sessions of one second."""
     made = {client.propose(make_plan()).id for _ in range(5)}
     whole = listed(http.get("/v1/sessions"))
@@ -44,8 +55,39 @@ def test_pages_have_every_session_once(http: httpx2.Client, client: GatewayClien
 
 
 @pytest.mark.usefixtures("consortium")
+def test_a_page_is_asked_for_if_nothing_is_said(
+    gateway: House, http: httpx2.Client, client: Gateway, make_plan: MakePlan
+):
+    """Without `limit` a page comes, and the next one's address with it."""
+    session = client.propose(make_plan()).id
+    with closing(Store.open(gateway.home)) as store, store.transaction() as rows:
+        made = parse_contract(rows.contract(session).encode())
+        for number in range(USUAL_PAGE):
+            rows.add_session(made.model_copy(update={"nonce": f"{number:064x}"}), "{}", CONSORTIUM)
+    first = http.get("/v1/sessions")
+    second = http.get(first.links["next"]["url"])
+    assert (len(first.json()), len(second.json())) == (USUAL_PAGE, 1)
+    assert "link" not in second.headers
+
+
+@pytest.mark.usefixtures("consortium")
+def test_a_text_finds_ids_and_purposes(http: httpx2.Client, client: Gateway, make_plan: MakePlan):
+    """`find` takes what an id begins with or a purpose holds; the client asks for no more than it needs."""
+    first = client.propose(make_plan(purpose="Readmission within 30 days")).id
+    second = client.propose(make_plan(purpose="mortality")).id
+    assert listed(http.get("/v1/sessions", params={"find": "READMISSION"})) == [first]
+    assert listed(http.get("/v1/sessions", params={"find": second[:10]})) == [second]
+    assert listed(http.get("/v1/sessions", params={"find": "%"})) == []
+    assert client.find(first[:10]) == first
+    with pytest.raises(GatewayError, match="no sessions begin with 'mortality'"):
+        client.find("mortality")
+    with pytest.raises(GatewayError, match="sessions begin with ''"):
+        client.find("")
+
+
+@pytest.mark.usefixtures("consortium")
 def test_newest_is_first_and_new_ones_move_no_page(
-    gateway: House, http: httpx2.Client, client: GatewayClient, make_plan: MakePlan
+    gateway: House, http: httpx2.Client, client: Gateway, make_plan: MakePlan
 ):
     """What is proposed between two pages neither hides nor repeats a session."""
     first = client.propose(make_plan()).id
@@ -59,7 +101,7 @@ def test_newest_is_first_and_new_ones_move_no_page(
 
 
 @pytest.mark.usefixtures("consortium")
-def test_filters_hold_together(gateway: House, http: httpx2.Client, client: GatewayClient, make_plan: MakePlan):
+def test_filters_hold_together(gateway: House, http: httpx2.Client, client: Gateway, make_plan: MakePlan):
     """State, kind and participant select alone and together; the next page keeps them."""
     gateway.joined("clinic-c").publish({"lab": ("number", True)}).settled()
     parties = [
@@ -88,7 +130,7 @@ def test_filters_hold_together(gateway: House, http: httpx2.Client, client: Gate
 @pytest.mark.usefixtures("consortium")
 def test_client_walks_the_pages(gateway: House, make_plan: MakePlan):
     """The client asks for page after page, with its filters on each."""
-    with GatewayClient(f"http://{gateway.serving.rest}", gateway.token, page=2) as client:
+    with Gateway(f"http://{gateway.serving.rest}", gateway.token, page=2) as client:
         made = [client.propose(make_plan()).id for _ in range(5)]
         client.cancel(made[0])
         assert {view.id for view in client.sessions()} == set(made)
@@ -97,7 +139,7 @@ def test_client_walks_the_pages(gateway: House, make_plan: MakePlan):
 
 
 @pytest.mark.usefixtures("consortium")
-def test_command_lists_what_is_asked_for(gateway: House, client: GatewayClient, make_plan: MakePlan):
+def test_command_lists_what_is_asked_for(gateway: House, client: Gateway, make_plan: MakePlan):
     """`privity session list` takes the same filters."""
     first, second = client.propose(make_plan()).id, client.propose(make_plan()).id
     client.cancel(first)
@@ -114,11 +156,15 @@ def test_command_lists_what_is_asked_for(gateway: House, client: GatewayClient, 
     assert shown("--kind", "matching") == shown("--participant", "nobody") == set()
 
 
+UNTAGGED = {"/v1/sessions/{session}/events", "/v1/health", "/v1/me", "/metrics"}  # streams, or said in a line
+
+
 def test_headers_are_described(http: httpx2.Client):
     """The OpenAPI description has what a page and a tagged answer carry beside their bodies."""
     paths = http.get("/openapi.json").json()["paths"]
     assert "Link" in paths["/v1/sessions"]["get"]["responses"]["200"]["headers"]
-    for path in ("/v1/sessions/{session}", "/v1/sessions/{session}/contract"):
+    tagged = {path for path in paths if "get" in paths[path]} - UNTAGGED
+    for path in tagged:
         assert "ETag" in paths[path]["get"]["responses"]["200"]["headers"]
         assert "304" in paths[path]["get"]["responses"]
     shown = paths["/v1/sessions/{session}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -133,6 +179,7 @@ def test_headers_are_described(http: httpx2.Client):
         "participant=No%20Name",
         "limit=0",
         "limit=501",
+        "find=",
         "cursor=x",
         f"cursor={NOBODY}",
         "q=1",
@@ -166,3 +213,36 @@ def test_contract_s_tag_is_its_id(http: httpx2.Client, make_plan: MakePlan):
     assert http.get(address).headers["etag"] == f'"{made}"'
     assert http.get(address, headers={"if-none-match": f'"{made}"'}).status_code == 304
     check_problem(http.get(f"/v1/sessions/{NOBODY}", headers={"if-none-match": "*"}), 404, "rest.not-found")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/sessions?limit=1", "/v1/participants", "/v1/tokens", "/v1/log/head", "/v1/sessions/{session}/plan"]
+)
+def test_what_is_unchanged_is_not_sent_again(
+    gateway: House, consortium: Consortium, http: httpx2.Client, make_plan: MakePlan, path: str
+):
+    """Lists and the rest have tags that hold until what they answer changes, the next page's address with it."""
+    plan = make_plan().model_dump(mode="json")
+    place = path.replace("{session}", http.post("/v1/sessions", json=plan).json()["id"])
+    gateway.personal("bob", "consortium", "analyst")
+    first = http.get(place)
+    again = http.get(place, headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert again.headers.get("link") == first.headers.get("link")
+    http.post("/v1/sessions", json=plan)
+    gateway.personal("ada", "consortium", "analyst")
+    assert len({consortium.b.hear(Proposal).contract for _ in range(2)}) == 2
+    consortium.b.say(Publish(data=())).settled()
+    changed = http.get(place, headers={"if-none-match": first.headers["etag"]})
+    assert changed.status_code == (304 if path.endswith("plan") else 200)
+
+
+def test_the_gateway_s_head_is_signed(gateway: House, http: httpx2.Client, client: Gateway):
+    """What is answered verifies with the key beside it, which is the gateway's, and is its log's newest head."""
+    http.post("/v1/logins")
+    found = client.log_head()
+    identity = Identity.load(gateway.home / IDENTITY_FILE)
+    assert (found.public_key, found.fingerprint) == (identity.public.hex(), identity.fingerprint)
+    note = parse_note(found.head)
+    assert note.signed_by(found.name, identity.public)
+    assert parse_checkpoint(note.text).size == len(list(take(locate(gateway.home)).entries()))

@@ -15,13 +15,14 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
-from gateway.access import TOKEN_FILE
+from gateway.access.seen_tokens import TokenWanted
+from gateway.access.tokens import TOKEN_FILE
 from gateway.cli import app
-from gateway.client import GatewayClient
-from gateway.store import FILE as STORE_FILE
+from gateway.client import Gateway
+from gateway.storage.database import FILE as STORE_FILE
+from parties.agreement.plan import Plan
 from parties.errors import GatewayError
-from parties.lifecycle import State
-from parties.plan import Plan
+from parties.service.lifecycle import State
 from tests.gateway.conftest import PLAN_TOML, Consortium, House, check_problem
 
 MakePlan = Callable[..., Plan]
@@ -62,7 +63,7 @@ def test_defaults_make_no_other_plan(http: httpx2.Client, make_plan: MakePlan):
 
 
 @pytest.mark.usefixtures("consortium")
-def test_other_plan_is_refused(http: httpx2.Client, client: GatewayClient, make_plan: MakePlan):
+def test_other_plan_is_refused(http: httpx2.Client, client: Gateway, make_plan: MakePlan):
     """A key that was used for another plan is a problem, and proposes nothing."""
     client.propose(make_plan(), "k")
     check_problem(proposed(http, make_plan(purpose="another"), "k"), 422, "rest.key-reused")
@@ -72,14 +73,14 @@ def test_other_plan_is_refused(http: httpx2.Client, client: GatewayClient, make_
 
 
 @pytest.mark.usefixtures("consortium")
-def test_no_key_or_another_key_proposes_again(client: GatewayClient, make_plan: MakePlan):
+def test_no_key_or_another_key_proposes_again(client: Gateway, make_plan: MakePlan):
     """Without a key, and under each key, the same plan is a session of its own."""
     ids = {client.propose(make_plan(), key).id for key in ("", "", "k", "l")}
     assert len(ids) == 4
 
 
 @pytest.mark.usefixtures("consortium")
-def test_refused_proposal_leaves_its_key_unused(client: GatewayClient, make_plan: MakePlan):
+def test_refused_proposal_leaves_its_key_unused(client: Gateway, make_plan: MakePlan):
     """What was not proposed may be mended and sent under the same key."""
     with pytest.raises(GatewayError, match="no 'nobody'"):
         client.propose(make_plan(dealer="nobody"), "k")
@@ -87,7 +88,7 @@ def test_refused_proposal_leaves_its_key_unused(client: GatewayClient, make_plan
 
 
 @pytest.mark.usefixtures("consortium")
-def test_repetitions_at_once_are_one_session(gateway: House, client: GatewayClient, make_plan: MakePlan):
+def test_repetitions_at_once_are_one_session(gateway: House, client: Gateway, make_plan: MakePlan):
     """Clients that send one key at the same time are told of one session."""
 
     def propose(_number: int) -> str:
@@ -145,7 +146,7 @@ def test_bad_key_is_refused(http: httpx2.Client, make_plan: MakePlan, key: str):
     assert key not in {"two words", "x" * 201} or key not in found.detail
 
 
-def test_proposal_reaches_everybody_once(consortium: Consortium, client: GatewayClient, make_plan: MakePlan):
+def test_proposal_reaches_everybody_once(consortium: Consortium, client: Gateway, make_plan: MakePlan):
     """The first under a key is a proposal like any other."""
     created = client.propose(make_plan(), "k")
     assert consortium.proposed().digest == created.id
@@ -153,3 +154,36 @@ def test_proposal_reaches_everybody_once(consortium: Consortium, client: Gateway
     for daemon in consortium.everybody:
         with pytest.raises(queue.Empty):
             daemon.settled().incoming.get_nowait()
+
+
+@pytest.mark.usefixtures("consortium")
+def test_a_cancellation_may_be_sent_twice(http: httpx2.Client, client: Gateway, make_plan: MakePlan):
+    """Under one key it is done once and answered alike; without one, or under a proposal's, it is a problem."""
+    session = client.propose(make_plan(), "proposed").id
+    place, headers = f"/v1/sessions/{session}/cancel", {"idempotency-key": "k"}
+    check_problem(http.post(place, headers={"idempotency-key": "proposed"}), 422, "rest.key-reused")
+    first, again = (http.post(place, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code, again.content) == (200, 200, first.content)
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert client.cancel(session, "k").state is State.CANCELLED
+    check_problem(http.post(place), 409, "lifecycle")
+    check_problem(http.post(place, headers={"idempotency-key": "l"}), 409, "lifecycle")
+
+
+def test_a_token_is_made_once_under_a_key(gateway: House, http: httpx2.Client):
+    """A repetition makes none, and says which was made and that its secret is gone; keys are each account's own."""
+    headers = {"idempotency-key": "k"}
+    with gateway.http(gateway.personal("eve", "consortium", "admin")) as other:
+        first, again = (http.post("/v1/tokens", json={"account": "ada"}, headers=headers) for _ in range(2))
+        made = first.json()["token"]["id"]
+        found = check_problem(again, 422, "rest.key-reused")
+        assert made in found.detail
+        assert "revoke" in found.action
+        assert sum(token["account"] == "ada" for token in http.get("/v1/tokens").json()) == 1
+        theirs = other.post("/v1/tokens", json={}, headers=headers)
+        assert theirs.json()["token"]["id"] != made
+    with gateway.http(first.json()["secret"]) as ada:
+        assert ada.get("/v1/me").json()["account"] == "ada"
+    with gateway.client() as client, pytest.raises(GatewayError, match=made):
+        client.create_token(TokenWanted(account="ada"), "k")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import grpc
 
-from gateway.relay import MAX_BYTES, MAX_WAITING, Relay
-from parties.messages import Cosigned, Offer, Rejected, Welcome
+from gateway.coordination.relay import MAX_BYTES, MAX_WAITING, keep, kept
+from gateway.storage.store import Store
+from parties.keys.tls import utc_now
+from parties.service.messages import Cosigned, Offer, Rejected, SignedTranscript, Welcome
 
 KEY = "ab" * 32
 
@@ -46,41 +50,19 @@ def test_a_message_too_long_ends_the_stream(consortium):
     assert consortium.a.incoming.get(timeout=30) in {None, grpc.StatusCode.CANCELLED}
 
 
-class Known:
-    """Rows in which everybody is a member."""
-
-    def member(self, name):
-        return name
-
-
-class Numbered(Offer):
-    """A message with a slot of its own each time."""
-
-    @property
-    def slot(self):
-        return (self.envelope["payload"],)
+def test_what_waits_is_bounded_and_newest(tmp_path):
+    """From one sender to one receiver so many messages wait, the oldest go first; of one slot the newest alone."""
+    with closing(Store.open(tmp_path)) as store, store.transaction() as rows:
+        for name in ("clinic-a", "clinic-b", "clinic-c"):
+            rows.invite(name, "party", "authority", utc_now())
+        sent = [transcript("clinic-a", number) for number in range(MAX_WAITING + 3)]
+        for message in [*sent, sent[10]]:
+            keep(rows, "clinic-b", message)
+        keep(rows, "clinic-b", transcript("clinic-c", 0))
+        assert kept(rows, "clinic-b") == [*sent[3:10], *sent[11:], sent[10], transcript("clinic-c", 0)]
+        assert kept(rows, "clinic-b") == []
 
 
-class Told:
-    """A line that keeps what is sent."""
-
-    def __init__(self):
-        self.messages = []
-
-    def send(self, message):
-        self.messages.append(message.envelope["payload"])
-
-    def close(self):
-        """Nothing to end."""
-
-
-def test_what_waits_is_bounded():
-    """From one sender to one receiver so many messages wait, and the oldest go first."""
-    lines = {}
-    relay = Relay(lines)
-    for number in range(MAX_WAITING + 3):
-        message = Numbered(peer="b", public_key=KEY, envelope={"payload": str(number)})
-        relay.pass_on(Known(), "a", message)
-    lines["b"] = Told()
-    relay.deliver("b")
-    assert lines["b"].messages == [str(number) for number in range(3, MAX_WAITING + 3)]
+def transcript(sender: str, number: int) -> SignedTranscript:
+    """A message with a slot of its own for each session."""
+    return SignedTranscript(peer=sender, public_key=KEY, session=f"{number:064x}", envelope={})

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from gateway.resolve import Directory, Listed, resolve
+from gateway.planning.resolve import Directory, Listed, resolve
 from mpc.errors import PrivityError, ProgramError
+from parties.agreement.kinds import parse_contract
+from parties.agreement.plan import Plan
+from parties.data.schema import Column, Schema
 from parties.errors import ContractError, DataError, PlanError
-from parties.identity import Identity
-from parties.kinds import parse_contract
-from parties.messages import PublishedData
-from parties.plan import Plan
-from parties.schema import Column, Schema
+from parties.keys.identity import Identity
+from parties.service.messages import PublishedData
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -104,7 +104,7 @@ BAD_PLANS = {
     "free text as label": (
         {"label": {"party": "clinic-a", "column": "note", "positive": "1"}},
         DataError,
-        "column 'note' of cohort is text that does not have two values",
+        "column 'note' of cohort is text without 2 to 20 values to tell apart",
     ),
     "incomplete label": (
         {"label": {"party": "clinic-a", "column": "lab", "positive": "1"}},

@@ -13,22 +13,23 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from gateway.access import MAX_BODY_BYTES, TOKEN_FILE, Token
-from gateway.client import GatewayClient
+from gateway.access.guard import MAX_BODY_BYTES
+from gateway.access.tokens import TOKEN_FILE, Token
+from gateway.client import Gateway
 from gateway.problems import TABLE, Problem, install
 from gateway.request_id import RequestIds
 from parties.errors import GatewayError, SettingsError
-from parties.lifecycle import State
-from parties.messages import Progress
+from parties.service.lifecycle import State
+from parties.service.messages import Progress
 from tests.gateway.conftest import check_problem
 
-NOBODY = "0" * 64
+NOBODY, NO_TOKEN = "0" * 64, "0" * 12
 
 
 def test_health_needs_no_token(gateway):
     """Anybody on this machine may ask whether the gateway serves."""
     response = httpx2.get(f"http://{gateway.serving.rest}/v1/health")
-    assert response.json() == {"status": "ok", "name": "gateway", "version": "0.1.0", "bytes_sent": 0}
+    assert response.json() == {"status": "ok", "name": "gateway", "version": "0.1.0"}
 
 
 ROUTES = [
@@ -37,13 +38,21 @@ ROUTES = [
     ("POST", "/v1/sessions"),
     ("GET", f"/v1/sessions/{NOBODY}"),
     ("GET", f"/v1/sessions/{NOBODY}/contract"),
+    ("GET", f"/v1/sessions/{NOBODY}/approvals"),
+    ("GET", f"/v1/sessions/{NOBODY}/plan"),
     ("GET", f"/v1/sessions/{NOBODY}/events"),
     ("POST", f"/v1/sessions/{NOBODY}/cancel"),
     ("GET", "/v1/participants"),
+    ("GET", "/v1/log/head"),
     ("POST", "/v1/logins"),
+    ("GET", "/v1/me"),
+    ("GET", "/v1/tokens"),
+    ("POST", "/v1/tokens"),
+    ("DELETE", f"/v1/tokens/{NO_TOKEN}"),
+    ("GET", "/metrics"),
     ("GET", "/nowhere"),
 ]
-PAGES = [("GET", "/"), ("GET", f"/sessions/{NOBODY}")]
+PAGES = [("GET", "/"), ("GET", f"/sessions/{NOBODY}"), ("POST", "/logout")]
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, *PAGES])
@@ -59,7 +68,8 @@ def test_routes_that_ask_for_the_token_are_all(http):
     """The list of routes above is the one that the application has."""
     paths = http.get("/openapi.json").json()["paths"]
     listed = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    known = {(method, path.replace(NOBODY, "{session}")) for method, path in ROUTES} - {("GET", "/nowhere")}
+    named = {(method, path.replace(NOBODY, "{session}").replace(NO_TOKEN, "{token}")) for method, path in ROUTES}
+    known = named - {("GET", "/nowhere")}
     assert listed == known | {("GET", "/v1/health")}
 
 
@@ -152,7 +162,7 @@ def test_limit_on_open_sessions(house, make_plan):
         house.hang_up()
 
 
-def test_late_watcher_sees_the_present_first(consortium, client: GatewayClient, make_plan):
+def test_late_watcher_sees_the_present_first(consortium, client: Gateway, make_plan):
     """Who begins to watch a running session sees its state with the latest progress; after its end, that alone."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -164,7 +174,7 @@ def test_late_watcher_sees_the_present_first(consortium, client: GatewayClient, 
     assert [event.view.state for event in client.events(session)] == [State.CANCELLED]
 
 
-def test_watcher_that_comes_back_gets_what_it_missed(consortium, http, client: GatewayClient, make_plan):
+def test_watcher_that_comes_back_gets_what_it_missed(consortium, http, client: Gateway, make_plan):
     """A stream taken up with `Last-Event-ID` goes on after that event; one of an unknown id has the present first."""
     session = client.propose(make_plan()).id
     consortium.started()
@@ -199,7 +209,7 @@ def test_silent_gateway_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with (
-        GatewayClient(f"http://127.0.0.1:{port}", "token") as client,
+        Gateway(f"http://127.0.0.1:{port}", "token") as client,
         pytest.raises(GatewayError, match=r"the gateway at http://127.0.0.1:\d+ does not answer; start it"),
     ):
         client.sessions()
@@ -208,8 +218,8 @@ def test_silent_gateway_is_named():
 def test_wrong_token_is_named(gateway):
     """A client with another gateway's token is told which one it needs."""
     with (
-        GatewayClient(f"http://{gateway.serving.rest}", "other") as client,
-        pytest.raises(GatewayError, match="no token of this gateway; send the content"),
+        Gateway(f"http://{gateway.serving.rest}", "other") as client,
+        pytest.raises(GatewayError, match="no token of this gateway that holds; send a personal token"),
     ):
         client.participants()
 
@@ -231,7 +241,7 @@ def test_token_stays_out_of_sight(tmp_path):
 
 def test_client_needs_no_engine():
     """The client and the service load neither torch nor numpy."""
-    code = "import sys, gateway.client, gateway.serve; print({'torch', 'crypten', 'numpy'} & set(sys.modules))"
+    code = "import sys, gateway.client, gateway.serve; print({'torch', 'crypten', 'numba', 'numpy'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
 
@@ -280,3 +290,30 @@ def test_description_declares_no_other_errors(http):
     assert "HTTPValidationError" not in description.text
     described = description.json()["paths"]["/v1/sessions"]["post"]["responses"]["422"]["description"]
     assert described == f"{TABLE['plan'][1]}; or: {TABLE['rest.key-reused'][1]}"
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions", "/v1/plans:estimate"])
+@pytest.mark.parametrize("media_type", ["text/plain", "application/xml"])
+def test_body_of_another_kind_is_a_problem(http, path: str, media_type: str):
+    """What says that it is no JSON is not read as such, and fails nothing."""
+    check_problem(http.post(path, content=b"{}", headers={"content-type": media_type}), 422, "plan")
+
+
+@pytest.mark.usefixtures("consortium")
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("retention", {"model_days": False}),
+        ("retention", {"model_days": "30"}),
+        ("model", {"fit_intercept": 1}),
+        ("model", {"fit_intercept": "yes"}),
+        ("expires_in_hours", True),
+    ],
+)
+def test_json_means_what_it_says(http, make_plan, part: str, value: object):
+    """A truth value is no number, a number no truth value and a text neither; the problem says where."""
+    body = make_plan().model_dump(mode="json") | {part: value}
+    found = check_problem(http.post("/v1/sessions", json=body), 422, "plan")
+    assert part in found.detail
+    assert "Input should be a valid" in found.detail
+    assert http.get("/v1/sessions").json() == []

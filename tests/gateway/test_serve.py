@@ -14,20 +14,22 @@ from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from gateway.client import GatewayClient
+from gateway.access.logins import COOKIE
+from gateway.client import Gateway
 from gateway.home import SERVING_FILE, init, invite
-from gateway.store import FILE as STORE_FILE
+from gateway.storage.database import FILE as STORE_FILE
 from parties.audit.entries import decode
 from parties.audit.events import CertificateExpiring
 from parties.audit.log import FILE_NAME as AUDIT_FILE
 from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.errors import AuditError, SettingsError
-from parties.lifecycle import State
-from parties.messages import Finished, Progress, Stop, Welcome
-from parties.tls import DAEMON_DAYS, split_address
+from parties.keys.tls import DAEMON_DAYS, split_address
+from parties.service.lifecycle import State
+from parties.service.messages import Finished, Progress, Stop, Welcome
 
 SERVE = (
     "import sys, pathlib, gateway.serve; gateway.serve.serve(pathlib.Path(sys.argv[1])); print('torch' in sys.modules)"
@@ -51,7 +53,7 @@ def test_process_serves_and_ends(house, number: signal.Signals):
     """The process says when it listens, ends cleanly when told to, and has not loaded torch by then."""
     with process(house.home) as (gateway, ready):
         assert ready["ready"] is True
-        house.serving = type(house.serving)(rest=str(ready["rest"]), control=str(ready["control"]))
+        house.serving = type(house.serving)(**{name: str(ready[name]) for name in ("rest", "control", "url")})
         with house.client() as client:
             assert client.sessions() == []
         daemon = house.joined("clinic-a")
@@ -118,11 +120,28 @@ def test_store_holds_what_sessions_need_and_no_secret(house, make_plan):
         consortium.a.say(Progress(session=session, iteration=3, of=300, rounds=9, bytes_sent=8, loss=0.25)).settled()
         for daemon in consortium.everybody:
             daemon.say(Finished(session=session, seconds=1, rounds=9, bytes_sent=8)).settled()
+        with httpx2.Client() as browser:
+            browser.get(client.login())
+            cookie, unused = browser.cookies[COOKIE], client.login().partition("=")[2]
         house.hang_up()
     with closing(sqlite3.connect(house.home / STORE_FILE)) as store:
+        assert store.execute("SELECT count(*) FROM logins").fetchone() == (2,)
         tables = {name for (name,) in store.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        of_participants = {"approvals", "withdrawals", "progress", "reports"}
-        assert tables == {"participants", "data_sets", "sessions", "keyed_proposals"} | of_participants
+        of_each = {"approvals", "withdrawals", "progress", "reports", "waiting"}
+        several = {"gateways", "connections", "posts", "relayed"}
+        assert tables - {"alembic_version"} - of_each - several == {
+            "participants",
+            "data_sets",
+            "sessions",
+            "taking_part",
+            "partners",
+            "cosigned",
+            "logins",
+            "tokens",
+            "keyed_proposals",
+            "links",
+        }
+        assert of_each | several <= tables
         (progress,) = store.execute("SELECT content FROM progress").fetchall()
         assert json.loads(progress[0])["loss"] == 0.25
         assert store.execute("SELECT count(*) FROM approvals").fetchone() == (3,)
@@ -131,7 +150,8 @@ def test_store_holds_what_sessions_need_and_no_secret(house, make_plan):
     for daemon in consortium.everybody:
         assert daemon.invitation.token().encode() not in everything
         assert daemon.invitation._seed not in everything
-    assert house.token.encode() not in everything
+    for secret in (house.token, cookie, unused):
+        assert secret.encode() not in everything
     assert b"named-by-the-client" not in everything
 
 
@@ -198,7 +218,7 @@ class Detour:
             thread.join(30)
 
 
-def test_silent_machine_is_noticed(gateway, client: GatewayClient, make_plan):
+def test_silent_machine_is_noticed(gateway, client: Gateway, make_plan):
     """A participant whose machine falls silent, its connection still open, fails the session within ten seconds."""
     consortium = gateway.consortium()
     detour = Detour(gateway.serving.control)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.home import init
-from gateway.settings import FILE, GatewaySettings, load_settings, parse_address
+from gateway.settings import FILE, GatewaySettings, Grant, OidcSettings, load_settings, parse_address
 from parties.errors import SettingsError
 
 
@@ -23,17 +25,35 @@ def test_rendered_settings_read_back(tmp_path: Path):
     settings = GatewaySettings(name="consortium", rest_address="127.0.0.1:1", absence_s=7)
     text = settings.render()
     assert load_settings(write(tmp_path, text)) == settings
-    for key, field in GatewaySettings.model_fields.items():
-        assert f"# {field.description}\n{key} = " in text
-        shown = f'"{field.default}"' if isinstance(field.default, str) else f"{field.default:g}"
-        assert f"Default {shown}" in str(field.description)
+    for model in (GatewaySettings, OidcSettings):
+        for key, field in model.model_fields.items():
+            comment = textwrap.indent(str(field.description), "# ")
+            if isinstance(field.default, OidcSettings):
+                assert f"{comment}\n[{key}]\n" in text
+                continue
+            assert f"{comment}\n{key} = " in text
+            shown = f"{field.default:g}" if isinstance(field.default, int | float) else json.dumps(field.default)
+            assert f"Default {shown}" in str(field.description)
+
+
+def test_rendered_grants_read_back(tmp_path: Path):
+    """Lists and tables come back as they were, whatever characters are in them."""
+    grant = Grant(claim="groups", value='a "quoted\\ name"', organisation="clinic-a", role="analyst")
+    oidc = OidcSettings(issuer="https://login.example.org", client_id="x", grants=(grant, grant))
+    settings = GatewaySettings(rest_urls=("https://gate.example.org", "https://gate.example.org:8470"), oidc=oidc)
+    assert load_settings(write(tmp_path, settings.render())) == settings
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8470", "192.168.1.2:8470", "example.org:8470", "[::]:8470"])
-def test_rest_stays_on_loopback(tmp_path: Path, address: str):
-    """REST has no logins and refuses any address that others could reach."""
-    with pytest.raises(SettingsError, match="is not loopback, and REST has no logins"):
+def test_rest_goes_beyond_loopback_with_tls_alone(tmp_path: Path, address: str):
+    """Tokens never travel in the clear: an address that others could reach takes a certificate and public names."""
+    with pytest.raises(SettingsError, match="is not loopback, which takes TLS: give rest_certificate"):
         load_settings(write(tmp_path, f'rest_address = "{address}"'))
+    files = 'rest_certificate = "rest.crt"\nrest_key = "rest.key"\n'
+    with pytest.raises(SettingsError, match="rest_urls"):
+        load_settings(write(tmp_path, f'rest_address = "{address}"\n{files}'))
+    urls = 'rest_urls = ["https://gate.example.org"]'
+    assert load_settings(write(tmp_path, f'rest_address = "{address}"\n{files}{urls}')).places.has_tls
     with pytest.raises(SettingsError, match="is not loopback"):
         init(tmp_path / "new", rest=address)
     assert not (tmp_path / "new").exists()
@@ -55,6 +75,16 @@ def test_loopback_has_many_names(tmp_path: Path, address: str):
         ("control_address = '::1:8471'", "is not HOST:PORT"),
         ("control_address = '127.0.0.1:65536'", "is not HOST:PORT"),
         ("name = ", "is not TOML"),
+        ("rest_key = 'rest.key'", "rest_certificate, rest_key: TLS takes both, or neither"),
+        ("rest_urls = ['http://gate.example.org']", "is not https: tokens and cookies would travel in the clear"),
+        ("rest_urls = ['https://gate.example.org/path']", "is not https://HOST or https://HOST:PORT"),
+        ("rest_urls = ['https://u@gate.example.org']", "is not https://HOST or https://HOST:PORT"),
+        ("rest_urls = ['gate.example.org']", "is not https://HOST or https://HOST:PORT"),
+        ("request_rate = 0", "request_rate: Input should be greater than or equal to 0.1"),
+        ("[oidc]\nissuer = 'https://login.example.org'", "client_id: must be given"),
+        ("[oidc]\nissuer = 'http://login.example.org'\nclient_id = 'x'", "is not https://HOST"),
+        ("[oidc]\nissuer = 'https://login.example.org'\nclient_id = 'x'", "give rest_urls"),
+        ("[oidc]\ngrants = [{claim = 'a', value = 'b', organisation = 'c', role = 'king'}]", "grants.0.role"),
     ],
 )
 def test_bad_settings_are_named(tmp_path: Path, text: str, what: str):

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from mpc.blocks import mask_table
 from mpc.channel import MemoryChannel
 from mpc.communicator import ChannelCommunicator
+from mpc.fused_program import Fused
 from mpc.layouts import items, layout, opening_items, tuple_number
 from mpc.partition import Partition, labels_of, vertical
-from mpc.program import Fused, Spec, derive
+from mpc.program import derive
 from mpc.simulation import Simulation
+from mpc.specification import Spec
 from mpc.training import train
 from mpc.transcript import Transcript
 from tests.contracts.channel_suite import everyone
@@ -20,8 +22,8 @@ from tests.contracts.channel_suite import everyone
 RING = 1 << 64
 EDGES = (0, 1, (1 << 20) - 1, (1 << 32) - 1, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, RING - 1)
 
-some = settings(max_examples=60, deadline=None)
-few = settings(max_examples=15, deadline=None)  # of whole sessions
+some = settings(max_examples=60)
+few = settings(max_examples=15)  # of whole sessions
 
 worlds = st.integers(2, 5)
 seeds = st.integers(0, (1 << 32) - 1)

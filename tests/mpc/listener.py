@@ -5,9 +5,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from mpc.frames import HEADER_BYTES, array_from, decode_header
-from mpc.ring import any_below
+from mpc.frames import HEADER_BYTES, decode_header
 from mpc.simulation import Wire
+from tests.mpc.engine import RING, unsigned
 
 
 class Listener:
@@ -42,7 +42,9 @@ class Listener:
         found = [
             (decode_header(frame[:HEADER_BYTES]), frame[HEADER_BYTES:]) for frame in self._by_rank(self._between)[rank]
         ]
-        return [(header.name, array_from(header, payload)) for header, payload in found]
+        return [
+            (header.name, np.frombuffer(payload, f"<{header.dtype}").reshape(header.shape)) for header, payload in found
+        ]
 
     def trace(self):
         """Order, names and sizes of what each party sent to the others."""
@@ -72,7 +74,8 @@ class Listener:
 
     def rejected(self, name, window):
         """Which of a name's openings had a word that wraps into the rejected range."""
-        return [any_below(words.astype(np.int64) + np.int64(1 << (window - 1)), window) for words in self.opened(name)]
+        half = 1 << (window - 1)
+        return [any((word + half) % RING < 1 << window for word in unsigned(words)) for words in self.opened(name)]
 
     def payloads(self):
         """All that parties sent to each other and to the dealer, without frames' headers."""

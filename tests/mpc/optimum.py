@@ -13,8 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mpc.partition import labels_of, vertical
-from mpc.program import Spec, derive
+from mpc.program import derive
 from mpc.simulation import Simulation
+from mpc.specification import Spec
 from mpc.training import train
 
 CLIP_BITS = 5

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn import datasets
 
-from mpc.program import DATA_BITS, ITERATE_BITS, MOMENTUM_BITS
+from mpc.scales import DATA_BITS, ITERATE_BITS, MOMENTUM_BITS
 
 
 def pooled(agreed, X):

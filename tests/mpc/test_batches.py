@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from mpc.channel import MemoryChannel
 from mpc.errors import ProgramError, ProtocolError, RangeExceeded
+from mpc.fused_program import Segment
 from mpc.lanes import ORDER
 from mpc.layouts import items
 from mpc.ordering import agreed_seed, order
 from mpc.partition import horizontal, labels_with
-from mpc.program import DATA_BITS, ITERATE_BITS, Segment
+from mpc.randomness import Entropy
+from mpc.scales import DATA_BITS, ITERATE_BITS
 from mpc.shares import shared, words
 from mpc.solvers import Stochastic
 from tests.contracts.channel_suite import everyone
@@ -54,12 +56,28 @@ class Descent(Observed):
         z = pooled(self.agreed, self.X) @ np.array(self.ends()).T
         return (np.logaddexp(0, z) - self.y[:, None] * z).mean(axis=0)
 
-    def ends(self):
-        """Weights at the end of each segment: batch after batch, those of void slots left out."""
-        agreed, scale = self.agreed, 2.0**self.agreed.state_bits
-        X, y = pooled(agreed, self.X)[self.order], self.y[self.order]
-        rate = agreed.models[0].residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
-        penalty = agreed.models[0].ridge * 2.0**ITERATE_BITS / scale
+    def labels(self, model):
+        """1 in the rows of the class that a model tells from the rest."""
+        return self.y if self.agreed.classes == 1 else self.y == model.label
+
+    def validated(self):
+        """Of each C, the mean loss of every row, over all classes, by the models that did not see it, at the end."""
+        found = dict.fromkeys(self.agreed.grid, 0.0)
+        X, rows = pooled(self.agreed, self.X), np.arange(self.agreed.rows)
+        for place, model in enumerate(self.agreed.models):
+            if model.fold is not None:
+                y, left_out = self.labels(model), rows % self.agreed.folds == model.fold
+                z = X[left_out] @ self.ends(place)[-1]
+                found[model.C] += (np.logaddexp(0, z) - y[left_out] * z).sum()
+        return {C: total / (self.agreed.rows * self.agreed.classes) for C, total in found.items()}
+
+    def ends(self, place=0):
+        """Weights at the end of each segment: batch after batch, those of void slots and of a fold left out."""
+        agreed, scale, model = self.agreed, 2.0**self.agreed.state_bits, self.agreed.models[place]
+        X, y = pooled(agreed, self.X)[self.order], self.labels(model)[self.order]
+        trains = np.ones(agreed.rows) if model.fold is None else self.order % agreed.folds != model.fold
+        rate = model.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
+        penalty = model.ridge * 2.0**ITERATE_BITS / scale
         w, done, void, found = np.zeros(agreed.width), 0, iter(self.rejected), []
         for phase, segment in enumerate(agreed.segments, 1):
             end = done + segment.iterations
@@ -67,8 +85,8 @@ class Descent(Observed):
                 rows = (agreed.batch_start(phase, slot) + np.arange(agreed.batch_rows)) % agreed.rows
                 if next(void) or done == end:
                     continue
-                step = rate * X[rows].T @ (sigmoid(X[rows] @ w) - y[rows])
-                if (done + 1) % agreed.models[0].ridge_every == 0:
+                step = rate * X[rows].T @ ((sigmoid(X[rows] @ w) - y[rows]) * trains[rows])
+                if (done + 1) % model.ridge_every == 0:
                     step[: agreed.columns] += penalty * w[: agreed.columns]
                 w, done = w - step, done + 1
             found.append(w)
@@ -100,6 +118,27 @@ def test_a_thousand_steps_stay_together(changes):
     assert np.abs(weights(run.agreed, run.fits) - run.expected()).max() < NOISE
 
 
+def test_columns_of_zeros_have_no_weight():
+    """A column without any value does no harm to the steps of the others."""
+    agreed = batches((2, 2))
+    X, y = table(agreed, 1)
+    X[:, [1, 3]] = 0
+    run = Descent(agreed, training=(X, y))
+    found = weights(agreed, run.fits)
+    assert (found[[1, 3]] == 0).all()
+    assert np.abs(found - run.expected()).max() < NOISE
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", "no intercept"])
+def test_labels_of_one_class_are_learnt(label, fit_intercept):
+    """Where all rows are of one class, the model is floating point's after the same steps."""
+    agreed = batches((2, 1), fit_intercept=fit_intercept, max_iter=200, loss_every=1)
+    run = Descent(agreed, training=(table(agreed, 1)[0], np.full(agreed.rows, label)))
+    assert np.abs(weights(agreed, run.fits) - run.expected()).max() < NOISE
+    assert np.abs(run.fits[0].models[0].losses - run.losses()).max() < LOSS_ERROR
+
+
 def test_rows_of_several_owners_are_mixed():
     """Where parties own rows, a batch has rows of all, and the model is floating point's on the same batches."""
     agreed = batches(blocks=horizontal([40, 60], 3), labels=labels_with(horizontal([40, 60], 3)))
@@ -124,6 +163,17 @@ def test_the_rate_and_the_penalty_are_those_of_the_plan():
         assert abs(met / rate - 1) < 2**-12
         shrinks = agreed.models[0].ridge * 2.0**ITERATE_BITS / scale / agreed.models[0].ridge_every
         assert abs(shrinks - rate / (C * rows)) * max_iter < 2**-11
+
+
+def test_a_strong_penalty_does_not_throw_the_weights_about():
+    """Of many models, too, each is met in steps small enough that the last one is where the others are."""
+    grid = {"C": ("0.01", "0.1"), "folds": 4, "classes": 3, "loss_every": 15}
+    agreed = batches((4, 4), rows=134, batch_rows=32, learning_rate="0.1", max_iter=400, **grid)
+    for model in agreed.models:
+        at_once = model.ridge * 2.0 ** (ITERATE_BITS - agreed.state_bits)
+        assert model.ridge_every == 1 or at_once < 2**-7
+        rows = 134 - (0 if model.fold is None else len(range(model.fold, 134, 4)))
+        assert abs(at_once / model.ridge_every * float(model.C) * rows / 0.1 - 1) < 2**-11
 
 
 @some
@@ -172,6 +222,79 @@ def test_losses_of_several_models():
     z = [pooled(run.agreed, run.X) @ weights(run.agreed, run.fits, number) for number in range(2)]
     found = [(np.logaddexp(0, each) - run.y * each).mean() for each in z]
     assert np.abs([each.losses[-1] for each in run.fits[0].models] - np.array(found)).max() < LOSS_ERROR
+
+
+GRID = ("0.02", "0.3", "30")
+
+
+@pytest.mark.parametrize(
+    ("columns", "fit_intercept"),
+    [((3, 2), True), ((2, 0, 3), False), ((2, 0, 1, 2), True), ((1, 1, 1, 1, 1), True)],
+    ids=str,
+)
+def test_folds_are_left_out_of_every_batch(columns, fit_intercept):
+    """Each C's loss of left-out rows is that of floating point's steps without them; the model of the least is told."""
+    asked = {"C": GRID, "folds": 3, "loss_every": 1, "fit_intercept": fit_intercept}
+    run = Descent(batches(columns, **asked))
+    expected = run.validated()
+    for each in run.fits:
+        assert each.validated == pytest.approx(expected, abs=LOSS_ERROR)
+        assert [model.C for model in each.models] == [min(expected, key=expected.get)]
+    best = GRID.index(run.fits[0].models[0].C)
+    assert np.abs(weights(run.agreed, run.fits) - run.ends(best)[-1]).max() < NOISE
+
+
+def test_folds_go_through_batches_of_several_owners_and_strips():
+    """Whoever owns a row, and in whichever strip its loss is counted, it is of the fold that it was masked in."""
+    tiles = horizontal([40, 25, 35], 3)
+    asked = {"blocks": tiles, "labels": labels_with(tiles), "C": GRID, "folds": 4, "loss_every": 1}
+    run = Descent(batches(**asked).model_copy(update={"strip_rows": 13}))
+    assert run.fits[1].validated == pytest.approx(run.validated(), abs=LOSS_ERROR)
+
+
+def test_classes_have_folds_in_batches():
+    """A C's loss is of all classes, whose models are all told for the best C."""
+    agreed = batches((2, 2), classes=3, C=("0.01", "10"), folds=2, loss_every=1)
+    X, _ = table(agreed, 3)
+    y = np.argmax(X[:, :3] + np.random.default_rng(4).gumbel(size=(agreed.rows, 3)), axis=1).astype(np.int64)
+    run = Descent(agreed, training=(X, y))
+    assert run.fits[0].validated == pytest.approx(run.validated(), abs=LOSS_ERROR)
+    assert [model.label for model in run.fits[0].models] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("folds", [2, 3, 7])
+def test_a_fold_s_model_takes_the_steps_of_its_own_rows(folds):
+    """Rate and penalty of a model are those of a run on its rows alone, of as large a part of them in each batch."""
+    agreed, rate, batch = batches(rows=101, C="0.5", folds=folds, loss_every=1), 0.1, 16
+    scale = 2.0**agreed.state_bits
+    for model in agreed.models:
+        rows = sum(model.fold is None or place % folds != model.fold for place in range(101))
+        met = model.residual_unit / 2.0**agreed.residual_shift * 2.0**DATA_BITS / scale
+        assert abs(met / (rate / (batch * rows / 101)) - 1) < 2**-12
+        shrinks = model.ridge * 2.0**ITERATE_BITS / scale / model.ridge_every
+        assert abs(shrinks - rate / (0.5 * rows)) * agreed.max_iter < 2**-11
+
+
+MANY = {"C": GRID, "folds": 2}
+
+
+@pytest.mark.parametrize("columns", [(2, 1), (0, 2, 1), (1, 2, 0, 1)], ids=len)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_folds_of_batches_cost_what_is_quoted(columns, classes):
+    """Rounds are those of one model and two for a second transcript and share; all is quoted to the byte."""
+    agreed, one = (batches(columns, max_iter=40, loss_every=1, **more) for more in ({**MANY, "classes": classes}, {}))
+    assert counted(agreed, *table(agreed, 1)) == ([0] * len(agreed.segments), quoted(agreed))
+    found, alone = (quoted(each)[0] - 3 * sum(part.slots for part in each.segments) for each in (agreed, one))
+    assert found == alone + 2 * len(agreed.segments)
+
+
+def test_a_climb_forgets_validations():
+    """Where a segment is repeated on the next rung, what it told of left-out rows does not count."""
+    agreed = narrow(batches((2, 1), C=("1", "100"), folds=2, learning_rate="0.3", max_iter=90, loss_every=1), 26)
+    X, y = table(agreed, 1)
+    rungs, found = counted(agreed, X * 8, y)
+    assert len(rungs) > len(agreed.segments)
+    assert found == quoted(agreed, rungs)
 
 
 def test_losses_come_from_many_strips():
@@ -248,6 +371,14 @@ def test_nobody_outside_learns_which_slots_are_void(often_void):
         assert other.trace() == first.trace()
 
 
+def test_the_gateway_is_told_the_same(often_void):
+    """Whatever is rejected: the same progress, and at the end the same numbers of openings, words, rounds and bytes."""
+    first, *rest = [(run.progress, run.account) for run in often_void]
+    assert len(first[0]) > 33
+    assert all(openings > 10 for openings, *_ in first[1])
+    assert all(other == first for other in rest)
+
+
 def without_order(listener):
     """What each party told the dealer after the keys, but for the order of the rows, which is random."""
     first, *_ = listener.to_dealer()
@@ -275,11 +406,39 @@ def test_every_row_is_used_as_often():
 def test_an_order_is_everybody_s(world):
     """All parties have the same permutation of all rows, another each time, for two rounds."""
     channels = MemoryChannel.mesh(world)
-    first, second = (everyone(channels, lambda channel: order(agreed_seed(channel), 50).tolist()) for _ in range(2))
+    first, second = (
+        everyone(channels, lambda channel: order(agreed_seed(channel, Entropy()), 50).tolist()) for _ in range(2)
+    )
     assert all(each == first[0] for each in first)
     assert sorted(first[0]) == list(range(50))
     assert first[0] != second[0]
     assert [channel.counters.rounds for channel in channels] == [4] * world
+
+
+@pytest.mark.parametrize(
+    ("seed", "rows", "begins", "digest"),
+    [
+        (bytes(32), 10, [8, 4, 5, 7, 9], "9e13aacac1638e7e0466fa56bfae0aaf666853eee2f6f8641bf9fcdb72241abb"),
+        (
+            bytes(range(32)),
+            1000,
+            [466, 841, 675, 74, 30],
+            "2e5190bb1e3666d68ff5770308f51dda2b02de9e60981d78ffdc383788ea76e8",
+        ),
+        (
+            b"\xff" * 32,
+            65537,
+            [31431, 56670, 47780, 8838, 63775],
+            "f742901b093e6a0b5c8a68f57acddc3d95e015068cb0bbfc70e6f89aebc25581",
+        ),
+    ],
+    ids=["zeros", "bytes", "ones"],
+)
+def test_the_order_of_a_seed_stays(seed, rows, begins, digest):
+    """Parties, dealer and replay of any version make the same order of a seed; the digest is of 64-bit words."""
+    found = order(seed, rows)
+    assert found[:5].tolist() == begins
+    assert hashlib.sha256(found.astype("<i8").tobytes()).hexdigest() == digest
 
 
 def test_a_party_can_t_choose_the_order():
@@ -298,12 +457,15 @@ def test_a_party_can_t_choose_the_order():
 
     def party(channel):
         if channel.rank == 1:
-            return agreed_seed(Late(channel))
+            return agreed_seed(Late(channel), Entropy())
         with pytest.raises(ProtocolError, match="party 1 chose its part"):
-            agreed_seed(channel)
+            agreed_seed(channel, Entropy())
         return None
 
     everyone(MemoryChannel.mesh(3), party)
+
+
+WIDE = {"columns": (5000, 0), "classes": 6, "C": tuple(f"{each / 10_000}" for each in range(3, 19)), "batch_rows": 2}
 
 
 @pytest.mark.parametrize(
@@ -319,6 +481,7 @@ def test_a_party_can_t_choose_the_order():
         ({"learning_rate": "nan"}, "not finite"),
         ({"learning_rate": "fast"}, "not a decimal"),
         ({"learning_rate": "0.000000001"}, "too few bits"),
+        (WIDE | {"learning_rate": "0.01", "max_iter": 31}, "penalty of C=0.0017 can't be met over 100 rows in 31"),
         ({"solver": "nesterov"}, "sgd alone"),
         ({"solver": "newton"}, "sgd alone"),
     ],

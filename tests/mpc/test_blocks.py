@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from mpc.costs import WORD, opening
 from mpc.openings import Truncated
-from mpc.program import DATA_BITS
 from mpc.ring import encode, product
+from mpc.scales import DATA_BITS
 from mpc.shares import words
 from tests.mpc.engine import few, joined, partitions, program, seeds, session, table, uniform
 

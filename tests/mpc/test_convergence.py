@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from mpc import costs
 from mpc.convergence import converged
 from mpc.convergence_derivation import TOL, least_tol
+from mpc.design import Opening
 from mpc.errors import ProgramError
+from mpc.fused_program import Convergence
 from mpc.partition import labels_of, vertical
-from mpc.program import Convergence, Opening, Spec
 from mpc.requests import Listed, any_beyond
 from mpc.shares import shared
 from mpc.simulation import Simulation
+from mpc.specification import Spec
 from tests.mpc.engine import few, fit, program, seeds, split, table, taken, worlds
 from tests.mpc.observed import Observed
 from tests.mpc.oracle import iterates, pooled, sigmoid
@@ -50,6 +52,9 @@ class Anything:
 
     def permit(self, disclosure):
         assert (disclosure.name, disclosure.recipients, disclosure.values) == ("converged", "session", 1)
+
+    def told(self, disclosure, opened):
+        assert opened.shape == (1,)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -7,12 +7,12 @@ import pytest
 
 from mpc import costs
 from mpc.costs import quote
+from mpc.design import Opening
 from mpc.disclosure import Disclosure
 from mpc.errors import RangeExceeded
 from mpc.frames import HEADER_BYTES
 from mpc.lanes import ANNOUNCEMENT
 from mpc.layouts import items, layout, opening_items
-from mpc.program import Opening
 from mpc.reference import _wrap
 from mpc.requests import Listed, comparison
 from mpc.shares import shared
@@ -107,6 +107,9 @@ def test_a_disclosure_costs_what_is_declared(recipients):
     class Open:
         def permit(self, disclosure):
             assert disclosure.name == "figure"
+
+        def told(self, disclosure, opened):
+            assert opened.shape == (4,)
 
     simulation = Simulation(agreed, ledgers=[Open()] * 3)
 

@@ -11,13 +11,15 @@ from pydantic import ValidationError
 
 from mpc import costs, counting
 from mpc.curves import CURVES, GRAIN, LEAST_CELL, THRESHOLDS, Points, counts, exact_points, marks, mirrored, points
+from mpc.design import Opening
 from mpc.errors import DisclosureRefused, ProgramError
 from mpc.evaluation_derivation import BINS, MOST_ROWS, PERIOD
+from mpc.evaluation_program import EVERY_FIGURE
 from mpc.lanes import EVALUATION
 from mpc.partition import Partition, horizontal, labels_with
-from mpc.program import EVERY_FIGURE, GUARD_SCORES, Opening
 from mpc.requests import Listed
 from mpc.requests import counting as requested
+from mpc.scales import GUARD_SCORES
 from mpc.simulation import Simulation
 from tests.mpc.engine import few, program, seeds, some, split, taken, worlds
 from tests.mpc.test_evaluation import PARTITIONS, Evaluated, chunked, evaluated, rows_of, width

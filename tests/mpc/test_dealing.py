@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from mpc.channel import MemoryChannel, MemoryLink
-from mpc.dealing import serve
+from mpc.dealing import Epoch, serve
 from mpc.errors import MaskReuse, PeerLost, PrivityError, ProtocolError
 from mpc.keys import agree
 from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, MESSAGE_BYTES, WINDOW, receive_words, send_words
 from mpc.layouts import corrected, items, layout, opening_items, tuple_number
 from mpc.requests import listed
+from mpc.simulation import Simulation
+from mpc.training import train
 from tests.contracts.channel_suite import everyone
-from tests.mpc.engine import program, uniform
+from tests.mpc.engine import own, program, table, uniform
 from tests.mpc.test_keys import DIGEST
 
 
@@ -33,7 +35,7 @@ class Dealt:
 
     def _serve(self):
         try:
-            self.dealing = serve(self.agreed, [dealer for _, dealer in self._pairs], DIGEST, 1)
+            self.dealing = serve(self.agreed, Epoch([dealer for _, dealer in self._pairs], DIGEST, 1))
         except PrivityError as error:
             self.error = error
 
@@ -280,3 +282,50 @@ def test_a_correction_of_another_length_is_refused(length):
     dealer.send(bytes(length))
     with pytest.raises(ProtocolError, match="16 were due"):
         receive_words(party, 2)
+
+
+class AlteredLink:
+    """A party's link to the dealer on which the first answer to a request is changed on its way."""
+
+    def __init__(self, link, change):
+        self._link, self._change, self._asked = link, change, False
+
+    def send(self, message):
+        self._asked = self._asked or message.startswith(b"{")
+        self._link.send(message)
+
+    def receive(self):
+        message = self._link.receive()
+        if self._asked and self._change is not None:
+            message, self._change = self._change(message), None
+        return message
+
+
+ALTERED = {
+    "another number": lambda reply: bytes([reply[0] ^ 1]) + reply[1:],
+    "a number beyond all": lambda reply: reply[:7] + bytes([reply[7] ^ 0x80]) + reply[8:],
+    "a word less": lambda reply: reply[:-8],
+    "a byte more": lambda reply: reply + b"\0",
+    "a word more": lambda reply: reply + bytes(8),
+    "the number alone": lambda reply: reply[:8],
+    "nothing": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("change", ALTERED.values(), ids=ALTERED)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_party_refuses_an_answer_to_another_request(change, rank):
+    """An answer with another number or length ends the run with a clear error, before anything is disclosed."""
+    agreed = program([1, 1], max_iter=3, loss_every=0)
+    X, y = table(agreed, 1)
+
+    def party(runtime):
+        if runtime.rank == rank:
+            runtime.provider._dealer = AlteredLink(runtime.provider._dealer, change)
+        train(agreed, *own(agreed, runtime.rank, X, y), runtime)
+
+    simulation = Simulation(agreed)
+    with pytest.raises(ProtocolError, match=r"answer to request \d+ is not the one asked for") as caught:
+        simulation.run(party)
+    assert "dealer's operator" in caught.value.action
+    assert all("disclosure" not in channel.counters.sent_by_name for channel in simulation.channels)

@@ -10,16 +10,19 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
 from mpc import bins, costs, evaluation
+from mpc.design import Opening
 from mpc.disclosure import ProgramLedger
 from mpc.errors import MaskReuse, ProgramError, ProtocolError
 from mpc.evaluation_derivation import BINS, DIGITS, LEAST_ROWS, MOST_ROWS
 from mpc.evaluation_layouts import phase_of
+from mpc.evaluation_program import FIGURES
+from mpc.fused_program import Fused
 from mpc.held_out import OwnRows, mask_held_out
 from mpc.lanes import EVALUATION
 from mpc.layouts import tuple_number
 from mpc.partition import Partition, horizontal, labels_of, labels_with, vertical
-from mpc.program import FIGURES, SCORE_BITS, Fused, Opening
 from mpc.requests import Listed, area, clamping
+from mpc.scales import SCORE_BITS
 from mpc.shares import shared, words
 from mpc.simulation import Simulation
 from mpc.training import train

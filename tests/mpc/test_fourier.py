@@ -18,17 +18,14 @@ from mpc.derivation import LADDER
 from mpc.fourier import (
     COEFFICIENT_BITS,
     TRIG_BITS,
-    WHEEL_BITS,
     bound,
-    cosine_wheel,
     lowered,
     sigmoid_coefficients,
     sigmoid_error,
     softplus_coefficients,
-    turns,
     unit_tables,
-    waves,
 )
+from mpc.kernels import wave_sums
 from tests.mpc.engine import some
 
 PATH = Path(__file__).parent / "vectors" / "fourier.json"
@@ -41,10 +38,24 @@ def digest(*arrays):
     return hashlib.sha256(json.dumps([array.tolist() for array in arrays]).encode()).hexdigest()
 
 
+def turns(theta, harmonics):
+    """The kernel's cosines and sines of odd multiples: masks of angle 0 show them one by one."""
+    alone = np.eye(harmonics, dtype=np.int64)[:, :, None] << TRIG_BITS  # (K, K, 1): a coefficient of 1
+    one, zero = (
+        np.ones((harmonics, len(theta), 1), dtype=np.int64),
+        np.zeros((harmonics, len(theta), 1), dtype=np.int64),
+    )
+    return [
+        np.stack([wave_sums(np.array(theta)[:, None], each, one, zero, odd=odd)[:, 0] for each in alone])
+        for odd in (False, True)
+    ]
+
+
 def vectors():
     """Everything public that multiplies a share, as this machine computes it."""
     theta = np.array(ANGLES, dtype=np.int64)
     cosines, sines = turns(theta, 128)
+    one, zero = np.ones((32, len(theta), 1), dtype=np.int64), np.zeros((32, len(theta), 1), dtype=np.int64)
     coefficients = sigmoid_coefficients(128, 32)
     return {
         "rungs": [
@@ -57,11 +68,11 @@ def vectors():
             for period, harmonics in LADDER
         ],
         "unit_tables": digest(*unit_tables()),
-        "cosine_wheel": digest(cosine_wheel()),
         "turns": digest(cosines, sines),
         "first_turns": [cosines[:2].tolist(), sines[:2].tolist()],
         "waves": {
-            str(shift): digest(waves(lowered(coefficients, shift)[:, 0], sines[:32])) for shift in (-1, 0, 8, 22)
+            str(shift): digest(wave_sums(theta[:, None], lowered(coefficients, shift), one, zero, odd=True))
+            for shift in (8, 22, 40)
         },
     }
 
@@ -85,7 +96,6 @@ def test_numbers_that_multiply_shares_are_the_vectors():
 def test_a_caller_s_decimal_context_changes_nothing(rounding):
     """Whoever calls with another precision or rounding gets the same integers."""
     unit_tables.cache_clear()
-    cosine_wheel.cache_clear()
     with decimal.localcontext(decimal.Context(prec=5, rounding=rounding)):
         assert vectors() == json.loads(PATH.read_text())
 
@@ -112,31 +122,11 @@ def test_the_softplus_is_the_sigmoid_s_integral(period, harmonics):
 @some
 @given(angles, st.integers(1, 128))
 def test_turns_are_sines_and_cosines(theta, harmonics):
-    """Of every odd multiple, within the error that `turns` states."""
-    cosines, sines = turns(np.array(theta, dtype=np.int64), harmonics)
+    """Of every odd multiple, within the error that `mpc.fourier` states."""
+    cosines, sines = turns(theta, harmonics)
     # Multiples are reduced as integers first, so that the oracle has no error of its own.
     multiples = np.outer(np.arange(1, 2 * harmonics, 2), np.array(theta, dtype=object)) % (1 << 32)
     exact = 2 * np.pi / 2.0**32 * multiples.astype(np.float64)
-    allowed = np.pi * 2.0 ** (TRIG_BITS - WHEEL_BITS) + 6
+    allowed = 6 * harmonics + 1
     assert np.abs(cosines - np.cos(exact) * 2.0**TRIG_BITS).max() <= allowed
     assert np.abs(sines - np.sin(exact) * 2.0**TRIG_BITS).max() <= allowed
-
-
-def test_the_wheel_turns_evenly():
-    """The table of a whole turn is a cosine within 6 in the last place, the rounding of its making."""
-    angle = 2 * np.pi / (1 << WHEEL_BITS) * np.arange(1 << WHEEL_BITS)
-    assert np.abs(cosine_wheel() - np.cos(angle) * 2.0**TRIG_BITS).max() <= 6
-
-
-@some
-@given(
-    st.lists(st.integers(-(1 << 31), 1 << 31), min_size=1, max_size=4),
-    st.integers(-(1 << TRIG_BITS), 1 << TRIG_BITS),
-    st.integers(-1, 30),
-)
-def test_waves_are_rounded_products(coefficients, sine, shift):
-    """Each wave is the lowered coefficient times the sine, rounded once: Python's integers say the same."""
-    expected = [beta << 1 if shift < 0 else (beta + (1 << shift >> 1)) >> shift for beta in coefficients]
-    found = waves(lowered(tuple(coefficients), shift)[:, 0], np.full((len(coefficients), 1), sine, dtype=np.int64))
-    if all(abs(beta) < 1 << 32 for beta in expected):
-        assert found[:, 0].tolist() == [(beta * sine + (1 << (TRIG_BITS - 1))) >> TRIG_BITS for beta in expected]

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc.errors import ProtocolError
+from mpc.errors import FrameRefused, ProtocolError
 from mpc.frames import (
     DTYPES,
     HEADER_BYTES,
     MAX_PAYLOAD,
+    Due,
     Header,
-    array_from,
     decode_header,
     dtype_of,
     encode_header,
-    payload_of,
+    form_of,
 )
 
 headers = st.builds(
@@ -108,5 +108,16 @@ def test_only_a_closed_set_of_types_travels(dtype):
 def test_arrays_survive(dtype):
     """Words are little-endian bytes, whatever their order in memory."""
     array = np.arange(6, dtype=dtype).reshape(2, 3).T
-    header = Header(bytes(32), 1, 0, "a", dtype_of(array), array.shape)
-    assert (array_from(header, payload_of(array)) == array).all()
+    form = form_of(bytes(32), 1, "a", dtype_of(array), array.shape)
+    frame, due = form.frame(7, array), Due(form.header(7), form)
+    due.check(frame[:HEADER_BYTES])
+    assert (due.array(frame[HEADER_BYTES:]) == array).all()
+    assert (due.array(frame, HEADER_BYTES) == array).all()
+    assert len(frame) == HEADER_BYTES + form.length
+
+
+def test_the_next_frame_alone_is_taken():
+    """What is due is compared with the whole header; what differs is named."""
+    form = form_of(bytes(32), 1, "a", "i8", (2,))
+    with pytest.raises(FrameRefused, match="sequence is 8 where 7"):
+        Due(form.header(7), form).check(form.header(8))

@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from mpc.disclosure import ProgramLedger
-from mpc.errors import EngineError, ProgramError, RangeExceeded
-from mpc.program import LOSS_BITS
+from mpc.errors import EngineError, PeerLost, ProgramError, RangeExceeded
+from mpc.scales import LOSS_BITS
 from mpc.simulation import Simulation
 from mpc.training import train
 from tests.mpc.engine import fit, own, program, table
@@ -43,6 +43,7 @@ def test_training_is_nesterov_s_method(columns, fit_intercept, loss_every):
     fits, _ = fit(agreed, X, y)
     assert np.abs(weights(agreed, fits) - iterates(agreed, X, y)[-1]).max() < NOISE
     assert all(each.models[0].losses == fits[0].models[0].losses for each in fits)
+    assert {each.rungs for each in fits} == {(0,) * len(agreed.segments)}
     assert len(fits[0].models[0].losses) == (5 if loss_every else 0)
     if loss_every:
         allowed = loss_unit(agreed) + LOSS_NOISE
@@ -103,6 +104,10 @@ def test_a_climb_repeats_the_segment(columns):
     y = (X.sum(axis=1) > 0).astype(np.int64)
     fits, simulation = fit(agreed, X * 2, y)
     assert simulation.dealing._rungs[-1] >= 1
+    phases = [0, *simulation.dealing._rungs]  # one that is followed by a wider one did not count
+    ended = [rung for rung, following in zip(phases, [*phases[1:], phases[-1]], strict=True) if rung == following]
+    assert [each.rungs for each in fits] == [tuple(ended)] * agreed.world
+    assert len(ended) == len(agreed.segments)
     assert np.abs(weights(agreed, fits) - iterates(agreed, X * 2, y)[-1]).max() < 5 * NOISE
     assert np.abs(np.array(fits[0].models[0].losses) - losses(agreed, X * 2, y)).max() < loss_unit(agreed) + LOSS_NOISE
 
@@ -157,16 +162,21 @@ BAD_INPUTS = {
 
 @pytest.mark.parametrize("case", BAD_INPUTS)
 def test_bad_input_is_refused_before_anything_is_sent(case):
-    """What is not as the program says ends the run at its owner before any of it is sent."""
+    """What is not as the program says ends the run at its owner before any of it is sent, and its peer's before
+    anything is disclosed.
+    """
     columns, labels, says = BAD_INPUTS[case]
     agreed = program([1, 2])
     X, y = table(agreed, 1)
-    sent = []
+    sent, ended = [], []
 
     def party(runtime):
         mine, label = own(agreed, runtime.rank, X, y)
         if runtime.rank == 0:
-            return train(agreed, mine, label, runtime)
+            with pytest.raises(PeerLost) as caught:
+                train(agreed, mine, label, runtime)
+            ended.append(runtime.channel.counters.sent_by_name)
+            raise caught.value
         counters = runtime.channel.counters
         before = counters.bytes_sent
         try:
@@ -177,6 +187,8 @@ def test_bad_input_is_refused_before_anything_is_sent(case):
     with pytest.raises(ProgramError, match=says):
         Simulation(agreed).run(party)
     assert sent == [0]
+    assert len(ended) == 1
+    assert "disclosure" not in ended[0]
 
 
 def test_labels_of_another_party_are_refused():
@@ -193,6 +205,20 @@ def test_a_column_of_zeros_does_no_harm():
     X, y = np.zeros((40, 2)), (np.arange(40) < 30).astype(np.int64)
     fits, _ = fit(agreed, X, y)
     assert np.abs(weights(agreed, fits) - iterates(agreed, X, y)[-1]).max() < NOISE
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", "no intercept"])
+def test_labels_of_one_class_are_learnt(label, fit_intercept):
+    """Where all rows are of one class, the model is floating point's, which says so."""
+    agreed = program([2, 1], rows=60, max_iter=60, fit_intercept=fit_intercept, loss_every=20)
+    X, _ = table(agreed, 1)
+    y = np.full(60, label)
+    fits, _ = fit(agreed, X, y)
+    assert np.abs(weights(agreed, fits) - iterates(agreed, X, y)[-1]).max() < 1e-3
+    assert np.abs(np.array(fits[0].models[0].losses) - losses(agreed, X, y)).max() < loss_unit(agreed) + LOSS_NOISE
+    if fit_intercept:
+        assert np.abs(sigmoid(pooled(agreed, X) @ weights(agreed, fits)) - label).max() < 5e-3
 
 
 def test_a_failed_run_names_an_engine_error():

@@ -8,8 +8,10 @@ from mpc.costs import opening, openings
 from mpc.layouts import Masks, layout, values
 from mpc.newton import Refresh
 from mpc.openings import Slot
-from mpc.program import DATA_BITS, INFORMATION_BITS, ROW_BITS, derive
+from mpc.products import HOST, products
+from mpc.program import derive
 from mpc.ring import encode
+from mpc.scales import DATA_BITS, INFORMATION_BITS, ROW_BITS
 from mpc.shares import shared
 from mpc.shares import words as share_words
 from mpc.simulation import Simulation
@@ -31,7 +33,7 @@ class Dealt:
         self.A = words(self._generator, self.X.shape)
         self.A[:, columns:] = 0
         own = self.program.own(rank)
-        self.table = Table(own, np.ascontiguousarray(self.X[:, own]), self.X - self.A, None, None)
+        self.table = Table(products(self.X[:, own], self.X - self.A, own, HOST), None, None)
 
     def _constant(self):
         return np.full((ROWS, self.program.width - self.program.columns), 1 << DATA_BITS, dtype=np.int64)

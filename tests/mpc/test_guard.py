@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mpc import guard
 from mpc.costs import range_guard
-from mpc.program import SCORE_BITS
+from mpc.scales import SCORE_BITS
 from mpc.shares import shared
 from mpc.simulation import Simulation
 from tests.mpc.engine import few, program, seeds, split, taken, worlds

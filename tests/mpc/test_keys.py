@@ -1,16 +1,19 @@
 """Key agreement: the same keys at those who should have them, and at nobody else."""
 
 import secrets
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 
 from mpc.channel import MemoryChannel, MemoryLink
 from mpc.errors import ProtocolError
-from mpc.keys import agree, agree_as_dealer
+from mpc.keys import SessionKeys, agree, agree_as_dealer
+from mpc.randomness import KEY_BYTES, Secret
 from tests.contracts.channel_suite import everyone
 
 DIGEST = bytes(range(32))
+SECRET = Secret(bytes(KEY_BYTES))
 
 
 def agreed(world, digest=DIGEST, epoch=1):
@@ -55,6 +58,27 @@ def test_zero_sharings_sum_to_zero_and_hide_each_share(world):
     assert all((sum(shares[:count]) != 0).any() for count in range(1, world))
     bits = [before.words((50,), xor=True) ^ after.words((50,), xor=True) for before, after in streams]
     assert (np.bitwise_xor.reduce(bits) == 0).all()
+
+
+@pytest.mark.parametrize("world", [4, 5])
+def test_a_pair_s_key_masks_exactly_these_two(world):
+    """A zero sharing is between every pair: another key of one changes the shares of its two parties and no other's."""
+    parties, _ = agreed(world)
+    keys = [held._pairs for held in parties]
+
+    def sharing(pairs):
+        held = [SessionKeys(rank, SECRET, own, SECRET, b"") for rank, own in enumerate(pairs)]
+        shares = [each.refreshed("test", np.zeros(20, dtype=np.int64)) for each in held]
+        assert not sum(shares).any()
+        return shares
+
+    first = sharing(keys)
+    for pair in combinations(range(world), 2):
+        other = [dict(own) for own in keys]
+        for rank, peer in permutations(pair):
+            other[rank][peer] = Secret(b"another".ljust(KEY_BYTES))
+        changed = [rank for rank, share in enumerate(sharing(other)) if (share != first[rank]).any()]
+        assert changed == list(pair)
 
 
 def test_every_agreement_is_new():

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpc.fused_program import Segment
 from mpc.layouts import Layout, Masks, corrected, items, label_totals, layout, opening_items, tuple_number, values
-from mpc.program import SCORE_BITS, TABLE_BITS, Segment
 from mpc.randomness import Secret, Stream
 from mpc.ring import product, shifted, top32
+from mpc.scales import SCORE_BITS, TABLE_BITS
 from tests.mpc.engine import joined, partitions, program, seeds, session, some, table, uniform, unsigned
 
 KINDS = ("labels", "slot", "tables", "report", "checkpoint")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from mpc.fourier import COEFFICIENT_BITS, sigmoid_error
 from mpc.layouts import layout, values
 from mpc.models.logistic import Angles, LabelTotals, total_loss
-from mpc.program import LOSS_BITS, SCORE_BITS, TABLE_BITS
 from mpc.ring import encode, top32
+from mpc.scales import LOSS_BITS, SCORE_BITS, TABLE_BITS
 from mpc.shares import shared, words
 from tests.mpc.engine import centred, joined, program, seeds, some, split, uniform, unsigned, worlds
 

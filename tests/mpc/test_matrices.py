@@ -14,6 +14,7 @@ from mpc.shares import words as share_words
 from mpc.simulation import Simulation
 from mpc.symmetric import packed, packed_size, unpacked
 from tests.contracts.played import opened, quiet_program, share_of, words
+from tests.mpc.engine import edge_words, joined, kernel, ring, seeds, some, split, worlds
 
 EDGES = (0, 1, -1, (1 << 63) - 1, -(1 << 63), (1 << 62) - 1, 1 << 62, -(1 << 62))
 RING = arrays(
@@ -26,7 +27,7 @@ def wrapped(number):
 
 
 @given(RING, st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_ring_product_is_the_integers_product_modulo_the_ring(X, data):
     """Matrix and vector products agree with Python's integers, whatever wraps."""
     Y = data.draw(arrays(np.int64, (X.shape[1], 3), elements=st.integers(-(1 << 63), (1 << 63) - 1)))
@@ -69,6 +70,31 @@ def test_a_shared_product_is_exact(world, columns):
 
     for difference in Simulation(quiet_program(world)).run(party):
         assert not difference.any()
+
+
+@st.composite
+def factors(draw):
+    """P and Q, at the ring's edges and anywhere, and what hides each: matrices, or stacks of them, or Q a vector."""
+    d, e, f, models = (draw(st.integers(1, 4)) for _ in range(4))
+    shapes = draw(st.sampled_from([((d, e), (e, f)), ((d, e), (e,)), ((models, d, e), (models, e, f))]))
+    return [ring(draw(arrays(object, shape, elements=edge_words))) for shape in (*shapes, *shapes)]
+
+
+@some
+@given(worlds, factors(), seeds)
+def test_a_shared_product_is_the_integers(world, drawn, seed):
+    """Of any number of parties, shapes, words and masks: the shares' sum is the integers' product modulo 2**64."""
+    P, Q, b, c = drawn
+    generator = np.random.default_rng(seed)
+    one, other, rests = (split(generator, world, each) for each in (b, c, product(b, c)))
+
+    def act(rank):
+        return share_words(shared_product(Masked(P - b, one[rank]), Masked(Q - c, other[rank]), rests[rank]))
+
+    shares, channels = kernel(world, act)
+    expected = np.matmul(P.astype(object), Q.astype(object))
+    assert joined(shares).tolist() == np.vectorize(wrapped, otypes=[object])(expected).tolist()
+    assert not any(channel.counters.rounds for channel in channels)
 
 
 @pytest.mark.parametrize("world", [2, 3])

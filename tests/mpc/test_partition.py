@@ -8,12 +8,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mpc import costs
+from mpc.design import Opening
 from mpc.disclosure import ProgramLedger
 from mpc.errors import ProgramError
 from mpc.openings import Masked, Truncated
 from mpc.partition import Block, LabelRows, horizontal, labels_of, labels_with, vertical
-from mpc.program import DATA_BITS, Opening
 from mpc.ring import encode, product
+from mpc.scales import DATA_BITS
 from mpc.shares import words
 from mpc.training import check_input
 from tests.mpc.engine import fit, joined, own, seeds, session, table, uniform
@@ -29,7 +30,7 @@ def encoded(agreed, X):
     return encode(np.concatenate([X, constant], axis=1), DATA_BITS)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tilings(), seeds)
 def test_products_are_exact_for_every_tiling(tiling, seed):
     """X w, X^T r, X^T X, rows of X scaled, X^T Z and X^T y are the integers' modulo 2**64, however the table is cut."""
@@ -65,7 +66,7 @@ def test_products_are_exact_for_every_tiling(tiling, seed):
     assert (totals == product(across, y)[:, None]).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tilings())
 def test_each_column_is_told_to_its_owners(tiling):
     """Every column is of one group, whose owners are just those who hold entries; no two groups have the same."""

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from mpc.program import DATA_BITS
 from mpc.ring import encode
+from mpc.scales import DATA_BITS
 from tests.mpc.engine import session, table
 from tests.mpc.listener import Listener
 from tests.mpc.observed import Observed

@@ -11,24 +11,31 @@ from mpc import prediction_costs
 from mpc.disclosure import Disclosure, ProgramLedger
 from mpc.errors import DisclosureRefused, ProgramError, ProtocolError
 from mpc.lanes import EVALUATION
+from mpc.partition import vertical
 from mpc.prediction import predict
 from mpc.prediction_program import DIGITS, Prediction, PredictionSpec, derive_prediction
-from mpc.program import DATA_BITS, ITERATE_BITS
+from mpc.scales import DATA_BITS, ITERATE_BITS
 from mpc.simulation import Simulation
 from tests.mpc.engine import few, fit, joined, program, seeds, split, table
 from tests.mpc.listener import Listener
 from tests.mpc.oracle import sigmoid, standardised
+from tests.mpc.tilings import mixed, windmill
 
 SIGMOID = 3e-5  # what is stated of the sigmoid and its tables
 UNIT = 2.0**-DIGITS
 PROGRAM = "5fe5ab8de62a0410"
 
 
+def specified(columns=(1, 1), rows=10, **changes) -> PredictionSpec:
+    """New rows of parties with so many columns each, unless blocks say otherwise."""
+    divided = {"parties": len(columns), "blocks": vertical(rows, columns)}
+    return PredictionSpec(rows=rows, **divided | {"fit_intercept": True, "clip_bits": 5, "recipient": 0} | changes)
+
+
 def agreed(columns, rows=20, **changes) -> Prediction:
     """A prediction of parties with so many columns each; strips are short where `strip_rows` says so."""
     strip_rows = changes.pop("strip_rows", None)
-    spec = {"rows": rows, "columns": tuple(columns), "fit_intercept": True, "clip_bits": 5, "recipient": 0} | changes
-    found = derive_prediction(PredictionSpec(**spec))
+    found = derive_prediction(specified(columns, rows, **changes))
     return found if strip_rows is None else found.model_copy(update={"strip_rows": strip_rows})
 
 
@@ -51,7 +58,15 @@ class Predicted:
             self.strips.append(rows)
             told[rows] = probabilities
 
-        predict(self.program, self.X[:, self.program.held(runtime.rank)], self._shares[runtime.rank], runtime, tell)
+        predict(self.program, mine(self.program, runtime.rank, self.X), self._shares[runtime.rank], runtime, tell)
+
+
+def mine(program, rank, X):
+    """A party's columns, zero in rows of others."""
+    brought = np.zeros_like(X)
+    for block in program.of(rank):
+        brought[block.place] = X[block.place]
+    return brought[:, program.held(rank)]
 
 
 def rounded(X, bits):
@@ -90,6 +105,23 @@ def test_probabilities_are_floating_point_s(columns, rows, fit_intercept, strip_
     assert list(run.told) == [recipient]
     assert run.strips == list(found.strips)
     assert np.abs(run.told[recipient] - expected(found, X, w)).max() < UNIT + SIGMOID
+
+
+@pytest.mark.parametrize("division", [mixed, windmill])
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", "no intercept"])
+def test_rows_in_blocks_are_scored_at_the_quoted_cost(division, fit_intercept):
+    """Whoever holds which rows of which columns, the recipient is told each probability, and costs are as declared."""
+    blocks, _ = division(23, 5)
+    found = agreed([0] * 4, 23, blocks=blocks, fit_intercept=fit_intercept, recipient=2, strip_rows=9, classes=3)
+    X, w, shares = made_up(found)
+    run = Predicted(found, X, shares)
+    assert list(run.told) == [2]
+    assert np.abs(run.told[2] - expected(found, X, w)).max() < UNIT + SIGMOID
+    quoted = prediction_costs.quote(found)
+    counters = [channel.counters for channel in run.simulation.channels]
+    assert {each.rounds for each in counters} == {quoted.rounds}
+    assert tuple(each.bytes_sent for each in counters) == quoted.bytes_sent
+    assert run.simulation.dealing.bytes_sent == quoted.dealer_bytes
 
 
 def test_scores_far_out_are_certain():
@@ -255,6 +287,8 @@ BAD = {
     "no columns": ({"columns": (0, 0)}, "a row and a feature column"),
     "too many cells": ({"rows": 1 << 27, "columns": (4, 4)}, "more than"),
     "no such recipient": ({"recipient": 2}, "none of the 2 parties"),
+    "no such owner": ({"parties": 2, "columns": (1, 1, 1)}, "none of the 2 parties"),
+    "a hole": ({"blocks": vertical(9, (1, 1))}, "in no party's block"),
     "a wide clip": ({"clip_bits": 9}, "clip_bits=9"),
     "two classes": ({"classes": 2}, "2 classes"),
     "too many columns": ({"rows": 1, "columns": (1 << 20, 1 << 20)}, "leave the ring"),
@@ -265,9 +299,19 @@ BAD = {
 def test_what_can_t_be_predicted_is_refused(case):
     """Each says what is wrong, before there is a program."""
     changes, what = BAD[case]
-    spec = {"rows": 10, "columns": (1, 1), "fit_intercept": True, "clip_bits": 5, "recipient": 0} | changes
     with pytest.raises(ProgramError, match=what):
-        derive_prediction(PredictionSpec(**spec))
+        derive_prediction(specified(**changes))
+
+
+def test_values_in_rows_of_others_are_refused():
+    """A row must not count for two parties."""
+    found = agreed([0] * 3, blocks=mixed(20, 2)[0])
+    X, _, shares = made_up(found)
+    columns = [found.held(rank) for rank in range(3)]
+    with pytest.raises(ProgramError, match="another party's"):
+        Simulation(found).run(
+            lambda runtime: predict(found, X[:, columns[runtime.rank]], shares[runtime.rank], runtime)
+        )
 
 
 @pytest.mark.parametrize("what", ["rows", "bound", "weights"])

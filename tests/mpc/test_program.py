@@ -19,23 +19,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binom
 
+from mpc.design import Opening
 from mpc.errors import ProgramError
+from mpc.evaluation_program import EVERY_FIGURE, FIGURES
+from mpc.evidence_program import Evidence, Weighed
 from mpc.fourier import COEFFICIENT_BITS, TRIG_BITS, bound
 from mpc.partition import Block, Partition, horizontal, labels_of, labels_with, vertical
-from mpc.program import (
-    DATA_BITS,
-    EVERY_FIGURE,
-    FIGURES,
-    ITERATE_BITS,
-    LOSS_BITS,
-    MAX_CELLS,
-    MOMENTUM_BITS,
-    SCORE_BITS,
-    TABLE_BITS,
-    Opening,
-    Spec,
-    derive,
-)
+from mpc.program import derive
+from mpc.quantiles_program import Quantiles, Ranked
+from mpc.scales import DATA_BITS, ITERATE_BITS, LOSS_BITS, MOMENTUM_BITS, SCORE_BITS, TABLE_BITS
+from mpc.specification import MAX_CELLS, Spec
 from tests.mpc.engine import program, some
 
 PATH = Path(__file__).parent / "vectors" / "programs.json"
@@ -74,6 +67,12 @@ SPECS = {
     "mixed": spec(blocks=(*horizontal((300, 269), 10), *MIXED), solver="newton", max_iter=None),
     "evaluated": spec(solver="newton", max_iter=None, held_out=HELD_OUT, figures=FIGURES),
     "tables": spec(held_out=HELD_OUT, figures=EVERY_FIGURE, smallest_cell=5),
+    "weighed": spec(evidence=Evidence(columns=(Weighed(column=0, bins=5), Weighed(column=25, bins=7)))),
+    "ranked": spec(
+        blocks=horizontal((200, 369), 30),
+        labels=labels_with(horizontal((200, 369), 30)),
+        quantiles=Quantiles(columns=(Ranked(owners=(0, 1), quantiles=((1, 4), (1, 2))),)),
+    ),
     "grid": spec(C=("0.01", "1.0", "100"), held_out=HELD_OUT, figures=FIGURES),
     "newton, grid": spec(C=("0.01", "1.0", "100"), solver="newton", max_iter=None),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),

@@ -7,10 +7,11 @@ import pytest
 
 import mpc
 from mpc.costs import item, quote
-from mpc.fourier import COEFFICIENT_BITS, TURN_BITS, WHEEL_BITS, sigmoid_error
+from mpc.fourier import COEFFICIENT_BITS, TURN_BITS, sigmoid_error
 from mpc.frames import HEADER_BYTES
 from mpc.layouts import layout
-from mpc.program import DATA_BITS, ITERATE_BITS, SCORE_BITS, TABLE_BITS, derive
+from mpc.program import derive
+from mpc.scales import DATA_BITS, ITERATE_BITS, SCORE_BITS, TABLE_BITS
 from tests.mpc.test_program import SPECS
 
 ENGINE = Path(mpc.__file__).parent
@@ -36,7 +37,6 @@ def test_every_module_has_its_place():
         f"`beta` {COEFFICIENT_BITS}, `COEFFICIENT_BITS`",
         f"| {TURN_BITS} bits of a circle |",
         f"tables have {TABLE_BITS} bits",
-        f"one table of 2^{WHEEL_BITS} steps",
         f"a header of {HEADER_BYTES} bytes",
         "({}, {}, {})".format(*(rung.bound for rung in AGREED.ladder)),
         "periods are {}, {} and {} with".format(*(rung.period for rung in AGREED.ladder)),

@@ -9,10 +9,11 @@ from mpc.communicator import ChannelCommunicator
 from mpc.disclosure import Disclosure, ProgramLedger
 from mpc.errors import DisclosureRefused, EngineError, ProgramError
 from mpc.partition import labels_of, vertical
-from mpc.program import Program, Spec, derive
+from mpc.program import Program, derive
 from mpc.requests import Listed, Request, comparison
 from mpc.shim import ArithmeticSharedTensor, crypten
 from mpc.simulation import Simulation
+from mpc.specification import Spec
 from mpc.training import train
 
 BITS = 14

@@ -13,12 +13,14 @@ from mpc import requests
 from mpc.channel import MemoryChannel
 from mpc.disclosure import ProgramLedger
 from mpc.errors import MaskReuse, PeerLost, PrivityError, ProtocolError, RangeExceeded
+from mpc.evaluation_program import FIGURES
+from mpc.fused_program import Fused
 from mpc.guard import any_beyond
 from mpc.held_out import OwnRows
 from mpc.lanes import ANNOUNCEMENT, GOODBYE
-from mpc.program import FIGURES, GUARD_SCORES, Fused
 from mpc.requests import Listed, Request, counts, listed
 from mpc.runtime import Runtime
+from mpc.scales import GUARD_SCORES
 from mpc.shares import shared
 from mpc.simulation import Simulation, Wire
 from mpc.training import train
@@ -45,7 +47,9 @@ class Asked:
             map(json.loads, (message for message in self.messages if message.startswith(REQUEST))), key=_number
         )
         assert [each["number"] for each in found] == list(range(len(found)))
-        return [Request(each["kind"], tuple(map(tuple, each["sizes"])), each["op"]) for each in found]
+        return [
+            Request(each["kind"], tuple(map(tuple, each["sizes"])), each["op"], tuple(each["owners"])) for each in found
+        ]
 
     def phases(self, world):
         return 1 + sum(message.startswith(ANNOUNCEMENT) for message in self.messages) // world

@@ -9,8 +9,8 @@ from mpc.disclosure import Disclosure, ProgramLedger
 from mpc.errors import DisclosureRefused, MaskReuse, ProtocolError
 from mpc.layouts import layout, tuple_number
 from mpc.openings import Truncated
-from mpc.program import DATA_BITS
 from mpc.ring import encode
+from mpc.scales import DATA_BITS
 from mpc.shares import shared
 from mpc.shim import BinarySharedTensor, crypten
 from mpc.simulation import Simulation

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc.program import ITERATE_BITS, MOMENTUM_BITS
+from mpc.scales import ITERATE_BITS, MOMENTUM_BITS
 from mpc.shares import shared, words
 from mpc.solvers import Nesterov
 from tests.mpc.engine import RING, joined, program, seeds, some, split, uniform, unsigned, worlds

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from mpc.fused_program import Segment
 from mpc.layouts import items
-from mpc.program import Segment
 from tests.mpc.engine import fit, program, table
 from tests.mpc.oracle import iterates, losses
 from tests.mpc.test_costs import counted, quoted

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from mpc.moments import joint_moments
 from mpc.partition import Block, LabelRows, horizontal, labels_of, labels_with, vertical
-from mpc.program import Spec, derive
+from mpc.program import derive
 from mpc.simulation import Simulation
+from mpc.specification import Spec
 from mpc.training import train
 from tests.mpc.engine import own
 

@@ -14,27 +14,30 @@ import rfc8785
 from mpc.matching_program import derive_matching
 from mpc.prediction_program import derive_prediction
 from mpc.program import derive
-from parties.audit.log import AuditLog
-from parties.contract import (
+from parties.agreement.contract import (
     Approval,
     Contract,
     Participant,
     Party,
+    beside,
     disclosures_for,
     sign_approval,
     spec_for,
 )
-from parties.encoding import Encoding, FittedColumn, ReadColumn
-from parties.home import Home, init
-from parties.identity import Identity
-from parties.match_plan import MatchingContract
-from parties.match_rules import IdRule, MatchRules
-from parties.plan import EvaluationPlan, LabelPlan, ModelPlan, SplitPlan
-from parties.prediction import PredictionContract
-from parties.prediction import spec_for as prediction_spec_for
-from parties.quote import quote
-from parties.recipe import PreparationPlan, Recipe
-from parties.tls import Invitation, TlsKey, utc_now
+from parties.agreement.joining import comparing_ids
+from parties.agreement.match_plan import MatchingContract
+from parties.agreement.match_rules import IdRule, MatchRules
+from parties.agreement.plan import EvaluationPlan, LabelPlan, ModelPlan, SplitPlan
+from parties.agreement.prediction import PredictionContract
+from parties.agreement.prediction import spec_for as prediction_spec_for
+from parties.agreement.quote import quote
+from parties.audit.log import AuditLog
+from parties.columns.division import Division
+from parties.columns.encoding import Encoding, FittedColumn, ReadColumn
+from parties.columns.recipe import PreparationPlan, Recipe
+from parties.keys.identity import Identity
+from parties.keys.tls import Invitation, TlsKey, utc_now
+from parties.service.home import Home, init
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 NONCE = "0e" * 32
@@ -82,7 +85,7 @@ def draft(a: str, b: str, dealer: str, *, rows: int = 400, expires: datetime | N
         evaluation=evaluation,
         loss_every=program.loss_every,
         program=program,
-        quote=quote(program),
+        quote=quote(program, beside("columns", parties, label, preparation)),
         disclosures=disclosures_for(program, [party.name for party in parties]),
     )
 
@@ -91,7 +94,7 @@ def draft_prediction(trained: Contract, parties: tuple[Party, ...]) -> Predictio
     """New rows of the parties of a training that keeps its model; clinic-b is told."""
     preparation, fit_intercept = trained.preparation, trained.model.fit_intercept
     program = derive_prediction(
-        prediction_spec_for(parties, "clinic-b", preparation, fit_intercept, trained.label.told_apart)
+        prediction_spec_for("columns", parties, "clinic-b", preparation, fit_intercept, trained.label.told_apart)
     )
     return PredictionContract(
         nonce="0f" * 32,
@@ -102,7 +105,7 @@ def draft_prediction(trained: Contract, parties: tuple[Party, ...]) -> Predictio
         impact_assessment="",
         parties=parties,
         dealer=trained.dealer,
-        quote=quote(program),
+        quote=quote(program, comparing_ids(Division.of("columns", parties), parties)),
         disclosures=disclosures_for(program, [party.name for party in parties]),
         model=trained.digest,
         recipient="clinic-b",
@@ -123,13 +126,13 @@ def numbers(names: Sequence[str], values: np.ndarray) -> tuple[ReadColumn, ...]:
     return tuple(ReadColumn(name, values[:, place]) for place, name in enumerate(names))
 
 
-def draft_matching(base: Contract, **changed: Any) -> MatchingContract:
-    """The parties of a training find their common records, each by its id and a birthday."""
+def draft_matching(base: Contract, *, estimate: bool = False, **changed: Any) -> MatchingContract:
+    """The parties of a training find their common records, each by its id and a birthday; or about how many."""
     columns = {"clinic-a": ("patient", "birthday"), "clinic-b": ("number", "born")}
     parties = tuple(
         party.model_copy(update={"data": "patients", "columns": columns[party.name]}) for party in base.parties
     )
-    program = derive_matching([party.rows for party in parties])
+    program = derive_matching([party.rows for party in parties], estimate=estimate)
     fields: dict[str, Any] = {
         "nonce": "0e" * 32,
         "created": base.created,
@@ -141,7 +144,8 @@ def draft_matching(base: Contract, **changed: Any) -> MatchingContract:
         "dealer": base.dealer,
         "quote": quote(program),
         "disclosures": disclosures_for(program, [party.name for party in parties]),
-        "result": "matched-patients",
+        "reveal": "estimate" if estimate else "records",
+        "result": None if estimate else "matched-patients",
         "keep_days": 30,
         "rules": MatchRules(columns=(IdRule(), IdRule(kind="date"))),
         "program": program,

@@ -38,6 +38,18 @@ class Server:
             check=True,
         )
 
+    def fresh(self, name: str) -> str:
+        """The URL of a new, empty database."""
+        self.run("createdb", "-h", str(self.directory), "-U", self.user, name)
+        return f"postgresql+psycopg://{self.user}@/{name}?host={self.directory}"
+
+    def start(self) -> None:
+        """Once it has started it takes connections."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.directory} -c fsync=off"
+        self.run(
+            "pg_ctl", "-D", str(self.directory / "db"), "-l", str(self.directory / "log"), "-o", options, "-w", "start"
+        )
+
     def stop(self) -> None:
         """At once, as a machine that loses its power."""
         self.run("pg_ctl", "-D", str(self.directory / "db"), "stop", "-m", "immediate", "-w")
@@ -48,8 +60,8 @@ def _as(user: str) -> list[str]:
 
 
 @contextmanager
-def postgresql() -> Iterator[Server]:
-    """Skips the test where no server is installed."""
+def postgresql(password: str = "") -> Iterator[Server]:
+    """With a password, if one is named. Skips the test where no server is installed."""
     if not BINARIES:
         pytest.skip("no PostgreSQL server is installed")
     user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -57,9 +69,13 @@ def postgresql() -> Iterator[Server]:
     shutil.chown(directory, user)
     server = Server(directory, user)
     try:
-        server.run("initdb", "-D", str(directory / "db"), "-U", user, "-A", "trust", "--no-sync", "-E", "UTF8")
-        options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off"
-        server.run("pg_ctl", "-D", str(directory / "db"), "-l", str(directory / "log"), "-o", options, "-w", "start")
+        words = ["-D", str(directory / "db"), "-U", user, "--no-sync", "-E", "UTF8"]
+        if password:
+            (directory / "password").write_text(password)
+            shutil.chown(directory / "password", user)
+        who = ["-A", "scram-sha-256", "--pwfile", str(directory / "password")] if password else ["-A", "trust"]
+        server.run("initdb", *words, *who)
+        server.start()
         yield server
     finally:
         if (directory / "db" / "postmaster.pid").exists():

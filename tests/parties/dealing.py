@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from parties.contract import Approval
-from parties.dealer_link import MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, DealerLink, beating
-from parties.links import SILENCE_S, secure
-from parties.tls import TlsKey
+from parties.agreement.contract import Approval
+from parties.keys.tls import TlsKey
+from parties.process.dealer_link import MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, DealerLink, beating
+from parties.process.links import SILENCE_S, secure
 from tests.parties.wires import DEADLINE_S, at_once, connected
 
 SESSION = "ab" * 32

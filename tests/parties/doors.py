@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from parties.door import Door
+from parties.service.door import Door
 from tests.parties.wires import DEADLINE_S
 
 

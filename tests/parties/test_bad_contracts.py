@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import rfc8785
 
+from parties.agreement.contract import Participant
 from parties.audit import events
+from parties.audit.log import AuditLog
 from parties.audit.snapshot import locate, take
-from parties.identity import Identity
-from parties.messages import Refuse, Start, decode_from_daemon
+from parties.keys.identity import Identity
+from parties.keys.tls import Invitation, utc_now
+from parties.service.dealer import Dealer
+from parties.service.home import Home, init
+from parties.service.lifecycle import Step
+from parties.service.messages import Fault, Finished, Refuse, Start, decode_from_daemon
 from tests.parties.page.conftest import Clinic
 
 STRANGER = Identity.generate()
@@ -50,28 +57,36 @@ def one_byte(contract):
 
 
 BAD = {
-    "one byte of a data set's version": (one_byte, "contract", "'cohort' is not in the version that the contract"),
+    "one byte of a data set's version": (one_byte, "contract.data", "'cohort' is not in the version that the contract"),
     "one byte of a program": (
         lambda c: c["program"].update(max_iter=c["program"]["max_iter"] + 1),
-        "contract",
+        "contract.derived",
         "program is not the one that follows",
     ),
     "another key for this node": (
         lambda c: c["parties"][0].update(public_key=STRANGER.public.hex()),
-        "contract",
+        "contract.key",
         "names another key for clinic-a than its own",
     ),
     "another key for a partner": (
         lambda c: c["parties"][1].update(public_key=STRANGER.public.hex()),
-        "partner",
+        "partner.key",
         "clinic-b",
     ),
-    "another dealer": (lambda c: c["dealer"].update(name="dealer-b"), "partner", "dealer-b"),
-    "another key for the dealer": (lambda c: c["dealer"].update(public_key=STRANGER.public.hex()), "partner", "dealer"),
-    "not for this node": (for_another, "contract", "'clinic-a' is not a party"),
-    "its time is over": (over, "contract", "the contract has expired"),
-    "an unknown field": (lambda c: c.update(addendum=1), "contract", "addendum: there is no such key"),
-    "a newer version": (lambda c: c.update(version=2), "contract", "of version 2; this release knows version 1"),
+    "another dealer": (lambda c: c["dealer"].update(name="dealer-b"), "partner.unknown", "dealer-b"),
+    "another key for the dealer": (
+        lambda c: c["dealer"].update(public_key=STRANGER.public.hex()),
+        "partner.key",
+        "dealer",
+    ),
+    "not for this node": (for_another, "contract.party", "'clinic-a' is not a party"),
+    "its time is over": (over, "contract.expired", "the contract has expired"),
+    "an unknown field": (lambda c: c.update(addendum=1), "contract.fields", "addendum: there is no such key"),
+    "a newer version": (
+        lambda c: c.update(version=2),
+        "contract.version",
+        "of version 2; this release knows version 1",
+    ),
 }
 
 
@@ -93,6 +108,79 @@ def test_each_bad_contract_has_its_own_refusal(clinic, edit, code, says):
     assert known is None or known.state == "refused"
 
 
+@pytest.fixture
+def dealer_home(tmp_path) -> Home:
+    """A dealer's home, with its log."""
+    token = Invitation.create("dealer", "127.0.0.1:1", "ab" * 32).token()
+    home = init(tmp_path / "dealer", "dealer", token, "127.0.0.1:0", utc_now())
+    AuditLog.open(home.path("audit.sqlite"), home.identity, "dealer").close()
+    return home
+
+
+@pytest.fixture
+def dealer(clinic, dealer_home) -> Iterator[Dealer]:
+    """A dealer of that name that has confirmed both clinics."""
+    made = Dealer(dealer_home)
+    made.partners.add("clinic-a", clinic.home.identity.fingerprint)
+    made.partners.add("clinic-b", clinic.others["clinic-b"].fingerprint)
+    yield made
+    made.journal.close()
+
+
+@pytest.mark.parametrize(
+    ("named", "code", "says"),
+    [
+        ("dealer-b", "contract.party", "'dealer' is not the dealer of this session"),
+        ("dealer", "contract.key", "names another key for dealer than its own"),
+    ],
+)
+def test_a_contract_for_another_dealer_is_refused_by_this_one(clinic, dealer, named, code, says):
+    """By its name, or by a key that is not its own; the log has the code."""
+    content = json.loads(clinic.contract().canonical())
+    content["dealer"] = {"name": named, "public_key": STRANGER.public.hex()}
+    asyncio.run(dealer.receive(rfc8785.dumps(content)))
+    (refusal,) = (decode_from_daemon(content) for content in dealer.stream._outbox)
+    assert (refusal.fault.code, refusal.fault.who) == (code, "dealer")
+    assert says in refusal.fault.what
+    found = [entry.event for entry in take(locate(dealer.home.directory)).entries()]
+    assert [event.reason for event in found if isinstance(event, events.ContractRefused)] == [code]
+
+
+@pytest.mark.parametrize("end", [Step.COMPLETE, Step.FAIL, Step.CANCEL])
+def test_a_contract_that_has_run_is_refused_as_replayed(clinic, end):
+    """However its session ended: the code says so each time, the log once, and nothing begins again."""
+    session = clinic.proposed()
+    content, store = clinic.node.store.get(session).contract.encode(), clinic.node.store
+    store.step(session, Step.APPROVE)
+    store.begin_epoch(session, 1)
+    for step in (Step.START, end):
+        store.step(session, step)
+    state, before = clinic.state(session), len(refusals(clinic))
+    for _ in range(2):
+        clinic.do(clinic.node.receive(content))
+    again = refusals(clinic)[before:]
+    assert [(one.session, one.fault.code, one.fault.who) for one in again] == [
+        (session, "contract.replayed", "clinic-a")
+    ] * 2
+    assert f"session {session[:12]} has run at clinic-a already" in again[0].fault.what
+    assert len(recorded(clinic, events.ContractReplayed, session)) == 1
+    assert clinic.state(session) == state
+    assert recorded(clinic, events.ContractRefused, session) == []
+
+
+def test_an_end_before_the_run_is_told_again(clinic):
+    """What a daemon that started anew has ended, or its operator refused, keeps the reason that it had."""
+    interrupted, refused = clinic.proposed(purpose="one"), clinic.proposed(purpose="two")
+    clinic.node.store.step(interrupted, Step.APPROVE)
+    clinic.node.store.step(interrupted, Step.FAIL, Fault(code="worker", who="clinic-a", what="it was restarted"))
+    clinic.node.refuse_for(refused, "purpose")
+    before = len(refusals(clinic))
+    for session in (interrupted, refused):
+        clinic.do(clinic.node.receive(clinic.node.store.get(session).contract.encode()))
+    assert [one.fault.code for one in refusals(clinic)[before:]] == ["worker", "operator.purpose"]
+    assert recorded(clinic, events.ContractReplayed, interrupted) == []
+
+
 def test_a_contract_that_comes_again_is_no_other_session(clinic):
     """A digest is accepted once: replayed while it waits, once it is over, and with all approvals to start it."""
     session = clinic.proposed()
@@ -100,8 +188,84 @@ def test_a_contract_that_comes_again_is_no_other_session(clinic):
     clinic.do(clinic.node.receive(content))
     assert clinic.state(session) == "proposed"
     clinic.completed(session)
-    clinic.do(clinic.node.receive(content))
     clinic.do(clinic.node.start(Start(session=session, approvals={})))
     assert clinic.state(session) == "completed"
     assert len(recorded(clinic, events.ContractReceived, session)) == 1
     assert recorded(clinic, events.SessionStarted, session) == []
+
+
+def test_a_start_that_comes_late_is_refused(clinic):
+    """A gateway that keeps the approvals back until the contract is over starts nothing: that is recorded and told."""
+    session = clinic.proposed(purpose="in good time")
+    clinic.do(clinic.node.sign(session, by="operator"))
+    assert clinic.state(session) == "approved"
+    clinic.ahead = timedelta(hours=1, seconds=1)
+    try:
+        clinic.do(clinic.node.start(Start(session=session, approvals={})))
+    finally:
+        clinic.ahead = timedelta(0)
+    assert_expired(clinic.home, clinic.node, session)
+
+
+def test_a_dealer_refuses_a_late_start_too(clinic, dealer_home):
+    """It looks at the time itself."""
+    ahead = timedelta(0)
+    dealer = Dealer(dealer_home, lambda: utc_now() + ahead)
+    dealer.partners.add("clinic-a", clinic.home.identity.fingerprint)
+    dealer.partners.add("clinic-b", clinic.others["clinic-b"].fingerprint)
+    contract = clinic.contract()
+    contract = contract.model_copy(
+        update={"dealer": Participant(name="dealer", public_key=dealer.identity.public.hex())}
+    )
+
+    async def late() -> None:
+        nonlocal ahead
+        await dealer.door.open()
+        await dealer.receive(contract.canonical())
+        assert dealer.store.get(contract.digest).state == "approved"
+        ahead = timedelta(hours=1, seconds=1)
+        await dealer.start(Start(session=contract.digest, approvals={}))
+        dealer.door.close()
+
+    asyncio.run(late())
+    assert_expired(dealer_home, dealer, contract.digest)
+    dealer.journal.close()
+
+
+def test_certificates_that_end_are_noticed_each_hour(clinic, dealer_home):
+    """Connected or not, a node and a dealer record once that a certificate ends: at their hourly look."""
+    years = timedelta(days=365 * 50)
+    clinic.ahead = years
+    try:
+        for _ in range(2):
+            clinic.do(looked(clinic.node))
+    finally:
+        clinic.ahead = timedelta(0)
+    dealer = Dealer(dealer_home, lambda: utc_now() + years)
+    asyncio.run(looked(dealer))
+    dealer.journal.close()
+    for home in (clinic.home, dealer_home):
+        found = [entry.event for entry in take(locate(home.directory)).entries()]
+        ending = [event.certificate for event in found if isinstance(event, events.CertificateExpiring)]
+        assert ending == ["own"]
+
+
+async def looked(daemon) -> None:
+    """The watch began, looked, and waits for the next hour."""
+    watch = asyncio.create_task(daemon.keep_watch())
+    await asyncio.sleep(0)
+    watch.cancel()
+
+
+def assert_expired(home, daemon, session) -> None:
+    """It ended by its time, never began, and the gateway was told why."""
+    about = [entry.event for entry in take(locate(home.directory)).entries()]
+    kinds = [type(event) for event in about if getattr(event, "session", None) == session]
+    assert kinds[-1] is events.ContractExpired
+    assert not {events.SessionStarted, events.SessionFailed} & set(kinds)
+    found = daemon.store.get(session)
+    assert (found.state, found.fault.code) == ("expired", "contract.expired")
+    assert session not in daemon.live
+    said = [decode_from_daemon(content) for content in daemon.stream._outbox]
+    (end,) = (one for one in said if isinstance(one, Finished) and one.session == session)
+    assert (end.fault.code, end.fault.who) == ("contract.expired", daemon.name)

@@ -14,17 +14,17 @@ from sklearn.preprocessing import StandardScaler
 from mpc.errors import RangeExceeded
 from mpc.program import derive
 from mpc.simulation import Simulation
-from parties.contract import Contract, Disclosure, disclosures_for, spec_for, training_rows
-from parties.encoding import Encoding
+from parties.agreement.contract import Contract, Disclosure, beside, disclosures_for, spec_for, training_rows
+from parties.agreement.kinds import parse_contract
+from parties.agreement.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
+from parties.agreement.policy import Circumstances, Policy, check, judge
+from parties.agreement.quote import quote
+from parties.columns.encoding import Encoding
+from parties.columns.preparation import Standardiser
+from parties.columns.recipe import PreparationPlan, Recipe
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
-from parties.kinds import parse_contract
-from parties.matching import compare_classes, compare_ids
-from parties.plan import EvaluationPlan, LabelPlan, parse_plan, partition_of
-from parties.policy import Circumstances, Policy, check, judge
-from parties.preparation import Standardiser
-from parties.quote import quote
-from parties.recipe import PreparationPlan, Recipe
-from parties.worker import Chosen, Prepared, _placed, _standardiser
+from parties.process.matching import compare_classes, compare_ids
+from parties.process.worker import Chosen, Encoded, Prepared, _placed, _standardiser
 from tests.contracts.played import quiet_program
 from tests.parties.conftest import numbers, plain
 
@@ -72,7 +72,7 @@ def made(paper: Contract, preparation: PreparationPlan) -> Contract:
             "preparation": preparation,
             "loss_every": program.loss_every,
             "program": program,
-            "quote": quote(program),
+            "quote": quote(program, beside("rows", parties, label, preparation)),
             "disclosures": disclosures_for(program, list(NAMES)),
         }
     )
@@ -262,8 +262,8 @@ def prepared(by_rows: Contract, rank: int, values: np.ndarray, encoding: Encodin
     part = by_rows.program.blocks[rank].place[0]
     labels = (np.arange(by_rows.program.rows) % 2)[part].astype(np.int64)
     made_of = encoding or plain(*by_rows.parties[rank].columns)
-    chosen = Chosen(np.arange(len(labels)), np.arange(0), made_of, values[part], None)
-    return Prepared((), (), labels, ("no", "yes"), chosen)
+    chosen = Chosen(np.arange(len(labels)), np.arange(0), made_of)
+    return Prepared((), (), labels, ("no", "yes"), chosen, Encoded(made_of, values[part], None))
 
 
 def played(by_rows: Contract, values: np.ndarray, encoding: Encoding | None = None) -> list[Standardiser]:
@@ -281,7 +281,8 @@ def played(by_rows: Contract, values: np.ndarray, encoding: Encoding | None = No
     contract = by_rows.model_copy(update={"program": quiet})
 
     def party(runtime: Any) -> Standardiser:
-        return _standardiser(contract, prepared(by_rows, runtime.rank, values, encoding).chosen, runtime)
+        ready = prepared(by_rows, runtime.rank, values, encoding)
+        return _standardiser(contract, ready.chosen, ready.encoded, runtime)
 
     return Simulation(quiet).run(party)
 
@@ -322,12 +323,12 @@ def test_own_rows_stand_at_their_places(by_rows):
     parts = [prepared(by_rows, rank, values) for rank in range(3)]
     program = by_rows.program
     placed = [
-        _placed(program, program, rank, part.chosen.values, part.labels, part.chosen.training)
+        _placed(program, program, rank, part.encoded.values, part.labels, part.chosen.training)
         for rank, part in enumerate(parts)
     ]
     assert (sum(each.block for each in placed) == values).all()
     assert (np.sum([each.labels for each in placed], axis=0) == np.arange(program.rows) % 2).all()
-    assert _placed(program, program, 0, parts[0].chosen.values, None, parts[0].chosen.training).labels is None
+    assert _placed(program, program, 0, parts[0].encoded.values, None, parts[0].chosen.training).labels is None
     assert "0." not in repr(parts[0])
 
 

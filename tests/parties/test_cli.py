@@ -15,13 +15,15 @@ import typer
 from typer.testing import CliRunner
 
 from mpc.curves import Points
-from parties.cli import leaves, mount
-from parties.home import Home, init
-from parties.identity import Identity, fingerprint, write_private
-from parties.job import Outcome, OwnModel
-from parties.messages import Figures, Validated
-from parties.preparation import OriginalUnits
-from parties.tls import Invitation, utc_now
+from parties.agreement.contract_text import leaves
+from parties.agreement.leaving import leaving
+from parties.cli import mount
+from parties.columns.preparation import OriginalUnits
+from parties.keys.identity import Identity, fingerprint, write_private
+from parties.keys.tls import Invitation, utc_now
+from parties.process.job import Outcome, OwnModel
+from parties.service.home import Home, init
+from parties.service.messages import Figures, Validated
 from tests.parties.conftest import draft
 
 ROOT = Path(__file__).parents[2]
@@ -138,11 +140,13 @@ def test_help_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("parties.dealer", set()),  # holds no data: not even a table library
-        ("parties.node", {"pyarrow"}),  # checks its own data before it signs
+        ("parties.service.dealer", set()),  # holds no data: not even a table library
+        ("parties.service.node", {"pyarrow"}),  # checks its own data before it signs
         ("parties.cli", set()),
-        ("parties.contract", set()),
-        ("parties.messages", set()),
+        ("parties.process.match_worker", {"pyarrow"}),  # a matching needs no engine
+        ("parties.process.dealer_worker", set()),  # and this not before it multiplies
+        ("parties.agreement.contract", set()),
+        ("parties.service.messages", set()),
     ],
 )
 def test_daemons_load_no_engine(module, expected):
@@ -238,7 +242,7 @@ def test_the_policy_is_explained_rule_by_rule(home, tmp_path):
     policy.write_text(policy.read_text().replace("min_training_rows = 50", "min_training_rows = 500"))
     shown = done("policy", "explain", file, "--home", home)
     assert "refuses  min_training_rows: 300 training rows; the policy asks for 500" in shown
-    assert shown.count("holds ") == 15
+    assert shown.count("holds ") == 16
     assert "asks     approve: every contract waits for the operator" in shown
     assert shown.endswith("The contract would be refused.\n")
     told = json.loads(done("policy", "explain", file, "--home", home, "--json"))
@@ -267,6 +271,7 @@ def test_a_result_is_shown_in_both_units(home):
             ),
         ),
         validated=(Validated(C="0.5", loss=0.25), Validated(C="8", loss=0.75)),
+        rungs=(0, 1),
         iterations=7,
         tol="0.0001",
         converged=False,
@@ -280,6 +285,7 @@ def test_a_result_is_shown_in_both_units(home):
         "yes, C=0.5",
         "loss 0.2500 (taken)",
         "C=8: cross-validated loss 0.7500",
+        "climbs of the range ladder: 1 (each segment's rung: 0, 1)",
         "seconds: matching 0.50, training 1.25",
         "auc of the held-out rows 0.7500",
         "calibration on the held-out rows",
@@ -293,15 +299,16 @@ def test_a_result_is_shown_in_both_units(home):
 
 def test_a_contract_is_read_on_one_screen(contract):
     """What an operator reads before signing names purpose, basis, everybody, and every opening with its recipient."""
-    screen = leaves(contract)
+    screen = leaves(contract, "clinic-a")
     lines = screen.splitlines()
     assert len(lines) == 12 + len(contract.disclosures)
-    for part in (contract.digest, contract.purpose, contract.legal_basis, "clinic-b (1 columns)", "dealer", "outcome"):
+    for part in (contract.digest, contract.purpose, contract.legal_basis, "clinic-b (1 column)", "dealer", "outcome"):
         assert part in screen
-    for item in contract.disclosures:
+    for item in leaving(contract, "clinic-a"):
         (line,) = [line for line in lines if line.strip().startswith(f"{item.clause}:")]
-        assert item.name in line
-        assert line.endswith(f"to {item.recipient}")
+        assert item.what in line
+        assert line.endswith(f"{'once' if item.times == 1 else f'{item.times} times'} at most, to {item.to}")
+    assert "(s)" not in screen
 
 
 def test_home_may_come_from_the_environment(tmp_path, token, monkeypatch):

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
 from parties.errors import DataError, SettingsError
 from parties.sources import Notes, file_source, read_notes, read_table
+from parties.sources.columnar import ArrowFile
 from parties.sources.survey import read_whole, survey
 
 WRITERS = {
@@ -157,6 +159,19 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path, case, name):
         error = error.__cause__ or error.__context__
 
 
+@pytest.mark.parametrize("name", ["t.arrow", "t.arrows"])
+def test_a_batch_that_is_too_large_is_refused_by_its_head(tmp_path, name):
+    """With its bound; many small ones that are larger together are no matter."""
+    table = pa.table({"id": [f"p{i:04d}" for i in range(1000)], "x": np.arange(1000.0)})
+    path = written(tmp_path, table, name)
+    assert survey(ArrowFile(path, max_batch_bytes=2000), "id", Notes()).rows == 1000
+    with (pa.ipc.new_stream if name == "t.arrows" else pa.ipc.new_file)(str(path), table.schema) as out:
+        out.write_table(table.slice(0, 10))
+        out.write_table(table.slice(10))
+    with pytest.raises(DataError, match=r"has a record batch of more than 2000 bytes; write it again in smaller"):
+        survey(ArrowFile(path, max_batch_bytes=2000), "id", Notes())
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.csv"])
 def test_a_file_that_changes_between_the_readings_is_refused(tmp_path, name):
     """What was judged is what is encrypted, or nothing is."""
@@ -254,3 +269,27 @@ def test_the_profile_tells_what_was_found(tmp_path):
     assert (found["few"].missing, found["few"].distinct, found["few"].ends) == (4000, 7, (0.0, 6.0))
     assert (found["many"].distinct, found["many"].ends) == (None, (0.0, (rows - 1) / 3))
     assert (found["words"].kind, found["words"].distinct, found["words"].ends) == ("text", 50, (2, 3))
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_the_profile_tells_the_first_and_the_last_day(tmp_path, name):
+    """Where all of a column are dates, missing ones aside; one that is none, and it is text with lengths."""
+    days = [None, *(dt.date(2026, 1, 1) + dt.timedelta(days=7 * i % 365) for i in range(300))]
+    written_out = [day and day.isoformat() for day in days]
+    table = pa.table(
+        {
+            "id": [f"p{i}" for i in range(301)],
+            "seen": pa.array(days),
+            "stray": ["2026-02-30", *written_out[1:]],
+            "void": pa.nulls(301, pa.string()),
+        }
+    )
+    if name == "t.csv":
+        pacsv.write_csv(table, tmp_path / name)
+    else:
+        written(tmp_path, table, name)
+    found = {c.name: c for c in survey(file_source(tmp_path / name), "id", Notes()).profile}
+    real = sorted(day for day in written_out if day)
+    assert (found["seen"].ends, found["seen"].missing) == ((real[0], real[-1]), 1)
+    assert found["stray"].ends == (10, 10)
+    assert found["void"].ends == (None, None)

@@ -16,23 +16,24 @@ from hypothesis import strategies as st
 
 from mpc.errors import PrivityError, ProgramError
 from mpc.program import derive
-from parties.contract import (
+from parties.agreement.contract import (
     APPROVAL_TYPE,
     Contract,
+    beside,
     check_approval,
     check_approvals,
     disclosures_for,
     sign_approval,
     spec_for,
 )
+from parties.agreement.kinds import MAX_CONTRACT_BYTES, parse_contract
+from parties.agreement.plan import EvaluationPlan
+from parties.agreement.quote import quote
 from parties.errors import ContractError
-from parties.identity import Identity
-from parties.kinds import MAX_CONTRACT_BYTES, parse_contract
-from parties.plan import EvaluationPlan
-from parties.quote import quote
+from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "f4503df4235c4bb287954ee8aaea2426bb8c408a9b01d91dab45c75c1ea6b489"
+VECTOR_SHA256 = "26ba510975616baf988d0603ae4f6e02f89eaf08dfd887f4c8b99cfde708307d"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -271,7 +272,7 @@ words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(
     purpose=words,
     columns=st.lists(words, min_size=1, max_size=6, unique=True),
@@ -309,7 +310,7 @@ def test_every_contract_survives_its_bytes(
             "created": created,
             "expires": created + timedelta(hours=hours),
             "program": program,
-            "quote": quote(program),
+            "quote": quote(program, beside("columns", parties, paper.label, paper.preparation)),
             "disclosures": disclosures_for(program, ["clinic-a", "clinic-b"]),
         }
     )
@@ -335,23 +336,25 @@ def test_an_approval_by_another_key_is_refused(contract, consortium):
     """Only the key in the contract signs for a participant; not a stranger's, and not another participant's."""
     approval = consortium.approval("clinic-a")
     for identity in (Identity.generate(), consortium.identities["clinic-b"]):
-        with pytest.raises(ContractError, match="does not verify under the key"):
+        with pytest.raises(ContractError, match="does not verify under the key") as refused:
             check_approval(contract, "clinic-a", sign_approval(identity, approval))
+        assert refused.value.code == "contract.signature"
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "code", "says"),
     [
-        ({"contract": "00" * 32}, "clinic-a approved another contract"),
-        ({"role": "dealer"}, "an approval by 'clinic-a' as dealer came in clinic-a's place"),
-        ({"name": "clinic-b"}, "an approval by 'clinic-b' as party came in clinic-a's place"),
+        ({"contract": "00" * 32}, "contract.altered", "clinic-a approved another contract"),
+        ({"role": "dealer"}, "contract", "an approval by 'clinic-a' as dealer came in clinic-a's place"),
+        ({"name": "clinic-b"}, "contract", "an approval by 'clinic-b' as party came in clinic-a's place"),
     ],
 )
-def test_an_approval_of_something_else_is_refused(contract, consortium, changed, says):
+def test_an_approval_of_something_else_is_refused(contract, consortium, changed, code, says):
     """A true signature over another contract, role or name approves nothing here."""
     envelope = sign_approval(consortium.identities["clinic-a"], consortium.approval("clinic-a", **changed))
-    with pytest.raises(ContractError, match=says):
+    with pytest.raises(ContractError, match=says) as refused:
         check_approval(contract, "clinic-a", envelope)
+    assert refused.value.code == code
 
 
 def test_an_approval_by_nobody_of_the_session_is_refused(contract, consortium):

@@ -10,11 +10,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from parties.control import OPTIONS, ControlStream
 from parties.errors import GatewayError, PartnerError
-from parties.home import Home, init
-from parties.identity import Identity, unseal
-from parties.messages import (
+from parties.keys.identity import Identity, unseal
+from parties.keys.tls import Invitation, TlsKey, certificate_sha256, utc_now
+from parties.service.control import OPTIONS, ControlStream
+from parties.service.home import Home, init
+from parties.service.messages import (
     INTRODUCTION_TYPE,
     MAX_MESSAGE_BYTES,
     SERVICE,
@@ -32,7 +33,6 @@ from parties.messages import (
     decode_from_daemon,
     encode,
 )
-from parties.tls import Invitation, TlsKey, certificate_sha256, utc_now
 
 DEADLINE_S = 30
 SESSION = "ab" * 32

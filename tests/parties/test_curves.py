@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from mpc.curves import CURVES, THRESHOLDS, Points, exact_points, marks, mirrored, points
-from parties import curves
+from parties.outcome import curves
 from parties.web import TEMPLATES
 
 TOLD = Points(

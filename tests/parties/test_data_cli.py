@@ -17,8 +17,8 @@ import pytest
 
 from parties.audit.log import AuditLog
 from parties.audit.snapshot import locate, take
-from parties.home import init
-from parties.tls import Invitation, utc_now
+from parties.keys.tls import Invitation, utc_now
+from parties.service.home import init
 from tests.parties.test_cli import ROOT, done, privity
 
 DEADLINE_S = 60
@@ -148,6 +148,45 @@ def test_a_bad_file_leaves_vault_and_log_as_they_were(home, tmp_path, case):
     (line,) = found.stderr.splitlines()
     assert says in line
     assert "; " in line
+    assert state(home) == before
+
+
+def test_a_line_of_two_gibibytes_leaves_vault_and_log_as_they_were(home, tmp_path):
+    """Nothing of it is read beyond what a line may have: it is said at once, whatever stands in it."""
+    before = state(home)
+    for begin, says in ((b"", "a NUL byte"), (b"9" * (1 << 20), "a line longer than 1048576 bytes")):
+        with (tmp_path / "long.csv").open("wb") as file:
+            file.write(b"id,x\na," + begin)
+            file.truncate(2 << 30)  # a hole that takes no disk
+        found = privity("data", "add", "bad", tmp_path / "long.csv", "--id", "id", "--home", home)
+        assert (found.returncode, found.stdout) == (1, "")
+        (line,) = found.stderr.splitlines()
+        assert f"{says} (line 2)" in line
+        assert state(home) == before
+
+
+@pytest.mark.parametrize("gone", ["the server", "the table", "the file"])
+def test_a_database_that_went_away_leaves_vault_and_log_as_they_were(home, database, gone):
+    """One line without the URL's password; a server that dies between rows is in test_sql.py."""
+    url = f"sqlite:///{database}"
+    if gone == "the server":
+        url = f"postgresql+psycopg://user:sekrit@/db?host={database.parent}"
+    elif gone == "the table":
+        with sqlite3.connect(database) as db:
+            db.execute("DROP TABLE t")
+        db.close()
+    else:
+        database.unlink()
+    before = state(home)
+    query = ("--query", "SELECT * FROM t", "--id", "id", "--home", home)
+    file = database.parent / "url"
+    file.write_text(url)
+    file.chmod(0o600)
+    found = privity("data", "add", "bad", *query, "--url-file", file)
+    assert (found.returncode, found.stdout) == (1, "")
+    (line,) = found.stderr.splitlines()
+    assert "; " in line
+    assert "sekrit" not in line
     assert state(home) == before
 
 

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from mpc.errors import PeerLost, ProtocolError
-from parties.dealer_link import MAX_REQUEST_BYTES, beating
-from parties.links import SILENCE_S
-from parties.tls import TlsKey, utc_now
+from parties.keys.tls import TlsKey, utc_now
+from parties.process.dealer_link import MAX_REQUEST_BYTES, beating
+from parties.process.links import SILENCE_S
 from tests.contracts.link_suite import LinkSuite
 from tests.parties.dealing import joined, other_process
 from tests.parties.wires import at_once, wire

@@ -20,14 +20,15 @@ from mpc.held_out import OwnRows
 from mpc.keys import agree
 from mpc.runtime import Runtime
 from mpc.training import train
-from parties.dealer import PROCESS
-from parties.dealer_link import DealerLink
-from parties.job import DealerJob, PartyJob, TlsMaterial, job_line
-from parties.meeting import connect_dealer
+from parties.process.dealer_link import DealerLink
+from parties.process.job import Answer, DealerJob, PartyJob, TlsMaterial, job_line
+from parties.process.meeting import connect_dealer
+from parties.service.dealer import PROCESS
 from tests.parties.doors import Opened, opened
 from tests.parties.wires import DEADLINE_S, at_once
 
 PARTIES = ("clinic-a", "clinic-b")
+SIGNED = Answer(signature="5a" * 64).model_dump_json().encode() + b"\n"  # the daemon's, on each party's key
 
 
 def told(consortium, door: Opened, name: str, inbox_fd: int) -> dict:
@@ -69,7 +70,7 @@ def serving(consortium) -> Iterator[tuple[subprocess.Popen, list[DealerLink]]]:
     """A dealer's process, and the links of both clinics to it."""
     with opened() as door, door.inbox(consortium.contract.digest) as inbox:
         job = DealerJob(**told(consortium, door, "dealer", inbox.fileno()))
-        with process(job_line(job), inbox.fileno()) as child:
+        with process(job_line(job) + len(PARTIES) * SIGNED, inbox.fileno()) as child:
             links = at_once(*(lambda name=name: link(consortium, door, name) for name in PARTIES))
             yield child, links
             for each in links:
@@ -96,6 +97,7 @@ def test_it_serves_a_session_to_its_end(serving, consortium):
     def party(channel: MemoryChannel):
         rank = channel.rank
         keys = agree(channel, links[rank], digest, 1)
+        assert keys.dealer_signature.hex() == "5a" * 64
         with Runtime(channel, links[rank], keys, ProgramLedger(program), program, digest, lambda _: None) as runtime:
             labels = y if rank in program.label_owners else None
             others = OwnRows(blocks[rank][rows:], None if labels is None else labels[rows:])

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from parties.audit import events
 from parties.audit.verify import verify
-from parties.data_set import Manifest
-from parties.desk import Desk, result_of, vault_of
+from parties.columns.preparation import OriginalUnits
+from parties.data.data_set import Manifest, Origin
+from parties.data.intake import take_in
+from parties.data.tables import Table
 from parties.errors import DataError, LifecycleError, PartnerError, VaultError
-from parties.home import Home
-from parties.identity import Identity, write_private
-from parties.intake import take_in
-from parties.job import Outcome, OwnModel
-from parties.lifecycle import Step
-from parties.partners import Partners
-from parties.preparation import OriginalUnits
+from parties.keys.identity import Identity, write_private
+from parties.keys.partners import Partners
+from parties.keys.tls import utc_now
+from parties.process.job import Outcome, OwnModel
+from parties.service.desk import Desk, result_of, vault_of
+from parties.service.home import Home
+from parties.service.lifecycle import Step
+from parties.service.store import SessionStore
 from parties.sources import file_source
-from parties.store import SessionStore
-from parties.tls import utc_now
-from tests.parties.conftest import draft
+from parties.testimony.transcripts import Transcripts
+from tests.parties.conftest import draft, draft_matching
 
 CSV = "patient,age\np1,30\np2,41\np3,52\n"
 OUTCOME = Outcome(
@@ -148,6 +151,39 @@ def test_a_data_set_in_use_is_not_deleted(home, desk, tmp_path):
     desk.data_delete("cohort")
     assert vault_of(home).list() == ()
     assert recorded(home) == [events.DataAdded.type, events.DataRemoved.type]
+
+
+def test_a_matched_set_is_shared_once_all_have_signed(home, desk, journal, consortium, contract):
+    """A partner whose node failed at the end has no such data set: what is here is a list of persons, for no use."""
+    own = Identity.generate()
+    parties = tuple(
+        party.model_copy(
+            update={"public_key": (own if party.name == "clinic-a" else consortium.identities[party.name]).public.hex()}
+        )
+        for party in draft_matching(contract).parties
+    )
+    matching = draft_matching(contract, parties=parties)
+    store = SessionStore(home.path("state.sqlite"))
+    store.receive(matching.digest, matching.canonical().decode())
+    origin = Origin(
+        session=matching.digest,
+        source="patients",
+        source_version="ab" * 32,
+        id_column="patient",
+        partners=("clinic-b",),
+        until=utc_now(),
+    )
+    table = Table("both", "matched_id", pa.table({"matched_id": ["a", "b"], "patient": ["x", "y"]}))
+    vault_of(home).add("both", table, created=utc_now(), origin=origin)
+    for identity, name in ((own, "clinic-a"), (consortium.identities["clinic-b"], "clinic-b")):
+        with pytest.raises(VaultError, match="did not sign yet") as refused:
+            desk.data_share("both", shareable=True)
+        assert "clinic-b" in refused.value.what
+        assert refused.value.code == "vault.unconfirmed"
+        (said,) = Transcripts(name, identity, store, journal).conclude(matching, 1, "5a" * 32, 9, 90)
+        assert said.session == matching.digest
+    desk.data_share("both", shareable=True)
+    assert vault_of(home).manifest("both").shareable
 
 
 def test_sharing_is_recorded(home, desk, tmp_path):

@@ -6,8 +6,8 @@ from mpc.errors import FrameRefused as Refused
 from mpc.errors import PeerLost, ProtocolError, TranscriptsDiffer
 from mpc.frames import Header
 from parties.audit.events import MAX_COUNT, FrameRefused, TranscriptCompared
-from parties.deviations import evidence
-from parties.voice import broken
+from parties.process.voice import broken
+from parties.service.deviations import evidence
 
 HEADER = Header(bytes(32), 1, 0, "held-out scores", "i8", (4,))
 

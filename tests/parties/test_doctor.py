@@ -16,18 +16,18 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from parties import local
 from parties.audit.log import AuditLog
+from parties.data.vault import Vault
 from parties.doctor import files, machine, network
 from parties.doctor.examination import examine
 from parties.doctor.symptom import Symptom, examined
 from parties.errors import ContractError
-from parties.home import Home, init
-from parties.identity import Identity
-from parties.partners import Partners
-from parties.standing import Disk
-from parties.tls import DAEMON_DAYS, Invitation, TlsKey, utc_now
-from parties.vault import Vault
+from parties.keys.identity import Identity
+from parties.keys.partners import Partners
+from parties.keys.tls import DAEMON_DAYS, Invitation, TlsKey, utc_now
+from parties.service import local
+from parties.service.home import Home, init
+from parties.service.standing import Disk
 
 DEADLINE_S = 60
 
@@ -371,8 +371,19 @@ def test_a_gpu_is_told_by_its_driver_s_files(tmp_path):
     card.mkdir(parents=True)
     (card / "information").write_text("Model: \t\t NVIDIA H100\nIRQ:   12\n")
     (tmp_path / "gpus" / "0000:02:00.0").mkdir()
-    assert "NVIDIA H100, unknown" in found("gpu", machine.gpu(tmp_path / "gpus")).what
-    assert "none" in found("gpu", machine.gpu(tmp_path / "nowhere")).what
+    there, nowhere = tmp_path / "gpus", tmp_path / "nowhere"
+    assert "NVIDIA H100, unknown" in found("gpu", machine.gpu("auto", there)).what
+    assert "is not used" in found("gpu", machine.gpu("cpu", there)).what
+    assert "none" in found("gpu", machine.gpu("auto", nowhere)).what
+    assert found("gpu", machine.gpu("cpu", nowhere)).state == "ok"
+    assert found("gpu", machine.gpu("cuda", there)).state == "ok"
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_to_be_mended(tmp_path):
+    """Else the operator learns of it when a session fails."""
+    symptom = found("gpu", machine.gpu("cuda", tmp_path / "nowhere"))
+    assert symptom.state == "mend"
+    assert "device" in symptom.action
 
 
 def test_an_examination_that_fails_is_a_finding():

@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from parties.door import MAX_CALLERS, Door
 from parties.errors import LifecycleError
-from parties.links import MAX_GREETING_BYTES, Greeting
+from parties.process.links import MAX_GREETING_BYTES, Greeting
+from parties.service.door import MAX_CALLERS, Door
 from tests.parties.doors import opened
 from tests.parties.wires import DEADLINE_S
 

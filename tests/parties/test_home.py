@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from parties.agreement.policy import Policy, load_policy
+from parties.data.vault_key import load_master_key
 from parties.errors import PartnerError, SettingsError
-from parties.home import Home, Settings, init
-from parties.identity import Identity
-from parties.policy import Policy, load_policy
-from parties.tls import Invitation, TlsKey, certificate_sha256, utc_now, worker_context
-from parties.vault_key import load_master_key
+from parties.keys.identity import Identity
+from parties.keys.tls import Invitation, TlsKey, certificate_sha256, utc_now, worker_context
+from parties.service.home import Home, Settings, init
 
 DEADLINE_S = 30
 

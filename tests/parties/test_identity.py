@@ -5,7 +5,7 @@ import pickle  # noqa: TID251
 import pytest
 
 from parties.errors import ContractError, PartnerError, SettingsError
-from parties.identity import Identity, fingerprint, fingerprint_words, parse_fingerprint, unseal
+from parties.keys.identity import Identity, fingerprint, fingerprint_words, parse_fingerprint, unseal
 
 KIND = "application/vnd.privity.test.v1+json"
 

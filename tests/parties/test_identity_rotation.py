@@ -26,14 +26,14 @@ from parties.audit.proof import prove
 from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.errors import AuditError, ForeignLog, PartnerError, SettingsError
-from parties.handover import Handovers, SignedHandover, hand_over, keys_of, successor_of
-from parties.home import Home, init
-from parties.identity import Identity, fingerprint
-from parties.identity_rotation import NEXT_FILE, rotate_identity
-from parties.messages import HandedOver
-from parties.partners import Partners
-from parties.succession import Succession
-from parties.tls import Invitation
+from parties.keys.handover import Handovers, SignedHandover, hand_over, keys_of, successor_of
+from parties.keys.identity import Identity, fingerprint
+from parties.keys.identity_rotation import NEXT_FILE, rotate_identity
+from parties.keys.partners import Partners
+from parties.keys.succession import Succession
+from parties.keys.tls import Invitation
+from parties.service.home import Home, init
+from parties.service.messages import HandedOver
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 EVENT = LoginOffered(role="officer")

@@ -16,19 +16,20 @@ from mpc.errors import DisclosureRefused, PeerLost, PrivityError
 from mpc.partition import check
 from mpc.program import derive
 from mpc.simulation import Simulation
-from parties.cli import _rows
-from parties.contract import Contract, Party, disclosures_for, membership, spec_for, training_rows
-from parties.division import Division
+from parties.agreement.contract import Contract, Party, beside, disclosures_for, membership, spec_for, training_rows
+from parties.agreement.contract_text import _rows
+from parties.agreement.joining import comparing_ids
+from parties.agreement.kinds import parse_contract
+from parties.agreement.leaving import inferences, leaving
+from parties.agreement.plan import EvaluationPlan, LabelPlan, parse_plan
+from parties.agreement.policy import Circumstances, Policy, judge
+from parties.agreement.policy import check as check_policy
+from parties.agreement.quote import quote
+from parties.columns.division import Division
+from parties.columns.preparation import split
 from parties.errors import ContractError, DataError, PlanError, PolicyRefusal
-from parties.kinds import parse_contract
-from parties.leaving import inferences, leaving
-from parties.matching import compare_classes, join_ids
-from parties.plan import EvaluationPlan, LabelPlan, parse_plan
-from parties.policy import Circumstances, Policy, judge
-from parties.policy import check as check_policy
-from parties.preparation import split
-from parties.quote import quote
-from parties.worker import Prepared, _placed, _standardiser, choose
+from parties.process.matching import compare_classes, join_ids
+from parties.process.worker import Prepared, _placed, _standardiser, choose, divide, encode
 from tests.contracts.played import quiet_program
 from tests.mpc.engine import few
 from tests.parties.conftest import numbers
@@ -57,7 +58,7 @@ def made(paper: Contract, members: list[tuple[str, tuple[str, ...], int]], label
             "matching": "joined-ids",
             "loss_every": program.loss_every,
             "program": program,
-            "quote": quote(program),
+            "quote": quote(program, beside("blocks", parties, label, paper.preparation)),
             "disclosures": disclosures_for(program, [party.name for party in parties], membership("blocks", parties)),
         }
     )
@@ -244,7 +245,6 @@ def test_blocks_tile_the_table(columns, rows):
 BAD_CONTRACTS: dict[str, tuple[dict[str, Any], str]] = {
     "ids compared": ({"matching": "equal-ids"}, "matching: a table in blocks needs joined-ids"),
     "by columns": ({"partition": "columns"}, "divided by columns needs equal-ids"),
-    "kept": ({"retention": {"model_days": 5}}, "kept of a table that is divided by columns alone"),
     "another label": (
         {"label": {"party": "hospital-b", "column": "outcome", "positive": "yes"}},
         "name hospital-a, hospital-b",
@@ -298,7 +298,7 @@ def joined(contract: Contract, lists: list[tuple[str, ...]]) -> list[Any]:
         try:
             return join_ids(runtime.channel, runtime.keys, lists[runtime.rank], contract, lambda: None)
         except PrivityError as error:
-            runtime.channel.close()
+            runtime.channel._channel.close()
             return error
 
     return Simulation(quiet_program(len(lists))).run(party)
@@ -414,6 +414,33 @@ def test_what_joining_costs(in_blocks):
     ]
 
 
+TWICE_DIVIDED = [
+    ("ward-a", HOSPITAL, 80),
+    ("lab-a", INSURER, 80),
+    ("bank", ("income",), 140),
+    ("ward-b", HOSPITAL, 60),
+    ("lab-b", INSURER, 60),
+]
+ONCE_DIVIDED = [("ward-a", HOSPITAL, 80), ("insurer", INSURER, 140), ("ward-b", HOSPITAL, 60)]
+
+
+@pytest.mark.parametrize("members", [ONCE_DIVIDED, TWICE_DIVIDED], ids=["one side divided", "two"])
+def test_joining_costs_what_the_quote_says(paper, members):
+    """Its commitment included, at every party, to the byte."""
+    holder = tuple(name for name, columns, _ in members if columns == HOSPITAL)
+    contract = made(paper, members, LabelPlan(party=holder, column="outcome", positive="yes"))
+    lists = [ids(80, 140) if rows == 60 else ids(0, rows) for _, _, rows in members]
+
+    def party(runtime: Any) -> tuple[int, int]:
+        counters = runtime.channel.counters
+        before = counters.rounds, counters.bytes_sent
+        join_ids(runtime.channel, runtime.keys, lists[runtime.rank], contract, runtime.commitments.commit)
+        return counters.rounds - before[0], counters.bytes_sent - before[1]
+
+    said = comparing_ids(contract.division, contract.parties)
+    assert Simulation(quiet_program(len(members))).run(party) == [(each.rounds, each.bytes_sent) for each in said]
+
+
 def test_classes_are_compared_among_those_who_have_the_label(paper):
     """The insurer is not asked; a hospital that writes another class is named."""
     contract = made(
@@ -448,15 +475,17 @@ def test_records_stand_in_the_same_rows_everywhere(in_blocks):
     places = tuple(np.array([everyone.index(record) for record in part]) for part in parts)
     values = np.random.default_rng(1).normal(size=(300, 1))
     whole = Prepared(everyone, numbers(INSURER, values), None, None, None)
-    chosen = choose(in_blocks, "insurer", whole, places)
+    chosen = choose(in_blocks, whole, divide(in_blocks, whole, places), {})
     for kind in (0, 1):
         of_partners = [
             record for part in parts for record in np.array(part)[split(part, in_blocks.split_key, "0.25")[kind]]
         ]
         own = chosen.training if kind == 0 else chosen.held_out
         assert [everyone[row] for row in own] == of_partners
-    assert chosen.standardiser is not None
-    assert np.allclose(chosen.standardiser.mean, values[chosen.training].mean(axis=0))
+    rank = in_blocks.rank("insurer")
+    encoded = encode(in_blocks, rank, whole.columns, chosen, chosen.encoding)
+    assert encoded.standardiser is not None
+    assert np.allclose(encoded.standardiser.mean, values[chosen.training].mean(axis=0))
 
 
 def test_columns_of_partners_are_standardised_together(in_blocks):
@@ -471,13 +500,14 @@ def test_columns_of_partners_are_standardised_together(in_blocks):
     columns = [slice(0, 2), slice(2, 3), slice(0, 2)]
 
     def party(runtime: Any) -> Any:
-        rank, name = runtime.rank, contract.parties[runtime.rank].name
+        rank = runtime.rank
         own = lists[rank]
         places = [range(len(own))] if rank != 1 else [[own.index(record) for record in part] for part in parts]
         X = np.array([values[record][columns[rank]] for record in own])
         prepared = Prepared(tuple(own), numbers(contract.parties[rank].columns, X), None, None, None)
-        chosen = choose(contract, name, prepared, tuple(map(np.array, places)))
-        found = _standardiser(contract, chosen, runtime)
+        chosen = choose(contract, prepared, divide(contract, prepared, tuple(map(np.array, places))), {})
+        encoded = encode(contract, rank, prepared.columns, chosen, chosen.encoding)
+        found = _standardiser(contract, chosen, encoded, runtime)
         placed = _placed(quiet, quiet, rank, X, None, chosen.training).block
         return found, placed, [own[row] for row in chosen.training]
 

@@ -8,7 +8,8 @@ import json
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from parties.job import (
+from parties.columns.preparation import OriginalUnits
+from parties.process.job import (
     REPORT,
     Advanced,
     Answer,
@@ -26,8 +27,7 @@ from parties.job import (
     job_line,
     parse_job,
 )
-from parties.messages import Figures, ToldModel
-from parties.preparation import OriginalUnits
+from parties.service.messages import Figures, ToldModel
 
 KEY, DATA_KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\n-----END PRIVATE KEY-----\n", "5e" * 32
 OUTCOME = Outcome(
@@ -58,6 +58,14 @@ def job(consortium) -> PartyJob:
         data_path="/vault/cohort.sealed",
         inbox_fd=7,
     )
+
+
+def test_where_a_recording_goes_is_a_secret_that_survives(job):
+    """The seed and the key of a recording go to the worker as the data key does, and show nowhere."""
+    asked = job.model_copy(update={"recording": SecretStr('{"seed":"5a5a"}')})
+    found = parse_job(job_line(asked))
+    assert found.recording.get_secret_value() == '{"seed":"5a5a"}'
+    assert "5a5a" not in repr(asked)
 
 
 def test_a_job_is_one_line_that_survives(job):

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from parties.errors import LifecycleError
-from parties.lifecycle import FINAL, State, Step, advance
+from parties.service.lifecycle import FINAL, State, Step, advance
 
 ALLOWED = {
     "proposed": {

@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from mpc.channel import Sequencer
 from mpc.errors import PeerLost, ProtocolError
 from mpc.frames import HEADER_BYTES, Header, encode_header
-from parties.contract import Approval
+from parties.agreement.contract import Approval
 from parties.errors import PartnerError
-from parties.links import MAX_GREETING_BYTES, Greeting, TlsChannel, dial, parse_greeting, secure, tune
-from parties.tls import TlsKey, _certificate, utc_now
+from parties.keys.tls import TlsKey, _certificate, utc_now
+from parties.process.links import MAX_GREETING_BYTES, Greeting, TlsChannel, dial, parse_greeting, secure, tune
 from tests.contracts.channel_suite import ChannelSuite
 from tests.parties.wires import DEADLINE_S, at_once, connected, wire
 
@@ -251,9 +251,9 @@ def test_a_peer_that_dies_is_named_in_the_middle_of_a_round(keys):
 CHILD = """
 import socket, sys
 import numpy as np
-from parties.contract import Approval
-from parties.links import TlsChannel, secure
-from parties.tls import TlsKey
+from parties.agreement.contract import Approval
+from parties.process.links import TlsChannel, secure
+from parties.keys.tls import TlsKey
 descriptor, key, peer = int(sys.argv[1]), sys.stdin.read(), open(sys.argv[2]).read()
 pem, mark, certificate = key.partition("-----BEGIN CERTIFICATE-----")
 own = TlsKey.from_pem(pem.encode(), mark + certificate)
@@ -485,6 +485,20 @@ def test_a_call_that_nobody_answers_ends_with_the_name():
         for address in (f"127.0.0.1:{silent.getsockname()[1]}", "127.0.0.1:1"):
             with pytest.raises(PeerLost, match=f"clinic-a did not answer at {address} in time"):
                 dial(address, Greeting(SESSION, 1, "clinic-b"), "clinic-a", time.monotonic() + 0.5)
+
+
+def test_what_was_sent_and_received_is_not_kept(keys):
+    """A masked table that went over a connection does not stay in memory until the next round."""
+    large = words(1 << 20)
+    with mesh(2, keys) as (one, other):
+        expected = {1: ("i8", large.shape)}, {0: ("i8", large.shape)}
+        at_once(
+            lambda: one.exchange("words", {1: large}, expected[0]),
+            lambda: other.exchange("words", {0: large}, expected[1]),
+        )
+        for peer in (one._peers[1], other._peers[0]):
+            assert [len(part.obj) for part in (peer.out, peer.held_back, peer.into)] == [0, 0, 0]
+            assert len(peer.frame) == 0
 
 
 def test_a_large_frame_waits_for_its_reader(keys):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from parties.errors import PartnerError, SettingsError
-from parties.local import MAX_REQUEST_BYTES, SOCKET, RemoteError, call, serve_local
+from parties.service.local import MAX_REQUEST_BYTES, SOCKET, RemoteError, call, serve_local
 
 DEADLINE_S = 30
 SECRET = "haemoglobin of 13.2"

@@ -11,21 +11,23 @@ from pathlib import Path
 import pytest
 import rfc8785
 
-from gateway.resolve import Directory, Listed
-from gateway.resolve_matching import resolve_matching
+from gateway.planning.resolve import Directory, Listed
+from gateway.planning.resolve_matching import resolve_matching
 from mpc.errors import ProgramError
 from mpc.matching_program import MAX_RECORDS, derive_matching
 from mpc.requests import counts
-from parties.cli import leaves
-from parties.contract import check_approvals, sign_approval
+from parties.agreement.contract import check_approvals, sign_approval
+from parties.agreement.contract_text import leaves
+from parties.agreement.kinds import load_any_plan, parse_contract, training
+from parties.agreement.leaving import inferences, leaving
+from parties.agreement.match_plan import MatchingContract, MatchingPlan, parse_matching_plan
+from parties.agreement.policy import Circumstances, Policy, Signed, Unasked, judge, verdict
+from parties.data.schema import Column, Schema
 from parties.errors import ContractError, DataError, PlanError
-from parties.identity import Identity
-from parties.kinds import load_any_plan, parse_contract, training
-from parties.leaving import inferences, leaving
-from parties.match_plan import MatchingContract, MatchingPlan, parse_matching_plan
-from parties.messages import PublishedData
-from parties.policy import Circumstances, Policy, judge
-from parties.schema import Column, Schema
+from parties.keys.identity import Identity
+from parties.service.lifecycle import Step
+from parties.service.messages import PublishedData
+from parties.service.store import SessionStore
 from tests.parties import test_contract as bytes_of
 from tests.parties.conftest import draft_matching
 
@@ -85,7 +87,9 @@ def test_signatures_hold_for_its_bytes_alone(consortium, matching):
 
 PARTIES = [{"name": "a", "data": "d", "id_columns": ["x", "y"]}, {"name": "b", "data": "d", "id_columns": ["x", "y"]}]
 PLANS = {
-    "no name for the result": ({"result": None}, "result: Input should be"),
+    "no name for the result": ({"result": None}, "result: what the matched data set is called"),
+    "a result of an estimate": ({"reveal": "estimate"}, "result: an estimate leaves no data set"),
+    "another thing to reveal": ({"reveal": "all"}, "reveal: Input should be"),
     "a path as the result": ({"result": "../x"}, "result: String should match"),
     "for ever": ({"keep_days": 0}, "keep_days: Input should be greater"),
     "one party": ({"parties": PARTIES[:1]}, "at least 2"),
@@ -161,19 +165,102 @@ POLICIES = {
 @pytest.mark.parametrize(("changed", "expected"), POLICIES.values(), ids=POLICIES)
 def test_a_policy_judges_matchings(matching, changed, expected):
     """Each rule that a matching can break, at its edge."""
-    findings = judge(Policy(approve="automatic", **changed), matching, "clinic-a", Circumstances(NOON))
+    unasked = Unasked(disclosures=("matches", "matched"))
+    policy = Policy(approve="automatic", automatic=unasked, **changed)
+    findings = judge(policy, matching, "clinic-a", Circumstances(NOON))
     assert [finding.rule for finding in findings if finding.verdict == "refuses"] == expected
     assert [finding.rule for finding in findings if finding.verdict == "asks"] == []
     assert not {"min_training_rows", "solvers", "max_predicted_rows"} & {finding.rule for finding in findings}
 
 
+def test_unasked_no_node_signs_what_tells_of_persons(matching, contract):
+    """A default policy that signs trainings by itself leaves matchings and estimates to its operator."""
+    policy, when = Policy(approve="automatic"), Circumstances(NOON)
+    assert verdict(judge(policy, contract, "clinic-a", when)) == "holds"
+    for asked in (matching, draft_matching(contract, estimate=True)):
+        findings = judge(policy, asked, "clinic-a", when)
+        assert [(one.rule, one.verdict) for one in findings if one.verdict != "holds"] == [("disclosures", "asks")]
+
+
+def test_an_estimate_tells_a_number_and_leaves_nothing(contract):
+    """Its contract: a count of a sample to the parties, a rounded one to all; the steps follow from the lists."""
+    estimate = draft_matching(contract, estimate=True)
+    assert parse_contract(estimate.canonical()) == estimate
+    estimate.check_derived()
+    assert [(item.name, item.recipient, item.values) for item in estimate.disclosures] == [
+        ("sample-matches", "parties:clinic-a,clinic-b", 1),
+        ("estimate", "session", 1),
+    ]
+    assert (estimate.program.one_in, estimate.program.round_to, estimate.least_told) == (2, 20, 50)
+    assert [estimate.told(sampled) for sampled in (0, 24, 25, 100, 104, 105)] == [0, 0, 60, 200, 200, 220]
+    with pytest.raises(ContractError, match="leaves no data set"):
+        assert estimate.leaves
+    screen = leaves(estimate, "clinic-a")
+    for words in ("of these a random one in 2", "kept     nothing", "in steps of 20, or that there are fewer than 50"):
+        assert words in screen
+    said = " ".join(inferences(estimate, "clinic-a"))
+    for words in ("random one in 2", "exactly how many of these", "Each further estimate"):
+        assert words in said
+    assert "Each party keeps" not in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("one_in", 1), ("one_in", 3), ("round_to", 1), ("shard_records", 9)], ids=str
+)
+def test_another_sample_or_step_is_refused(contract, field, value):
+    """How much an estimate compares, and how finely it tells, is nobody's choice."""
+    estimate = draft_matching(contract, estimate=True)
+    program = json.loads(estimate.program.model_dump_json()) | {field: value}
+    with pytest.raises(ContractError, match="program is not the one that follows"):
+        parse_contract(altered(estimate, program=program)).check_derived()
+
+
+def test_a_plan_is_asked_as_an_estimate_first():
+    """The same parties, columns and rules; no result."""
+    wanted = plan()
+    asked = wanted.as_estimate()
+    assert (asked.reveal, asked.result, asked.rules, asked.parties) == ("estimate", None, wanted.rules, wanted.parties)
+    found = resolve_matching(asked, directory(x="text", y="category"), NOON, b"n" * 32)
+    found.check_derived()
+    assert found.is_estimate
+    with pytest.raises(PlanError, match="leaves no data set"):
+        assert asked.leaves
+
+
+def test_estimates_with_a_partner_are_counted(contract):
+    """As many on one data set with one partner as the policy allows; other data sets and partners do not count."""
+    estimate = draft_matching(contract, estimate=True)
+
+    def signed(data: str, partner: str, count: int) -> tuple[Signed, ...]:
+        return tuple(Signed(f"{number:x}" * 4, NOON, data, "p", frozenset({partner})) for number in range(count))
+
+    for earlier, expected in (
+        (signed("patients", "clinic-b", 2), "holds"),
+        (signed("patients", "clinic-b", 3), "refuses"),
+        (signed("patients", "clinic-c", 3), "holds"),
+        (signed("others", "clinic-b", 3), "holds"),
+    ):
+        findings = {one.rule: one for one in judge(Policy(), estimate, "clinic-a", Circumstances(NOON, earlier))}
+        assert findings["estimates_a_partner"].verdict == expected
+
+
+def test_what_was_estimated_is_read_from_the_store(contract, tmp_path):
+    """A signed estimate counts with its partners, a matching with nobody."""
+    store = SessionStore(tmp_path / "state.sqlite")
+    for digest, asked in (("aa", draft_matching(contract, estimate=True)), ("bb", draft_matching(contract))):
+        store.receive(digest, asked.canonical().decode())
+        store.step(digest, Step.APPROVE)
+    found = Circumstances.of(store, "clinic-a").signed
+    assert [one.estimated_with for one in found] == [{"clinic-b"}, set()]
+
+
 def test_the_operator_reads_what_is_compared_told_and_kept(matching):
     """One screen, and the page's words."""
-    screen = leaves(matching)
+    screen = leaves(matching, "clinic-a")
     rows = matching.parties[0].rows
     assert f"matches  clinic-a {rows} by patient and birthday, clinic-b {rows} by number and born" in screen
     assert "rules    text in either case, date (%Y-%m-%d); duplicates: refuse" in screen
-    assert "kept     common records as data set matched-patients at each party, for 30 days" in screen
+    assert "kept     common records as data set matched-patients, for 30 days, at each party" in screen
     assert "if there are 50: which of its own records all others have" in screen
     told = leaving(matching, "clinic-a")
     assert [(one.to, one.outside) for one in told] == [

@@ -13,13 +13,13 @@ import pytest
 from pydantic import SecretStr
 
 from mpc.errors import PeerLost
-from parties.contract import Contract
-from parties.dealer_link import DealerLink
+from parties.agreement.contract import Contract
 from parties.errors import PartnerError
-from parties.job import Job, TlsMaterial
-from parties.links import Greeting, TlsChannel, dial, secure
-from parties.meeting import connect_dealer, connect_parties, connect_peers
-from parties.tls import TlsKey, utc_now
+from parties.keys.tls import TlsKey, utc_now
+from parties.process.dealer_link import DealerLink
+from parties.process.job import Job, TlsMaterial
+from parties.process.links import Greeting, TlsChannel, dial, secure
+from parties.process.meeting import connect_dealer, connect_parties, connect_peers
 from tests.parties.doors import Opened, opened
 from tests.parties.wires import DEADLINE_S, at_once
 

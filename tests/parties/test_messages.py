@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from mpc.curves import Points
 from mpc.errors import PeerLost
+from parties.data.schema import Column, Schema
 from parties.errors import DataError, GatewayError
-from parties.handover import SignedHandover
-from parties.messages import (
+from parties.keys.handover import SignedHandover
+from parties.service.messages import (
     MAX_MESSAGE_BYTES,
     MAX_SENTENCE,
     Approve,
@@ -43,7 +44,6 @@ from parties.messages import (
     decode_from_gateway,
     encode,
 )
-from parties.schema import Column, Schema
 
 SESSION = "ab" * 32
 FAULT = Fault(code="data", who="clinic-a", what="a column is missing", action="add it")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from parties.agreement.plan import RetentionPlan
+from parties.columns.preparation import Standardiser
+from parties.data.vault_key import MasterKey
 from parties.errors import VaultError
-from parties.job import ModelPart
-from parties.models import KeptModel, Models
-from parties.plan import RetentionPlan
-from parties.preparation import Standardiser
-from parties.vault_key import MasterKey
+from parties.outcome.models import KeptModel, Models
+from parties.process.job import ModelPart
 from tests.parties.conftest import plain
 
 STORED = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from parties.home import init
-from parties.identity import Identity
-from parties.notices import expiring, notices
-from parties.partners import Partners
-from parties.tls import DAEMON_DAYS, Invitation, TlsKey
+from parties.keys.identity import Identity
+from parties.keys.partners import Partners
+from parties.keys.tls import DAEMON_DAYS, Invitation, TlsKey
+from parties.service.home import init
+from parties.service.notices import expiring, notices
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

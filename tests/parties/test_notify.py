@@ -12,12 +12,13 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from parties.daemon import Live
-from parties.home import Settings
-from parties.lifecycle import Step
-from parties.messages import Fault
-from parties.notify import MAX_WAITING, Notifier
-from parties.tls import TlsKey, utc_now
+from parties.keys.tls import TlsKey, utc_now
+from parties.service.command import Command
+from parties.service.daemon import Live
+from parties.service.home import Settings
+from parties.service.lifecycle import Step
+from parties.service.messages import Fault
+from parties.service.notify import MAX_WAITING, Notifier
 from tests.parties.page.conftest import Clinic
 
 SESSION = "ab" * 32
@@ -43,7 +44,7 @@ def told(command: tuple[str, ...], times: int = 1, limit_s: float = DEADLINE_S) 
     """What stands in the operational log once a notifier was told so often and has ended."""
 
     async def main() -> None:
-        notifier = Notifier(command, "clinic-a", limit_s)
+        notifier = Notifier(Command(command, limit_s), "clinic-a")
         for _ in range(times):
             notifier.tell("session-failed", SESSION, "training", "worker")
         await notifier.close(DEADLINE_S)
@@ -97,23 +98,29 @@ def test_no_more_than_so_many_wait():
 
 def test_nothing_is_done_without_a_command():
     """The default: not even a loop is needed."""
-    Notifier((), "clinic-a").tell("approval-waits", SESSION, "training")
+    Notifier(None, "clinic-a").tell("approval-waits", SESSION, "training")
 
 
 def test_a_daemon_that_ends_does_not_wait_for_ever(tmp_path):
     """What still runs when the daemon has to end is ended."""
 
     async def main() -> None:
-        notifier = Notifier(command(tmp_path, "time.sleep(600)"), "clinic-a")
+        notifier = Notifier(Command(command(tmp_path, "time.sleep(600)")), "clinic-a")
         notifier.tell("approval-waits", SESSION, "training")
         await asyncio.wait_for(notifier.close(0.2), DEADLINE_S)
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("value", ["a string", [""], [1]])
-def test_the_setting_is_a_list_of_words(value):
-    """No string that a shell would take apart."""
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a string", [""], [1], "", "https://", "http://hooks.example/x", "https://user:word@hooks.example/"),
+        *("https://hooks.example/#part", "https://hooks.example/a b", "https://hooks.example:99999/"),
+    ],
+)
+def test_the_setting_is_a_list_of_words_or_an_address(value):
+    """No string that a shell would take apart, and nothing that is told without TLS."""
     plain = {"name": "clinic-a", "role": "party", "listen": "127.0.0.1:0", "gateway": "127.0.0.1:1"}
     with pytest.raises(ValidationError, match="notify"):
         Settings.model_validate({**plain, "gateway_certificate_sha256": "ab" * 32, "notify": value})
@@ -122,7 +129,7 @@ def test_the_setting_is_a_list_of_words(value):
 @pytest.fixture
 def clinic(tmp_path) -> Iterator[Clinic]:
     made = Clinic(tmp_path)
-    made.node.notifier = Notifier(command(tmp_path), "clinic-a", DEADLINE_S)
+    made.node.notifier = Notifier(Command(command(tmp_path), DEADLINE_S), "clinic-a")
     yield made
     made.stop()
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from parties.contract import Participant
+from parties.agreement.contract import Participant
 from parties.errors import PartnerError, SettingsError
-from parties.identity import Identity
-from parties.partners import Partners
+from parties.keys.identity import Identity
+from parties.keys.partners import Partners
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from parties import local
 from parties.audit.snapshot import locate, take
 from parties.errors import Paused
-from parties.lifecycle import Step
-from parties.messages import Approve, Refuse, decode_from_daemon
-from parties.node import Node
-from parties.notices import notices
-from parties.partners import Partners
-from parties.tls import Invitation, utc_now
+from parties.keys.partners import Partners
+from parties.keys.tls import Invitation, utc_now
+from parties.service import local
+from parties.service.lifecycle import Step
+from parties.service.messages import Approve, Refuse, decode_from_daemon
+from parties.service.node import Node
+from parties.service.notices import notices
 from tests.parties.page.conftest import Clinic, home_of
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from parties.agreement.kinds import load_any_plan
+from parties.agreement.plan import Plan, load_plan, parse_plan
+from parties.agreement.planning import propose_plan
 from parties.errors import PlanError
-from parties.kinds import load_any_plan
-from parties.plan import Plan, load_plan, parse_plan
-from parties.planning import propose_plan
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECRET = "Hemoglobin 13.2"  # stands where a value of data could have slipped in
@@ -75,7 +75,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "C of one in a list": ({"model": {"C": ["1.0"]}}, "model.C: as a list, write 2 to 16 different ones"),
     "C twice in a list": ({"model": {"C": ["1.0", "1.00"]}}, "model.C: as a list, write 2 to 16 different ones"),
     "C as a list of a word": ({"model": {"C": ["1.0", SECRET]}}, "model.C: must be a decimal number in quotes"),
-    "one fold": ({"model": {"folds": 1}}, "model: folds: 2 at least, and not with sgd"),
+    "one fold": ({"model": {"folds": 1}}, "model: folds: 2 at least; 0 is no"),
     "folds without losses": (
         {"model": {"folds": 3}, "disclosures": {"loss_reports": 0}},
         "model.folds: a cross-validation is told with the losses; loss_reports must be above 0",

@@ -11,8 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from parties.errors import DataError, PlanError
-from parties.plan import (
+from parties.agreement.plan import (
     DisclosurePlan,
     EvaluationPlan,
     LabelPlan,
@@ -23,8 +22,9 @@ from parties.plan import (
     SplitPlan,
     parse_plan,
 )
-from parties.planning import propose_plan
-from parties.recipe import PreparationPlan, Recipe
+from parties.agreement.planning import propose_plan
+from parties.columns.recipe import PreparationPlan, Recipe
+from parties.errors import DataError, PlanError
 
 A = "patient,radius,texture\np1,1.5,3\np2,2.5,1\np3,0.5,2\n"
 B = "patient,diagnosis,area,note,gap,same\np1,M,10,u,1,7\np2,B,20,v,,7\np3,M,15,w,3,7\n"
@@ -158,14 +158,35 @@ def test_files_of_the_same_columns_are_a_table_by_rows(tmp_path):
     assert plan.partition == "rows"
     assert [party.columns for party in plan.parties] == [("age",), ("age",)]
     assert plan.label == LabelPlan(column="diagnosis", positive="M")
-    assert "# Left out: column 'note' of clinic-a holds text" in text
-    assert "# Left out: column 'dose' has the same value in every row of every party." in text
+    assert "# Left out: column 'note' of clinic-a and clinic-b has no level that enough records have" in text
+    assert "# Left out: column 'dose' of clinic-a and clinic-b has the same value in every row." in text
 
 
 def test_a_column_may_be_constant_in_one_file(tmp_path):
     """By rows it is kept if it varies over all files."""
     plan = parse_plan(tomllib.loads(by_rows(tmp_path, TWO.replace("q1,1,", "q1,2,"))))
     assert plan.parties[0].columns == ("age", "dose")
+
+
+def test_shared_categories_have_levels_that_can_be_told(tmp_path):
+    """By rows a category gets as many columns as both parties' levels of enough records; dates become days; gaps that
+    all rows would have to fill are named."""
+
+    def rows(first: int, levels: str) -> str:
+        wards = [level for level in levels for _ in range(20)] + ["rare"]
+        lines = (
+            f"p{first + row},{ward},2021-02-{row % 28 + 1:02d},{row % 7 or ''},{'MB'[row % 2]}\n"
+            for row, ward in enumerate(wards)
+        )
+        return f"patient,ward,visit,dose,diagnosis\n{''.join(lines)}"
+
+    paths = files(tmp_path, clinic_a=rows(0, "uv"), clinic_b=rows(1000, "vwx"))
+    text = propose_plan(paths, "patient", "diagnosis", "M", "rows")
+    assert parse_plan(tomllib.loads(text)).preparation.columns == {
+        "ward": Recipe(encoding="one-hot", most_levels=4),
+        "visit": Recipe(encoding="days", since="2000-01-01"),
+    }
+    assert "# Left out: column 'dose' of clinic-a has missing values." in text
 
 
 @pytest.mark.parametrize(
@@ -179,7 +200,7 @@ def test_a_column_may_be_constant_in_one_file(tmp_path):
         ),
         (TWO.replace(",B,", ",benign,"), PlanError, "'diagnosis' has other classes at 'clinic-b' than at 'clinic-a'"),
         (TWO.replace(",M,", ",m,"), DataError, "the class 'M' does not occur"),
-        (TWO.replace(",B,", ",M,"), DataError, "clinic-b is text that does not have two values"),
+        (TWO.replace(",B,", ",M,"), DataError, "clinic-b is text without 2 to 20 values to tell apart"),
     ],
 )
 def test_files_that_are_no_one_table_are_refused(tmp_path, two, error, says):
@@ -205,7 +226,7 @@ def test_files_of_the_same_columns_are_partners_in_blocks(tmp_path):
     assert plan.partition == "blocks"
     assert [party.columns for party in plan.parties] == [("age",), ("claims",), ("age",)]
     assert plan.label == LabelPlan(party="whole", column="diagnosis", positive="M")
-    assert "# Left out: column 'dose' has the same value in every row of every party." in text
+    assert "# Left out: column 'dose' of part-a and part-b has the same value in every row." in text
 
 
 def test_the_label_in_blocks_may_be_of_all_partners(tmp_path):

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mpc.program import derive
-from parties.contract import spec_for
+from parties.agreement.contract import spec_for
+from parties.agreement.plan import EvaluationPlan, ModelPlan
+from parties.agreement.policy import Circumstances, Policy, Signed, Unasked, check, judge, load_policy, verdict
 from parties.errors import PolicyRefusal, SettingsError
-from parties.home import POLICY
-from parties.lifecycle import Step
-from parties.plan import EvaluationPlan, ModelPlan
-from parties.policy import Circumstances, Policy, Rules, Signed, check, judge, load_policy, verdict
-from parties.store import SessionStore
+from parties.service.home import POLICY
+from parties.service.lifecycle import Step
+from parties.service.store import SessionStore
 
 DISCLOSURES = ("coefficients", "intercept", "loss", "guard", "converged", "auc", "log-loss", "brier")
 
@@ -55,6 +55,8 @@ RULES = {
     "purpose allowed": ({"purposes": ("predict the outcome", "another")}, []),
     "purpose not listed": ({"purposes": ("predict the weather",)}, ["purposes"]),
     "purpose of another case": ({"purposes": ("Predict the outcome",)}, ["purposes"]),
+    "as many losses": ({"max_loss_reports": 3}, []),
+    "one loss too many": ({"max_loss_reports": 2}, ["max_loss_reports"]),
     "one disclosure fewer": ({"disclosures": ("coefficients", "intercept", "guard")}, ["disclosures"]),
     "no disclosure": ({"disclosures": ()}, ["disclosures"]),
     "partners and dealer listed": ({"partners": ("clinic-b",), "dealers": ("dealer",)}, []),
@@ -168,13 +170,13 @@ AUTOMATIC = {
     "an operator signs everything": ({"approve": "operator"}, "asks", ["approve"]),
     "all rules hold": ({"approve": "automatic"}, "holds", []),
     "a rule for what is signed unasked": (
-        {"approve": "automatic", "automatic": Rules(partners=("clinic-c",))},
+        {"approve": "automatic", "automatic": Unasked(partners=("clinic-c",))},
         "asks",
         ["partners"],
     ),
-    "such a rule where an operator signs anyway": ({"automatic": Rules(partners=("clinic-c",))}, "asks", ["approve"]),
+    "such a rule where an operator signs anyway": ({"automatic": Unasked(partners=("clinic-c",))}, "asks", ["approve"]),
     "both rules": (
-        {"approve": "automatic", "min_training_rows": 301, "automatic": Rules(min_training_rows=1000)},
+        {"approve": "automatic", "min_training_rows": 301, "automatic": Unasked(min_training_rows=1000)},
         "refuses",
         ["min_training_rows"],
     ),

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from parties.agreement.policy_file import PolicyFile
 from parties.audit.snapshot import locate, take
 from parties.errors import SettingsError
-from parties.home import POLICY
-from parties.policy_file import PolicyFile
+from parties.service.home import POLICY
 from tests.parties.page.conftest import Clinic
 
 
@@ -69,3 +69,17 @@ def test_a_contract_is_judged_by_what_was_recorded(clinic):
     *_, last_read = (number for number, type_ in enumerate(types) if type_ == "policy:file:read")
     assert last_read < types.index("session:contract:refused")
     assert len(recorded(clinic)) == 2
+
+
+@pytest.mark.parametrize(("allowed", "state"), [(True, "proposed"), (False, "refused")])
+def test_an_estimate_needs_a_policy_that_allows_what_it_tells(clinic, allowed, state):
+    """A node that does not allow estimates refuses one before any of its data is read; a matching it still takes."""
+    rest = 'disclosures = ["membership", "matches", "matched", "sample-matches"{}]\n'
+    clinic.home.path("policy.toml").write_text(rest.format(', "estimate"' if allowed else ""))
+    asked = clinic.matching(estimate=True)
+    assert clinic.state(asked.digest) == state
+    assert clinic.state(clinic.matching().digest) == "proposed"
+    fault = clinic.node.store.get(asked.digest).fault
+    assert (fault and fault.code) == (None if allowed else "policy.disclosures")
+    assert "estimate" in (fault.what if fault else "estimate")
+    assert not [one for one in take(locate(clinic.home.directory)).entries() if one.event.type == "vault:data:read"]

@@ -11,15 +11,15 @@ import pytest
 import rfc8785
 
 from mpc.errors import PrivityError, ProgramError
-from parties.cli import leaves
-from parties.contract import Approval, check_approvals, sign_approval
+from parties.agreement.contract import Approval, check_approvals, sign_approval
+from parties.agreement.contract_text import leaves
+from parties.agreement.kinds import load_any_plan, parse_contract, training
+from parties.agreement.plan import RetentionPlan
+from parties.agreement.policy import Circumstances, Policy, judge
+from parties.agreement.prediction import PredictionContract, parse_prediction_plan
 from parties.errors import ContractError, LifecycleError, PlanError
-from parties.job import Predicted
-from parties.kinds import load_any_plan, parse_contract, training
-from parties.plan import RetentionPlan
-from parties.policy import Circumstances, Policy, judge
-from parties.prediction import PredictionContract, parse_prediction_plan
-from parties.predictions import Predictions, predictions_of
+from parties.outcome.predictions import Predictions, predictions_of
+from parties.process.job import Predicted
 from tests.parties import test_contract as bytes_of
 from tests.parties.conftest import draft_prediction
 
@@ -139,10 +139,10 @@ def test_rows_that_differ_are_refused(prediction):
 
 def test_the_operator_reads_who_is_told(prediction):
     """One screen names the model, the rows, the recipient and the one thing that is opened."""
-    screen = leaves(prediction)
+    screen = leaves(prediction, "clinic-a")
     assert f"predicts by the model of session {prediction.model}" in screen
     assert "told     clinic-b, and nobody else" in screen
-    assert f"disclosures.0: probabilities, {ROWS} number(s), at most 1 time(s), to party:clinic-b" in screen
+    assert f"probability by the kept model: {ROWS} numbers, once at most, to clinic-b alone" in screen
 
 
 POLICIES = {
@@ -171,7 +171,8 @@ def test_the_example_holds_and_explains_every_key():
     assert plan.recipient == "clinic-error"
     text = EXAMPLE.read_text(encoding="utf-8")
     lines = text.splitlines()
-    for key in [key for key in type(plan).model_fields if key != "parties"] + ["name", "data"]:
+    keys = [key for key in type(plan).model_fields if key not in {"parties", "retention"}]
+    for key in [*keys, "replay_days", "name", "data"]:
         number = next(number for number, line in enumerate(lines) if line.startswith(f"{key} = "))
         assert lines[number - 1].startswith("# "), key
 

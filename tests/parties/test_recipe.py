@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from parties.agreement.plan import Plan, parse_plan
+from parties.columns.recipe import Recipe
 from parties.errors import PlanError
-from parties.plan import Plan, parse_plan
-from parties.recipe import Recipe
 
 ONE_HOT = {"encoding": "one-hot", "most_levels": 3}
 WIDTHS = [
@@ -25,6 +25,8 @@ WIDTHS = [
     ({"quantile_bins": 4}, 4),
     ({"edges": ("-1", "0.5"), "drop_first": True, "missing": "own"}, 3),
     ({"winsorise": ("0.01", "0.99")}, 1),
+    (ONE_HOT | {"missing": "own", "weight_of_evidence": True}, 1),
+    ({"edges": ("1",), "missing": "mean", "indicator": True, "weight_of_evidence": True}, 2),
 ]
 
 
@@ -74,6 +76,11 @@ BAD = {
     "an edge twice": ({"edges": ["1", "1.0"]}, "must ascend"),
     "bins of levels": (ONE_HOT | {"quantile_bins": 3}, "not of one-hot"),
     "nothing to drop": ({"drop_first": True}, "drop_first: of one-hot and bins alone"),
+    "weights of no bins": ({"weight_of_evidence": True}, "weight_of_evidence: of one-hot and bins alone"),
+    "weights of less bins": (
+        {"edges": ["1"], "drop_first": True, "weight_of_evidence": True},
+        "drop_first: not of weight_of_evidence",
+    ),
     "an unknown key": ({"mode": "fast"}, "there is no such key"),
 }
 
@@ -107,14 +114,10 @@ def by_rows(**preparation: Any) -> dict[str, Any]:
     ("recipe", "key"),
     [
         ({"missing": "mean"}, 'missing = "mean"'),
-        ({"missing": "median"}, 'missing = "median"'),
-        ({"winsorise": ["0.1", "0.9"]}, "winsorise"),
-        ({"quantile_bins": 3}, "quantile_bins"),
-        (ONE_HOT, "most_levels"),
     ],
 )
 def test_what_needs_rows_of_several_owners_is_refused(recipe, key):
-    """Where rows are divided, nothing is fitted by one owner's rows and nothing is agreed on in secret."""
+    """Where rows are divided, nothing is fitted by one owner's rows."""
     with pytest.raises(PlanError, match=f"preparation of 'city': {key} needs the rows of all who have the column"):
         parse_plan(by_rows(columns={"city": recipe}))
     with pytest.raises(PlanError, match="preparation of 'age'"):
@@ -129,10 +132,14 @@ def test_what_needs_rows_of_several_owners_is_refused(recipe, key):
         {"encoding": "ordinal", "levels": ["a", "b"]},
         {"encoding": "days", "since": "2020-01-01"},
         {"edges": ["1", "2"]},
+        ONE_HOT,
+        {"missing": "median", "winsorise": ["0.1", "0.9"]},
+        {"quantile_bins": 3},
     ],
 )
-def test_what_needs_no_fitting_goes_by_rows_too(recipe):
-    """Constants, listed levels, dates and custom bins are the same at every owner."""
+def test_what_owners_can_have_alike_goes_by_rows_too(recipe):
+    """Constants, listed levels, dates and custom bins are the same at every owner; levels and quantiles are found
+    together."""
     plan = parse_plan(by_rows(columns={"city": recipe}))
     assert plan.preparation.width(("age", "city")) == 1 + Recipe.model_validate(recipe).width
 
@@ -165,6 +172,9 @@ def test_whoever_signs_reads_how_columns_are_prepared():
         " (columns: 4)"
     )
     assert iron == "clinic-b: iron as in the order low, high; gaps filled with 0.5 (columns: 1)"
+    weighed = Recipe(edges=("1", "2"), missing="own", weight_of_evidence=True)
+    assert weighed.in_words == "numbers; bins at 1, 2; gaps in a bin of their own; as their weight of evidence"
+    assert weighed.bins == 4
     assert Recipe(quantile_bins=4).in_words == "numbers; 4 bins of equal counts"
     assert Recipe(encoding="days", since="2020-01-01", edges=("1", "2")).in_words == (
         "days since 2020-01-01; bins at 1, 2"

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
+from parties.data.records import DIGEST_BYTES, Records
+from parties.data.vault_key import MasterKey, load_master_key
 from parties.errors import SettingsError, VaultError
-from parties.records import DIGEST_BYTES, Records
-from parties.store import SessionStore
-from parties.vault_key import MasterKey, load_master_key
+from parties.service.store import SessionStore
 from tests.parties.page.conftest import Clinic
 from tests.parties.report.conftest import Ward
 

@@ -11,9 +11,9 @@ from gateway.cli import app
 from parties.audit.events import ResultStored
 from parties.audit.snapshot import locate, take
 from parties.errors import DataError, LifecycleError
-from parties.job import Predicted
-from parties.predictions import Predictions
-from parties.results import SALT, verify_result
+from parties.outcome.predictions import Predictions
+from parties.outcome.results import SALT, verify_result
+from parties.process.job import Predicted
 from tests.parties.page.conftest import Clinic
 
 PREDICTED = "ab" * 32

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
+from parties.agreement.contract import Contract
 from parties.audit.log import AuditLog
-from parties.contract import Contract
+from parties.data.schema import Column, Schema
+from parties.data.tables import Table
 from parties.errors import VaultError
-from parties.home import Home, init
-from parties.node import Node
-from parties.schema import Column, Schema
-from parties.tables import Table
-from parties.tls import Invitation, utc_now
+from parties.keys.tls import Invitation, utc_now
+from parties.service.home import Home, init
+from parties.service.node import Node
 from tests.parties.conftest import draft
 
 ROWS = 400

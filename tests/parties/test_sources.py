@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parties.data.tables import features
 from parties.errors import DataError
-from parties.sources import read_table
+from parties.sources import Notes, read_table, survey
 from parties.sources.delimited import MAX_LINE_BYTES, CsvFile
 from parties.sources.ids import Repeats, find_repeats
-from parties.tables import features
 
 
 def write(directory: Path, content: bytes | str) -> Path:
@@ -85,6 +85,14 @@ def test_text_survives_quoting(tmp_path_factory, values):
     assert table.arrow["text"].to_pylist() == [("x" + value).strip() for value in values]
 
 
+def test_quotation_marks_inside_a_value_are_characters(tmp_path):
+    """Inches in the middle of a value, names and values with a comma, an empty value in quotation marks."""
+    content = '\ufeff"id","si""ze, or so"\r\na,5" or 6"\r\n"b,",""\r\nc,"""5"""\r\n'
+    table = read_table(write(tmp_path, content), "id")
+    assert table.ids == ["a", "b,", "c"]
+    assert table.arrow['si"ze, or so'].to_pylist() == ['5" or 6"', None, '"5"']
+
+
 @dataclass(frozen=True)
 class Bad:
     name: str
@@ -111,7 +119,13 @@ BAD_FILES = [
     Bad("short row", "id,x,y\na,1,2\n\nb,3\nc,4,5\n", "more or fewer fields", "line 4"),
     Bad("long rows", "id,x\na,1\nb,2,3\nc,4,5,6\n", "more or fewer fields", "2 rows, the first on line 3"),
     Bad("open quote", 'id,x\na,"1\nb,2\nc,3\n', "line break inside a value", "line 2"),
-    Bad("open quote, ragged", 'id,x\na,1\nb,"2\nc,"3\nd,4\n', "", ""),
+    Bad("open quote, ragged", 'id,x\na,1\nb,"2\nc,"3\nd,4\n', "left open", "line 3"),
+    Bad("open quote at the end", 'id,x\na,1\nb,"2', "left open", "line 3"),
+    Bad("open quote before many rows", 'id,x\na,1\nb,"2\n' + "c,3\n" * (2 << 20), "left open", "line 3"),
+    Bad("open quote after a pair", 'id,x\na,1\nb,"2""\nc,3\n', "left open", "line 3"),
+    Bad("open quote in the header", '\ufeff"id,x\na,1\n', "left open", "line 1"),
+    Bad("text after a quote", 'id,x\na,1\nb,"1"x\n', "text after a closing quotation mark", "line 3"),
+    Bad("blanks after a quote", 'id,x\na,1\n"b" ,1\n', "text after a closing quotation mark", "line 3"),
     Bad("quoted line break", 'id,x\na,1\n\nb,"u\nv"\n', "line break inside a value", "line 4"),
     Bad("nameless column", ",id,x\n0,a,1\n", "has no name for column 1"),
     Bad("same name twice", "id,x,x\na,1,2\n", "occurs twice", "column 'x'"),
@@ -238,3 +252,19 @@ def test_ids_are_compared_across_slices():
     assert find_repeats([pa.array(names), pa.array(["q"])], 10) is None
     assert find_repeats([pa.array([], pa.string())], 10) is None
     assert find_repeats([pa.array(["a", "a", "a"])], 1) == Repeats(2, 1, only_in_form=False)
+
+
+def test_a_reading_is_told_from_its_start(tmp_path):
+    """Before a large text is looked at, in its course, and in the two readings after it: parts that only grow."""
+    path = write(tmp_path, "id,x\n" + "".join(f"{row},{'7' * 60}e-50\n" for row in range(200_000)))
+    told: list[tuple[str, float | None]] = []
+    source = CsvFile(path)
+    for _ in survey(source, "id", Notes(), lambda *said: told.append(said)).batches():
+        pass
+    assert told[0] == ("reading", None)
+    assert list(dict.fromkeys(doing for doing, _ in told)) == ["reading", "checking", "encrypting"]
+    for doing in ("reading", "checking", "encrypting"):
+        parts = [part for said, part in told if said == doing and part is not None]
+        assert len(parts) >= 3
+        assert parts == sorted(parts)
+        assert 0 < parts[0] <= parts[-1] <= 1

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import sqlite3
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy.engine import Engine
 
+from parties.data.intake import take_in
+from parties.data.tables import Table
+from parties.data.vault import Vault
+from parties.data.vault_key import MasterKey
 from parties.errors import DataError, SettingsError
-from parties.intake import take_in
+from parties.keys.tls import utc_now
 from parties.sources import Notes, sql
 from parties.sources.sql import SqlQuery
 from parties.sources.survey import read_whole, survey
-from parties.tables import Table
-from parties.tls import utc_now
-from parties.vault import Vault
-from parties.vault_key import MasterKey
 from tests.parties.databases import Server, postgresql
 
 # psycopg warns of a cursor that it could not close because its transaction had failed, or its server was gone.
@@ -112,6 +115,46 @@ def test_rows_are_fetched_in_portions(server, tmp_path):
     source.close()
 
 
+def test_a_query_is_told_from_its_start(lite, tmp_path):
+    """Before the database is asked, and with every portion of rows; how many there are is known afterwards only."""
+    told = []
+    asked = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT 'p' || i AS id FROM n"
+    )
+
+    class Asked(SqlQuery):
+        def _run(self, file, tell):
+            assert told == [("reading", None)]
+            super()._run(file, tell)
+
+    source = Asked(make_url(lite), asked, tmp_path)
+    survey(source, "id", Notes(), lambda *said: told.append(said))
+    source.close()
+    assert told[:4] == [("reading", None)] * 4
+    assert [part for doing, part in told if doing == "checking"][-1] == 1
+
+
+def test_the_spool_is_sealed(lite, tmp_path):
+    """Of the query's rows no cell can be read in the file where they lie, and the file is not short of them."""
+    words = [f"sekrit-{number:04d}" for number in range(500)]
+    with sqlite3.connect(tmp_path / "clinic.db") as db:
+        db.executemany("INSERT INTO t VALUES (?, 31415926, 2.718281828, ?, NULL)", ((word, word) for word in words))
+    db.close()
+    source = query(lite, "SELECT id, age, dose, sex FROM t WHERE sex LIKE 'sekrit%'", tmp_path)
+    found = survey(source, "id", Notes())
+    spool = source._file
+    spool.seek(0)
+    content = spool.read()
+    assert len(content) > sum(map(len, words)) * 2
+    for needle in ("sekrit", "31415926", "2.71828", "ARROW", "dose"):
+        for form in (needle.encode(), needle.encode("utf-16-le"), needle[::-1].encode()):
+            assert form not in content
+    assert struct.pack("<d", 31415926) not in content
+    assert sorted(found.source.columns()) == ["age", "dose", "id", "sex"]
+    assert [each for batch in found.batches() for each in batch["id"].to_pylist()] == words  # and it opens
+    source.close()
+
+
 def test_the_transaction_is_read_only_and_rolled_back(server, lite, tmp_path):
     """A query that would change something changes nothing."""
     engine = create_engine(server.url)
@@ -199,6 +242,40 @@ def test_a_server_that_is_not_there(tmp_path):
     while error is not None:
         assert "sekrit" not in repr(error)
         error = error.__cause__ or error.__context__
+
+
+def test_a_server_that_says_nothing_is_given_up(tmp_path):
+    """It takes the connection and never answers: one line, without the URL's password."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://user:sekrit@127.0.0.1:{silent.getsockname()[1]}/db?sslmode=disable"
+        source = SqlQuery(make_url(url), "SELECT 1 AS id", tmp_path, connect_timeout_s=2)
+        with pytest.raises(DataError, match=r"there is no connection to the database \(ConnectionTimeout\)") as caught:
+            survey(source, "id", Notes())
+        source.close()
+    assert "sekrit" not in repr(caught.value)
+    assert "check the database's address" in caught.value.action
+
+
+def test_a_silent_connection_is_given_up_and_the_url_has_the_last_word(server, tmp_path):
+    """The settings of libpq that end a connection to a machine that is gone, as the driver has them."""
+    found = {}
+
+    class Looking(SqlQuery):
+        def _run(self, file, tell):
+            def note(*facts):
+                found.update(facts[-1])
+
+            event.listen(Engine, "do_connect", note)
+            try:
+                super()._run(file, tell)
+            finally:
+                event.remove(Engine, "do_connect", note)
+
+    source = Looking(make_url(f"{server.url}&keepalives_idle=7"), "SELECT '1' AS id", tmp_path)
+    assert source.columns() == ["id"]
+    source.close()
+    assert (found["connect_timeout"], found["keepalives"], found["tcp_user_timeout"]) == (30, 1, 120_000)
+    assert str(found["keepalives_idle"]) == "7"
 
 
 def test_urls_come_from_files_and_the_environment(tmp_path, monkeypatch):

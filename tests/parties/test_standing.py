@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from parties.lifecycle import State
-from parties.plan import RetentionPlan
-from parties.standing import Ending, duration, ending_data, lines, waiting
-from parties.tls import DAEMON_DAYS, utc_now
+from parties.agreement.plan import RetentionPlan
+from parties.keys.tls import DAEMON_DAYS, utc_now
+from parties.service.lifecycle import State
+from parties.service.standing import Ending, duration, ending_data, lines, waiting
 from tests.parties.page.conftest import Clinic
 
 

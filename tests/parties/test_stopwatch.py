@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from parties.messages import Finished
-from parties.stopwatch import Stopwatch
+from parties.process.stopwatch import Stopwatch
+from parties.service.messages import Finished
 
 
 def test_stages_follow_each_other():

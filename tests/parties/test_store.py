@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from parties.errors import LifecycleError
-from parties.lifecycle import State, Step
-from parties.messages import Fault
-from parties.store import SessionStore
+from parties.service.lifecycle import State, Step
+from parties.service.messages import Fault
+from parties.service.store import SessionStore
 
 DIGEST, OTHER = "ab" * 32, "ac" * 32
 FAULT = Fault(code="policy", who="clinic-a", what="no", action="ask")
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
 from pathlib import Path
-from parties.lifecycle import Step
-from parties.store import SessionStore
+from parties.service.lifecycle import Step
+from parties.service.store import SessionStore
 store = SessionStore(Path(sys.argv[1]))
 number = 0
 while True:
@@ -37,7 +37,7 @@ while True:
 HOLDER = """
 import sys
 from pathlib import Path
-from parties.store import SessionStore
+from parties.service.store import SessionStore
 store = SessionStore(Path(sys.argv[1]))
 with store._engine.begin() as connection:
     connection.exec_driver_sql("UPDATE sessions SET state = 'running', epoch = 7")
@@ -215,3 +215,23 @@ def test_approvals_are_kept_as_they_came(store, path):
         envelopes = {name: {"payload": payload} for name in ("clinic-a", "dealer")}
         store.keep_approvals(DIGEST, envelopes)
     assert SessionStore(path).approvals(DIGEST) == envelopes
+
+
+def test_sessions_are_found_by_state_in_the_order_they_came(store):
+    """All or the newest of those in some states; and every one's state without its contract."""
+    for number in range(6):
+        store.receive(f"{number:064x}", f"contract {number}")
+    store.step(f"{1:064x}", Step.REFUSE, FAULT)
+    store.step(f"{4:064x}", Step.APPROVE)
+    assert [int(session.digest, 16) for session in store.all()] == list(range(6))
+    assert [int(session.digest, 16) for session in store.all([State.PROPOSED])] == [0, 2, 3, 5]
+    assert [int(session.digest, 16) for session in store.all([State.PROPOSED, State.REFUSED], newest=3)] == [2, 3, 5]
+    assert store.all([State.RUNNING]) == []
+    assert [(int(digest, 16), state.value) for digest, state in store.states().items()] == [
+        (0, "proposed"),
+        (1, "refused"),
+        (2, "proposed"),
+        (3, "proposed"),
+        (4, "approved"),
+        (5, "proposed"),
+    ]

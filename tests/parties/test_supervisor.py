@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from parties.errors import AuditError
-from parties.job import Answer, Broken, DealerJob, Intent, Matched, PartyJob, Report, TlsMaterial
-from parties.supervisor import LINE_LIMIT, Process
+from parties.process.job import Answer, Broken, DealerJob, Intent, Matched, PartyJob, Report, TlsMaterial
+from parties.service.supervisor import LINE_LIMIT, Process
 
 DEADLINE_S = 60
 TLS = TlsMaterial(key_pem=SecretStr("-----BEGIN PRIVATE KEY-----"), certificate="")

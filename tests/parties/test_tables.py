@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from parties.data.schema import Column, Schema, check_features, check_label
+from parties.data.tables import Table, features, ids_of, labels
 from parties.errors import DataError
-from parties.schema import Column, Schema, check_features, check_label
-from parties.tables import Table, features, ids_of, labels
 
 TABLE = Table(
     name="clinic-b",
@@ -120,7 +120,7 @@ def test_outward_sentence_tells_neither_values_nor_their_number(column, positive
 
 def test_ids_are_the_id_or_text():
     """Missing ones stay marked; numbers are refused, of which the spelling is lost, and columns that are not there."""
-    assert ids_of(TABLE, ["hole", "patient"]) == [["f", "m", None, "f"], ["a", "b", "c", "d"]]
+    assert [list(each) for each in ids_of(TABLE, ["hole", "patient"])] == [["f", "m", None, "f"], ["a", "b", "c", "d"]]
     with pytest.raises(DataError, match="'age' of clinic-b holds numbers"):
         ids_of(TABLE, ["patient", "age"])
     with pytest.raises(DataError, match="has no column 'weight'"):
@@ -193,5 +193,5 @@ def test_printing_a_table_shows_sizes_only():
 
 def test_schemas_need_no_table_library():
     """Whoever only reads schemas loads neither Arrow nor NumPy."""
-    code = "import sys, parties.schema; sys.exit(bool({'pyarrow', 'numpy', 'torch'} & sys.modules.keys()))"
+    code = "import sys, parties.data.schema; sys.exit(bool({'pyarrow', 'numpy', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from parties.errors import PartnerError, SettingsError
-from parties.tls import TlsKey, _load_chain, certificate_sha256, one_certificate, split_address, utc_now, worker_context
+from parties.keys.tls import (
+    TlsKey,
+    _load_chain,
+    certificate_sha256,
+    one_certificate,
+    split_address,
+    utc_now,
+    worker_context,
+)
 from tests.parties.wires import at_once, connected
 
 

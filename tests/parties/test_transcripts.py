@@ -16,11 +16,11 @@ from parties.audit.reconcile import reconcile
 from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.errors import ContractError, TranscriptError
-from parties.identity import Identity
-from parties.lifecycle import Step
-from parties.statement import read_statement
-from parties.store import SessionStore
-from parties.transcripts import MAX_EARLY, Transcripts
+from parties.keys.identity import Identity
+from parties.service.lifecycle import Step
+from parties.service.store import SessionStore
+from parties.testimony.statement import read_statement
+from parties.testimony.transcripts import MAX_EARLY, Transcripts, unconfirmed
 
 DIGEST, OTHER = "5a" * 32, "0f" * 32
 
@@ -100,7 +100,9 @@ def test_each_holds_the_other_s_signature(sides):
     assert outcome.differences == ()
     assert outcome.notes == (
         "clinic-a holds clinic-b's signature on the transcript",
+        "clinic-a does NOT hold clinic-b's signature on what it sent",  # no run was behind these logs
         "clinic-b holds clinic-a's signature on the transcript",
+        "clinic-b does NOT hold clinic-a's signature on what it sent",
     )
 
 
@@ -139,6 +141,17 @@ def test_another_transcript_is_recorded_and_kept(sides, lie):
         a.transcripts.hear(carried(b, theirs))
     assert a.events() == [signed(b, lie.get("digest", DIGEST), equal=False)]
     assert "clinic-b" in a.store.transcripts(a.contract.digest)
+
+
+def test_who_has_not_confirmed_a_session_is_known(sides):
+    """Until the other has signed that it ended well with it too; a signature on another transcript is none."""
+    a, b = sides
+    assert unconfirmed(a.contract, a.name, a.store.transcripts(a.contract.digest)) == ["clinic-b"]
+    exchange(a, b)
+    held = a.store.transcripts(a.contract.digest)
+    assert unconfirmed(a.contract, a.name, held) == []
+    (lie,) = b.transcripts.conclude(b.contract, 1, OTHER, 9, 90)
+    assert unconfirmed(a.contract, a.name, held | {b.name: lie.envelope}) == ["clinic-b"]
 
 
 def test_two_signatures_of_one_party_are_evidence(sides):
@@ -193,7 +206,7 @@ def test_a_log_that_a_partner_saw_otherwise_is_found(sides):
 
     size, root = b.journal.size, b.journal.root(b.journal.size)
     good = outcome(Checkpoint("clinic-b", size, root).render())
-    assert (good.differences, len(good.notes)) == ((), 2)
+    assert (good.differences, len(good.notes)) == ((), 4)  # of each side on transcripts, and on what was sent
     (fork,) = outcome(Checkpoint("clinic-b", size, bytes(32)).render()).differences
     assert fork.what == "clinic-a cosigned another log of clinic-b, as long as the one in its bundle"
     (forged,) = outcome(Checkpoint("clinic-b", size, root).render(), signer=a).differences

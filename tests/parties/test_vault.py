@@ -17,12 +17,12 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from parties.data_set import Manifest, read
+from parties.data.data_set import Manifest, read
+from parties.data.schema import Column, Schema
+from parties.data.tables import Table, features
+from parties.data.vault import KEY_CHECK, Vault
+from parties.data.vault_key import MasterKey, create_master_key, load_master_key
 from parties.errors import AuditError, DataError, SettingsError, VaultError
-from parties.schema import Column, Schema
-from parties.tables import Table, features
-from parties.vault import KEY_CHECK, Vault
-from parties.vault_key import MasterKey, create_master_key, load_master_key
 
 CREATED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 VALUES = np.array([3141.5926, 2718.2818, 1618.0339, 1414.2135])
@@ -274,9 +274,9 @@ import resource, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from parties.tables import Table
-from parties.vault import Vault
-from parties.vault_key import load_master_key
+from parties.data.tables import Table
+from parties.data.vault import Vault
+from parties.data.vault_key import load_master_key
 home, dies = Path(sys.argv[1]), sys.argv[2] == "killed"
 if dies:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

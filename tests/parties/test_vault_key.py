@@ -12,23 +12,23 @@ import pyarrow as pa
 import pytest
 
 from parties import durable
-from parties.errors import AuditError, SettingsError, VaultError
-from parties.home import Home, init
-from parties.job import ModelPart
-from parties.models import KeptModel, Models
-from parties.plan import RetentionPlan
-from parties.preparation import Standardiser
-from parties.rotation import rotate
-from parties.tables import Table
-from parties.tls import Invitation, utc_now
-from parties.vault import Vault
-from parties.vault_key import (
+from parties.agreement.plan import RetentionPlan
+from parties.columns.preparation import Standardiser
+from parties.data.rotation import rotate
+from parties.data.tables import Table
+from parties.data.vault import Vault
+from parties.data.vault_key import (
     KEY_FILE,
     NEXT_FILE,
     create_master_key,
     master_key,
     parse_key_source,
 )
+from parties.errors import AuditError, SettingsError, VaultError
+from parties.keys.tls import Invitation, utc_now
+from parties.outcome.models import KeptModel, Models
+from parties.process.job import ModelPart
+from parties.service.home import Home, init
 from tests.parties.conftest import draft, plain
 
 TABLE = Table("t", "id", pa.table({"id": ["a", "b"], "x": [1.0, 2.0]}))

@@ -10,20 +10,20 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from parties.agreement.plan import RetentionPlan
 from parties.audit.snapshot import locate, take
 from parties.audit.verify import verify
-from parties.daemon import Live
+from parties.columns.preparation import Standardiser
 from parties.errors import ConsentWithdrawn, ContractError, LifecycleError
-from parties.identity import Identity, fingerprint
-from parties.job import Done, ModelPart
-from parties.lifecycle import Step
-from parties.messages import Fault, Refuse, Start, Withdraw, Withdrawn, decode_from_daemon
-from parties.node import Node
-from parties.partners import Partners
-from parties.plan import RetentionPlan
-from parties.preparation import Standardiser
-from parties.tls import TlsKey
-from parties.withdrawal import WITHDRAWAL_TYPE, Withdrawal, check_withdrawal, digest_of, sign_withdrawal
+from parties.keys.identity import Identity, fingerprint
+from parties.keys.partners import Partners
+from parties.keys.tls import TlsKey
+from parties.process.job import Done, ModelPart
+from parties.service.daemon import Live
+from parties.service.lifecycle import Step
+from parties.service.messages import Fault, Refuse, Start, Withdraw, Withdrawn, decode_from_daemon
+from parties.service.node import Node
+from parties.testimony.withdrawal import WITHDRAWAL_TYPE, Withdrawal, check_withdrawal, digest_of, sign_withdrawal
 from tests.parties.conftest import plain
 from tests.parties.page.conftest import Clinic
 

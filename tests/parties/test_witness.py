@@ -19,8 +19,9 @@ from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.audit.witnesses import cosigned_of, witnessed_of
 from parties.errors import HeadError, PartnerError
-from parties.identity import Identity
-from parties.messages import (
+from parties.keys.identity import Identity
+from parties.keys.partners import Partners
+from parties.service.messages import (
     HEAD_OFFER_TYPE,
     HEAD_REFUSAL_TYPE,
     Cosigned,
@@ -31,9 +32,8 @@ from parties.messages import (
     decode_from_daemon,
     encode,
 )
-from parties.partners import Partners
-from parties.witness import Witness
-from parties.witness_store import Heads, Witnessed
+from parties.testimony.witness import Witness
+from parties.testimony.witness_store import Heads, Witnessed
 
 NAMES = ("clinic-a", "clinic-b", "clinic-c")
 EVENT = LoginOffered(role="officer")

@@ -12,8 +12,8 @@ from parties.audit.events import ContractReceived, ContractRefused, ModelStored,
 from parties.audit.log import AuditLog
 from parties.audit.selection import COLUMNS
 from parties.errors import AuditError, SettingsError
-from parties.identity import Identity
-from parties.store import SessionStore
+from parties.keys.identity import Identity
+from parties.service.store import SessionStore
 
 IDENTITY = Identity.generate()
 SESSION = "ab" * 32

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from dataclasses import replace
 
 import pytest
 import rfc8785
@@ -10,14 +11,22 @@ import rfc8785
 from parties.audit import notes, proof
 from parties.audit.agreements import Agreement
 from parties.audit.bundle import BUNDLE_TYPE, MANIFEST, pack, read
-from parties.audit.events import ContractApproved, ContractReceived, ServiceStarted, SessionStarted
+from parties.audit.events import (
+    ContractApproved,
+    ContractReceived,
+    ModelDeleted,
+    ModelStored,
+    ServiceStarted,
+    SessionStarted,
+)
 from parties.audit.export import export
 from parties.audit.heads import Cosigner, KnownHead
 from parties.audit.log import AuditLog, utc_now
 from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.errors import AuditError
-from parties.identity import Identity
+from parties.keys.identity import Identity
+from parties.testimony.commitment import Commitment, DealerKey, sign
 
 OTHER = "0f" * 32
 STARTED = ServiceStarted(role="node", version="0.1.0")
@@ -32,7 +41,9 @@ def made(consortium, tmp_path_factory):
         for session in (OTHER, digest):
             log.append(ContractReceived(session=session, parties=2))
             log.append_all([ContractApproved(session=session, by="operator"), STARTED])
+            log.append(ModelStored(model=session, days=30))
         log.append(SessionStarted(session=digest, epoch=1, parties=2))
+        log.append(ModelDeleted(model=digest, by="expiry"))
     return path, identity, digest, {digest: Agreement(consortium.contract.canonical(), consortium.envelopes())}
 
 
@@ -48,10 +59,10 @@ def test_a_session_is_shown_and_no_other(made, bundle):
     """The bundle verifies by itself, holds the session's entries, and no word of another session."""
     path, identity, digest, _ = made
     verdict = verify(bundle, identity.fingerprint)
-    assert (verdict.ok, verdict.kind, verdict.session, verdict.entries) == (True, "bundle", digest, 3)
+    assert (verdict.ok, verdict.kind, verdict.session, verdict.entries) == (True, "bundle", digest, 5)
     assert "word of the log's owner" in verdict.remarks[0]
     assert list(read(bundle).entries()) == [
-        entry for entry in take(path).entries() if getattr(entry.event, "session", None) == digest
+        entry for entry in take(path).entries() if digest in entry.event.model_dump().values()
     ]
     assert OTHER.encode() not in bundle.read_bytes()
 
@@ -89,7 +100,7 @@ def test_any_altered_or_missing_file_is_named(bundle):
     assert "'more' does not belong" in verify(bundle).failure.what
 
 
-@pytest.mark.parametrize("kind", ["approvals", "transcripts"])
+@pytest.mark.parametrize("kind", ["approvals", "transcripts", "commitments"])
 def test_envelopes_that_are_none_are_named(made, bundle, kind):
     """A file of envelopes that is no object by participant does not verify, whoever signed the bundle."""
     _, identity, digest, _ = made
@@ -100,6 +111,38 @@ def test_envelopes_that_are_none_are_named(made, bundle, kind):
     sealed = identity.seal(BUNDLE_TYPE, rfc8785.dumps(manifest.model_copy(update={"files": listed}).model_dump()))
     bundle.write_bytes(pack({**files, MANIFEST: rfc8785.dumps(sealed)}))
     assert f"{name} can't be read" in verify(bundle).failure.what
+
+
+def commitment(consortium, session, signer="clinic-b", **changed):
+    facts = {"session": session, "epoch": 1, "name": "clinic-b", "stage": 2, "sent": {"clinic-a": "11" * 32}}
+    digests = dict.fromkeys(("dealer", "block", "dealer_key"), "22" * 32)
+    return sign(consortium.identities[signer], Commitment(**{**facts, **digests, **changed}))
+
+
+def test_commitments_are_checked(made, consortium, tmp_path):
+    """What each signed of all that it sent goes along, and holds only by its key, for its session and stage."""
+    path, identity, digest, agreements = made
+    out = tmp_path / "committed.bundle"
+    of_dealer = sign(
+        consortium.identities["dealer"],
+        DealerKey(session=digest, epoch=1, name="dealer", party="clinic-a", dealer_key="22" * 32),
+    )
+    for place, envelope, complaint in [
+        ("clinic-b/2", commitment(consortium, digest), ""),
+        ("dealer/0", of_dealer, ""),
+        ("clinic-b/1", commitment(consortium, digest), "another session, or another stage"),
+        ("clinic-b/2", commitment(consortium, "cd" * 32), "another session, or another stage"),
+        ("clinic-b/2", commitment(consortium, digest, "clinic-a"), "does not verify"),
+        ("clinic-a/2", commitment(consortium, digest, "clinic-a"), "another session, or another stage"),
+        ("clinic-c/2", commitment(consortium, digest), "not a party"),
+        ("dealer/0", commitment(consortium, digest), "another type"),
+    ]:
+        committed = {digest: replace(agreements[digest], commitments={place: envelope})}
+        out.write_bytes(export(path, identity, digest, committed))
+        verdict = verify(out, identity.fingerprint)
+        assert verdict.ok == (not complaint)
+        if verdict.failure is not None:
+            assert (verdict.failure.fault, complaint in verdict.failure.what) == ("contract", True), verdict.failure
 
 
 def test_flipped_bits_are_found(bundle):
@@ -142,7 +185,7 @@ def test_cosigned_heads_are_checked(made, consortium, tmp_path):
         assert len(verdict.cosigned) == (fault is None)
     longer = notes.sign(notes.Checkpoint("clinic-a", 99, bytes(32)).render(), "clinic-a", identity)
     known = KnownHead.parse(longer.render(), Cosigner("clinic-b", partner.public))
-    with pytest.raises(AuditError, match="clinic-b cosigned a head over 99 entries; the log has 8"):
+    with pytest.raises(AuditError, match="clinic-b cosigned a head over 99 entries; the log has 11"):
         export(path, identity, digest, agreements, [known])
     forked = notes.sign(notes.Checkpoint("clinic-a", 2, bytes(32)).render(), "clinic-a", identity)
     line = notes.cosign(forked.text, "clinic-b", partner, utc_now())

@@ -69,6 +69,7 @@ def test_types_have_three_parts_and_stand_once():
         assert [part.isalpha() and part.islower() for part in kind.split(":")] == [True] * 3
         assert event.__doc__
         assert event.subject_field in event.model_fields
+        assert event.__name__ in events.__all__
 
 
 def test_the_page_of_events_is_current():

@@ -19,7 +19,7 @@ import pytest
 from parties.audit.events import LoginOffered
 from parties.audit.log import AuditLog
 from parties.audit.verify import verify
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 IDENTITY = Identity.generate()
 EVENT = LoginOffered(role="officer")

@@ -19,7 +19,7 @@ from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import take
 from parties.audit.verify import verify
 from parties.errors import AuditError
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 IDENTITY = Identity.generate()
 STARTED = ServiceStarted(role="node", version="0.1.0")

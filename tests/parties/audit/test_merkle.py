@@ -99,7 +99,7 @@ def test_every_consistency_proof_verifies():
             assert extends(old, ROOTS[old - 1], new, ROOTS[new - 1], consistency_proof(old, new, SUBTREES))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_wrong_proofs_do_not_verify(data):
     """A proof with one hash altered, added, dropped or for another place, size or root proves nothing."""

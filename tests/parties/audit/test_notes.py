@@ -21,7 +21,7 @@ from parties.audit.notes import (
     verifier_key,
 )
 from parties.errors import AuditError
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 VECTORS = Path(__file__).parent / "vectors"
 

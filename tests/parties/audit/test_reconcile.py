@@ -5,12 +5,16 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from parties.agreement.contract import sign_approval
 from parties.audit.agreements import Agreement
 from parties.audit.cli import app
 from parties.audit.events import (
+    CommitmentReceived,
+    CommitmentSigned,
     ContractExpired,
     ContractReceived,
     ContractRefused,
+    DealerKeyBound,
     DisclosureRecorded,
     OpeningsCounted,
     SessionCancelled,
@@ -22,9 +26,8 @@ from parties.audit.events import (
 from parties.audit.export import export
 from parties.audit.log import AuditLog
 from parties.audit.reconcile import reconcile
-from parties.contract import sign_approval
 from parties.errors import AuditError, SettingsError
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 A, B, DEALER = "clinic-a", "clinic-b", "dealer"
 DIGEST, OTHER_DIGEST = "5a" * 32, "0f" * 32
@@ -191,6 +194,36 @@ def test_other_sessions_and_other_bundles(story):
     whole.write_bytes(export(path, identity, "", {}))
     with pytest.raises(AuditError, match="about a whole log"):
         reconcile((mine, whole))
+
+
+def signed(story, stage=1, digest="d1" * 32):
+    return CommitmentSigned(session=story.session, stage=stage, digest=digest)
+
+
+def received(story, partner, stage=1, digest="d1" * 32, equal=True):
+    return CommitmentReceived(session=story.session, partner=partner, stage=stage, digest=digest, equal=equal)
+
+
+def test_what_one_signed_is_what_the_other_received(story):
+    """Stage by stage both logs have the same statement on what was sent; each difference has its sentence."""
+    mine = [signed(story), *story.run(B)]
+    assert story.differences(mine, [received(story, A), *story.run(A)]) == {}
+    for theirs, words in [
+        ([received(story, A, equal=False)], "clinic-b recorded that what clinic-a signed at stage 1 is not what came"),
+        ([received(story, A, digest="d2" * 32)], "at stage 1 clinic-a recorded another statement than clinic-b"),
+        ([received(story, A), received(story, A, stage=2)], "at stage 2, clinic-a did not"),
+        ([], "clinic-b did not record what clinic-a signed at stage 1"),
+    ]:
+        assert story.differences(mine, [*theirs, *story.run(A)])["sent"].count(words) == 1
+
+
+def test_the_dealer_s_key_is_the_party_s(story):
+    """Party and dealer have the same statement on the key that they share."""
+    mine = [DealerKeyBound(session=story.session, partner=DEALER, digest="d1" * 32), *story.run(B)]
+    for digest, topics in (("d1" * 32, []), ("d2" * 32, ["sent"])):
+        theirs = [DealerKeyBound(session=story.session, partner=A, digest=digest), story.completed()]
+        outcome = reconcile((story.bundle(A, mine), story.bundle(DEALER, theirs)))
+        assert [item.topic for item in outcome.differences] == topics
 
 
 def test_the_command(story):

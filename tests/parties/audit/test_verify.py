@@ -19,7 +19,7 @@ from parties.audit.merkle import Frontier
 from parties.audit.snapshot import Snapshot, take
 from parties.audit.verify import examine, verify
 from parties.errors import AuditError, PartnerError
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 IDENTITY = Identity.generate()
 STARTED = ServiceStarted(role="node", version="0.1.0")
@@ -129,13 +129,13 @@ def test_a_flipped_bit_in_a_file_is_found(tmp_path):
 TAMPERINGS = {
     "a flipped bit in an entry": (
         ["UPDATE entries SET content = CAST(replace(content, 'started', 'stopped') AS BLOB) WHERE number = 3"],
-        ("entry", 3, "entry 3 was altered: its content"),
+        ("altered", 3, "entry 3 was altered: its content"),
     ),
-    "a removed entry": (["DELETE FROM entries WHERE number = 2"], ("entry", 2, "entry 2 is missing")),
-    "a removed first entry": (["DELETE FROM entries WHERE number = 0"], ("entry", 0, "entry 0 is missing")),
+    "a removed entry": (["DELETE FROM entries WHERE number = 2"], ("missing", 2, "entry 2 is missing")),
+    "a removed first entry": (["DELETE FROM entries WHERE number = 0"], ("missing", 0, "entry 0 is missing")),
     "entries that follow on a removed one": (
         ["DELETE FROM entries WHERE number = 2", "UPDATE entries SET number = number - 1 WHERE number > 2"],
-        ("entry", 2, "entry 2 was written as entry 3"),
+        ("moved", 2, "entry 2 was written as entry 3"),
     ),
     "reordered entries": (
         [
@@ -143,39 +143,42 @@ TAMPERINGS = {
             "UPDATE entries SET number = 1 WHERE number = 2",
             "UPDATE entries SET number = 2 WHERE number = 99",
         ],
-        ("entry", 1, "entry 1 was written as entry 2"),
+        ("moved", 1, "entry 1 was written as entry 2"),
     ),
     "altered hashes": (
         ["UPDATE entries SET hashes = CAST(hashes || x'00' AS BLOB) WHERE number = 5"],
-        ("entry", 5, "entry 5 was altered: its hashes"),
+        ("altered", 5, "entry 5 was altered: its hashes"),
     ),
     "an added entry": (
         ["INSERT INTO entries SELECT 7, content, hashes FROM entries WHERE number = 6"],
-        ("entry", 7, "entry 7 is not under any signed head"),
+        ("unsigned", 7, "entry 7 is not under any signed head"),
     ),
-    "a truncated tail of entries": (["DELETE FROM entries WHERE number > 4"], ("entry", 5, "entry 5 is missing")),
+    "a truncated tail of entries": (
+        ["DELETE FROM entries WHERE number > 4"],
+        ("truncated", 5, "entry 5 is missing, and so"),
+    ),
     "a truncated tail of heads": (
         ["DELETE FROM heads WHERE size > 3"],
-        ("entry", 3, "entry 3 is not under any signed head"),
+        ("unsigned", 3, "entry 3 is not under any signed head"),
     ),
     "a tail truncated with its heads": (
         ["DELETE FROM entries WHERE number > 2", "DELETE FROM heads WHERE size > 3"],
         ("layout", None, "other transactions"),
     ),
     "a missing head": (["DELETE FROM heads WHERE size = 3"], ("layout", None, "other transactions")),
-    "no heads": (["DELETE FROM heads"], ("entry", 0, "not under any signed head")),
+    "no heads": (["DELETE FROM heads"], ("unsigned", 0, "not under any signed head")),
     "an altered head": (
         ["UPDATE heads SET note = replace(note, 'clinic-a', 'clinic-b') WHERE size = 3"],
         ("head", None, "head over 3 entries is not signed"),
     ),
     "a head in another's place": (
         ["UPDATE heads SET note = (SELECT note FROM heads WHERE size = 2) WHERE size = 3"],
-        ("entry", 2, "entry 2 was altered: the signed head over 3"),
+        ("altered", 2, "entry 2 was altered: the signed head over 3"),
     ),
     "a head that is no note": (["UPDATE heads SET note = 'x'"], ("head", None, "head over 1 entries is damaged")),
     "another name": (
         ["UPDATE log SET origin = 'clinic-b'"],
-        ("entry", 0, "entry 0 was written as entry 0 of clinic-a"),
+        ("moved", 0, "entry 0 was written as entry 0 of clinic-a"),
     ),
     "a name that plays with terminals": (
         ["UPDATE log SET origin = 'clinic-a' || char(27)"],

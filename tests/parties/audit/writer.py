@@ -5,7 +5,7 @@ from pathlib import Path
 
 from parties.audit.events import DisclosureRecorded
 from parties.audit.log import AuditLog
-from parties.identity import Identity
+from parties.keys.identity import Identity
 
 home = Path(sys.argv[1])
 with AuditLog.open(home / "audit.sqlite", Identity.load(home / "identity.pem"), "clinic-a") as log:

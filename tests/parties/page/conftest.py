@@ -18,25 +18,25 @@ import numpy as np
 import pytest
 
 from mpc.curves import Points
+from parties.agreement.contract import Contract
+from parties.agreement.kinds import parse_contract, training
+from parties.agreement.match_plan import MatchingContract
+from parties.agreement.match_rules import MatchRules
+from parties.agreement.plan import RetentionPlan
+from parties.agreement.prediction import PredictionContract
 from parties.audit.log import AuditLog
-from parties.contract import Contract
-from parties.desk import Desk
-from parties.home import Home, init
-from parties.identity import Identity
-from parties.intake import take_in
-from parties.job import ModelPart, Outcome, OwnModel
-from parties.kinds import parse_contract, training
-from parties.lifecycle import Step
-from parties.match_plan import MatchingContract
-from parties.match_rules import MatchRules
-from parties.messages import Figures
-from parties.models import KeptModel
-from parties.node import Node
-from parties.plan import RetentionPlan
-from parties.prediction import PredictionContract
-from parties.preparation import OriginalUnits, Standardiser
+from parties.columns.preparation import OriginalUnits, Standardiser
+from parties.data.intake import take_in
+from parties.keys.identity import Identity
+from parties.keys.tls import Invitation, utc_now
+from parties.outcome.models import KeptModel
+from parties.process.job import ModelPart, Outcome, OwnModel
+from parties.service.desk import Desk
+from parties.service.home import Home, init
+from parties.service.lifecycle import Step
+from parties.service.messages import Figures
+from parties.service.node import Node
 from parties.sources import file_source
-from parties.tls import Invitation, utc_now
 from tests.parties.conftest import draft, draft_matching, draft_prediction, plain
 
 DEADLINE_S = 30
@@ -59,6 +59,7 @@ class Clinic:
     def __init__(self, directory: Path) -> None:
         self.home = home_of(directory / "home")
         self.others = {name: Identity.generate() for name in ("clinic-b", "dealer")}
+        self.ahead = timedelta(0)  # of the node's clock
         self._loop = asyncio.new_event_loop()
         self._ready: queue.Queue[None] = queue.Queue()
         self._stop = asyncio.Event()
@@ -70,7 +71,7 @@ class Clinic:
 
     def _run(self) -> None:
         async def main() -> None:
-            self.node = Node(self.home)
+            self.node = Node(self.home, lambda: utc_now() + self.ahead)
             assert self.node.page is not None
             await self.node.door.open()
             await self.node.page.open()
@@ -142,11 +143,11 @@ class Clinic:
         self.do(self.node.receive(contract.canonical()))
         return contract
 
-    def matching(self) -> MatchingContract:
+    def matching(self, *, estimate: bool = False) -> MatchingContract:
         """One that came, of this node's data set and another's."""
         base = self.contract()
         parties = tuple(party.model_copy(update={"columns": (party.id_column,)}) for party in base.parties)
-        contract = draft_matching(base, parties=parties, rules=MatchRules())
+        contract = draft_matching(base, estimate=estimate, parties=parties, rules=MatchRules())
         self.do(self.node.receive(contract.canonical()))
         return contract
 

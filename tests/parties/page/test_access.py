@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
 
 from parties.audit.events import LoginOffered, LoginOpened
 from parties.errors import PageError, SettingsError
-from parties.node import Node
 from parties.page.access import COOKIE, LINK_S, LOGIN_S, MAX_FORM_BYTES, Login, Logins
 from parties.page.app import ENDPOINTS
 from parties.page.guard import HEADERS
 from parties.page.ledger import Filter, excerpt
+from parties.service.node import Node
 from parties.web.addresses import names_loopback, parse_address
 from parties.web.server import listen
 from tests.parties.page.conftest import home_of
@@ -28,6 +29,8 @@ ALLOWED = {  # (role, method, path): whether it is answered; each cell is stated
     ("operator", "POST", "/sessions/{session}/refuse"): True,
     ("operator", "GET", "/sessions/{session}/withdraw"): True,
     ("operator", "POST", "/sessions/{session}/withdraw"): True,
+    ("operator", "GET", "/sessions/{session}/recording"): True,
+    ("operator", "POST", "/sessions/{session}/recording"): True,
     ("operator", "GET", "/subject"): True,
     ("operator", "POST", "/subject"): True,
     ("operator", "GET", "/audit"): True,
@@ -44,6 +47,8 @@ ALLOWED = {  # (role, method, path): whether it is answered; each cell is stated
     ("officer", "POST", "/sessions/{session}/refuse"): False,
     ("officer", "GET", "/sessions/{session}/withdraw"): False,
     ("officer", "POST", "/sessions/{session}/withdraw"): False,
+    ("officer", "GET", "/sessions/{session}/recording"): False,
+    ("officer", "POST", "/sessions/{session}/recording"): False,
     ("officer", "GET", "/subject"): True,
     ("officer", "POST", "/subject"): True,
     ("officer", "GET", "/audit"): True,
@@ -74,14 +79,17 @@ def test_the_table_has_every_cell():
 def test_each_role_gets_its_own(clinic, role, method, path):
     """Cell by cell: whoever may is answered, whoever may not changes nothing."""
     session, browser = clinic.proposed(), clinic.browser(role)
-    size = clinic.node.journal.size
+    if path.endswith("/recording"):
+        clinic.completed(session)
+        clinic.node.replays.begin(session, "cohort", datetime.now(UTC) + timedelta(days=1))
+    state, size = clinic.state(session), clinic.node.journal.size
     address = path.format(session=session)
     answer = browser.get(address) if method == "GET" else browser.post(address, reason="data")
     assert answer.status_code == (200 if ALLOWED[role, method, path] else 403)
     if not ALLOWED[role, method, path]:
         assert "an officer reads here and decides nothing" in answer.text
         assert clinic.node.journal.size == size
-        assert clinic.state(session) == "proposed"
+        assert clinic.state(session) == state
 
 
 @pytest.mark.parametrize("one", ENDPOINTS, ids=lambda one: f"{one.method} {one.path}")

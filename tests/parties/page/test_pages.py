@@ -8,17 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from parties.agreement.contract import recipient
+from parties.agreement.leaving import inferences, leaving
+from parties.agreement.plan import RetentionPlan
 from parties.audit.notes import Checkpoint, cosign, sign
 from parties.audit.verify import verify
-from parties.contract import recipient
 from parties.errors import REASONS
-from parties.identity import Identity
-from parties.leaving import inferences, leaving
+from parties.keys.identity import Identity
+from parties.outcome.estimates import Estimated, Estimates
 from parties.page.guard import HEADERS
 from parties.page.ledger import PAGE_ENTRIES
-from parties.plan import RetentionPlan
 from parties.report.render import POLICY
-from parties.witness_store import CosignedNote, Heads
+from parties.testimony.witness_store import CosignedNote, Heads
 from tests.parties.page.conftest import SECRET_RESULT
 
 CHROMIUM = shutil.which("chromium")
@@ -84,6 +85,19 @@ def test_a_matching_is_read_and_signed(clinic):
     assert "if they are 50 at least" in browser.get(f"/sessions/{contract.digest}/decide").text
     browser.post(f"/sessions/{contract.digest}/approve")
     assert clinic.state(contract.digest) == "approved"
+
+
+def test_an_estimate_is_read_and_its_number_shown(clinic):
+    """Its page says what is compared and told, that nothing is kept, and, once it is over, the number."""
+    contract, browser = clinic.matching(estimate=True), clinic.browser()
+    page = browser.get(f"/sessions/{contract.digest}").text
+    for said in ("a random one in 2 of each list", "in steps of 20", "fewer than 50", "nothing", "estimates_a_partner"):
+        assert said in page
+    assert "matched-patients" not in page
+    assert "nothing is kept" in browser.get(f"/sessions/{contract.digest}/decide").text
+    results = clinic.node.home.path("results")
+    Estimates(results).keep(contract.digest, Estimated(about=60, least=50))
+    assert "about 60 records are common to all" in browser.get(f"/sessions/{contract.digest}").text
 
 
 def test_how_long_a_model_is_kept_is_said(clinic):
@@ -194,6 +208,48 @@ def test_consent_is_withdrawn_after_a_last_look(clinic):
     browser.post(f"/sessions/{refused}/refuse", reason="purpose")
     answer = browser.post(f"/sessions/{refused}/withdraw")
     assert (answer.status_code, "no consent to withdraw" in answer.text) == (409, True)
+
+
+def recorded(clinic, days=5, **changed) -> tuple[str, int]:
+    """A completed session whose contract keeps a recording, and how many bytes that is."""
+    session = clinic.proposed(retention=RetentionPlan(replay_days=days), **changed)
+    clinic.completed(session)
+    replays = clinic.node.replays
+    replays.begin(session, "cohort", datetime.now(UTC) + timedelta(days=days))
+    replays.tape(session).write_bytes(bytes(1_234_567))
+    size = replays.tape(session).stat().st_size + replays.tape(session).with_suffix(".replay").stat().st_size
+    return session, size
+
+
+def allow_recordings(clinic) -> None:
+    path = clinic.home.path("policy.toml")
+    path.write_text(path.read_text().replace("max_replay_days = 0", "max_replay_days = 30"))
+
+
+def test_a_recording_is_shown_and_destroyed_before_its_time(clinic):
+    """Size and end on overview and session; the operator destroys it after a last look, and an officer can't."""
+    allow_recordings(clinic)
+    session, size = recorded(clinic, purpose="kept for a replay")
+    until = f"{clinic.node.replays.kept(session).until:%Y-%m-%d %H:%M} UTC"
+    assert clinic.node.replays.kept(session).size_bytes == size
+    browser, officer = clinic.browser(), clinic.browser("officer")
+    for one in (browser, officer):
+        for page in (one.get("/").text, one.get(f"/sessions/{session}").text):
+            assert "1.2 MB" in page
+            assert until in page
+        assert "a sealed recording of what came in, about " in one.get(f"/sessions/{session}").text
+    place = f"/sessions/{session}/recording"
+    assert place in browser.get(f"/sessions/{session}").text
+    assert place not in officer.get(f"/sessions/{session}").text
+    look = browser.get(place).text
+    assert "nobody can have our part of the session made again" in " ".join(look.split())
+    assert session in clinic.node.replays.list()
+    page = browser.post(place).text
+    assert "vault:replay:deleted" in page
+    assert "What is kept for a replay" not in page
+    assert session not in clinic.node.replays.list()
+    answer = browser.get(place)
+    assert (answer.status_code, "no recording" in answer.text) == (409, True)
 
 
 @pytest.mark.parametrize("role", ["operator", "officer"])

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.channel import MemoryChannel
+from mpc.commitment import DIGEST_BYTES, SIGNATURE_BYTES, Chained, Commitment, Commitments, Unsigned
 from mpc.costs import KEYS, opening
 from mpc.disclosure import Disclosure, ProgramLedger
-from mpc.errors import DisclosureRefused, PeerLost, ProtocolError
-from mpc.matching_program import SHARD_RECORDS, Matching, capacity
+from mpc.errors import CommitmentsDiffer, DisclosureRefused, PeerLost, ProtocolError
+from mpc.matching_program import SHARD_RECORDS, Matching, capacity, derive_matching
 from mpc.transcript import Transcript
+from parties.agreement.match_rules import MatchRules
 from parties.errors import DataError
-from parties.match_rules import MatchRules
-from parties.psi import Records, TooFewMatches, costs, keyed_records, match
+from parties.psi import Records, TooFewMatches, costs, count, keyed_records, match
 from parties.psi import protocol as psi
 from parties.psi.curve import POINT_BYTES, Cipher
 
@@ -60,13 +61,31 @@ def names(count: int) -> list[str]:
     return [f"party-{rank}" for rank in range(count)]
 
 
-def plain(ids: Sequence[str], sizes: Sequence[int], rules: MatchRules = RULES, key: bytes = KEY, ledger=None):
+class Noting(Unsigned):
+    """Signs as anybody could, and writes down what this party was asked to sign."""
+
+    def __init__(self) -> None:
+        self.signed: list[Commitment] = []
+
+    def sign(self, commitment: Commitment) -> bytes:
+        self.signed.append(commitment)
+        return super().sign(commitment)
+
+
+def bound(channel: MemoryChannel, chained=Chained, signer=None) -> tuple[Chained, Commitments]:
+    """A party's channel and its commitments, as a worker has them once keys are agreed on."""
+    chain = chained(channel)
+    chain.sent.begin(KEY)
+    return chain, Commitments(chain, bytes(DIGEST_BYTES), bytes(SIGNATURE_BYTES), KEY, signer or Unsigned())
+
+
+def plain(ids: Sequence[str], sizes: Sequence[int], rules: MatchRules = RULES, key: bytes = KEY, ledger=None, **bind):
     """An honest party among lists of these lengths."""
     program = Matching(sizes=tuple(sizes))
 
     def work(channel: MemoryChannel) -> np.ndarray:
         records, allowed = keyed_records([ids], rules, key), ledger or ProgramLedger(program)
-        return match(program, channel, key, records, rules, allowed, names(len(sizes)), 2).rows
+        return match(program, *bound(channel, **bind), key, records, rules, allowed, names(len(sizes)), 2).rows
 
     return work
 
@@ -74,7 +93,7 @@ def plain(ids: Sequence[str], sizes: Sequence[int], rules: MatchRules = RULES, k
 def facts(channel: MemoryChannel, ids: Sequence[str], sizes: Sequence[int], threads: int) -> tuple:
     """What a run of one of two parties is made of."""
     program, records = Matching(sizes=tuple(sizes)), keyed_records([ids], RULES, KEY)
-    return program, channel, KEY, records, RULES, ProgramLedger(program), names(2), Cipher(threads)
+    return program, *bound(channel), KEY, records, RULES, ProgramLedger(program), names(2), Cipher(threads)
 
 
 def matched(*lists: Sequence[str], rules: MatchRules = RULES) -> list[list[str]]:
@@ -100,7 +119,7 @@ def test_all_parties_find_the_common_records_in_one_order(world):
     assert found[0] != sorted(found[0])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.sets(st.integers(0, 30), min_size=1), min_size=2, max_size=3))
 def test_any_lists(sets):
     """As sets of Python have it, down to no common record at all."""
@@ -123,7 +142,7 @@ def test_many_shards_find_the_same():
     def work(ids: Sequence[str]):
         def run(channel: MemoryChannel) -> np.ndarray:
             records = keyed_records([ids], RULES, KEY)
-            return match(program, channel, KEY, records, RULES, ProgramLedger(program), names(2), 2).rows
+            return match(program, *bound(channel), KEY, records, RULES, ProgramLedger(program), names(2), 2).rows
 
         return run
 
@@ -140,10 +159,10 @@ def test_many_shards_find_the_same():
 def test_shards_have_room():
     """Seven deviations: of a million ways to spread, none came near."""
     rng = np.random.default_rng(1)
-    for size, count in ((100_000, 2), (1_000_000, 16)):
-        most = max(rng.multinomial(size, [1 / count] * count).max() for _ in range(2000))
-        assert most < capacity(size, count)
-        assert capacity(size, count) < 1.1 * size / count
+    for size, parts in ((100_000, 2), (1_000_000, 16)):
+        most = max(rng.multinomial(size, [1 / parts] * parts).max() for _ in range(2000))
+        assert most < capacity(size, parts)
+        assert capacity(size, parts) < 1.1 * size / parts
 
 
 def test_too_few_matches_tell_nobody_which():
@@ -165,13 +184,28 @@ class Recorder(ProgramLedger):
 
     def __init__(self, sizes: Sequence[int], refused: str = "") -> None:
         super().__init__(Matching(sizes=tuple(sizes)), self._note)
-        self.told: list[tuple[str, tuple[int, ...], int]] = []
+        self.noted: list[tuple[str, tuple[int, ...], int]] = []
+        self.values: dict[str, np.ndarray] = {}
         self._refused = refused
 
     def _note(self, disclosure: Disclosure) -> None:
         if disclosure.name == self._refused:
             raise DisclosureRefused("no")
-        self.told.append((disclosure.name, disclosure.recipients, disclosure.values))
+        self.noted.append((disclosure.name, disclosure.recipients, disclosure.values))
+
+    def told(self, disclosure, opened):
+        self.values[disclosure.name] = opened
+
+
+def test_what_was_told_is_kept():
+    """Counts of each group of parties, in order, and a digest of the own rows that all have."""
+    lists, sizes = [[f"p{i}" for i in range(start, start + 30)] for start in (0, 5, 10)], (30, 30, 30)
+    ledgers = [Recorder(sizes) for _ in lists]
+    parties = played([plain(ids, sizes, ledger=ledger) for ids, ledger in zip(lists, ledgers, strict=True)])
+    for party, ledger in zip(parties, ledgers, strict=True):
+        assert ledger.values["matches"].reshape(-1, 4).sum(axis=0).tolist() == [25, 20, 25, 20]
+        rows = np.asarray(party.rows, dtype="<i8")
+        assert ledger.values["matched"].astype("<i8").tobytes() == hashlib.sha256(rows.tobytes()).digest()
 
 
 def test_all_that_is_told_is_recorded_by_everybody():
@@ -181,11 +215,11 @@ def test_all_that_is_told_is_recorded_by_everybody():
     parties = played([plain(ids, sizes, ledger=ledger) for ids, ledger in zip(lists, ledgers, strict=True)])
     assert [party.error for party in parties] == [None] * 3
     counts = ("matches", (0, 1, 2), 4)
-    assert all(ledger.told == [counts, *(("matched", (rank,), 20) for rank in range(3))] for ledger in ledgers)
+    assert all(ledger.noted == [counts, *(("matched", (rank,), 20) for rank in range(3))] for ledger in ledgers)
     few = [Recorder(sizes) for _ in lists]
     works = [plain(ids, sizes, MatchRules(minimum=21), ledger=one) for ids, one in zip(lists, few, strict=True)]
     assert all(isinstance(party.error, TooFewMatches) for party in played(works))
-    assert all(ledger.told == [counts] for ledger in few)
+    assert all(ledger.noted == [counts] for ledger in few)
 
 
 @pytest.mark.parametrize(("refused", "unsent"), [("matches", "match.finals"), ("matched", "match.places")])
@@ -220,6 +254,64 @@ def test_costs_are_what_is_declared(sizes):
     counted = [party.channel.counters for party in parties]
     assert {each.rounds for each in counted} == {declared.rounds - keys.rounds}
     assert [each.bytes_sent for each in counted] == [sent - keys.bytes_sent for sent in declared.bytes_sent]
+
+
+def estimating(ids: Sequence[str], sizes: Sequence[int], key: bytes = KEY, ledger=None):
+    """An honest party of an estimate, which gives how many of the sample are common."""
+    program = derive_matching(sizes, estimate=True)
+
+    def work(channel: MemoryChannel) -> np.ndarray:
+        records, allowed = keyed_records([ids], RULES, key), ledger or ProgramLedger(program)
+        return np.array(count(program, *bound(channel), key, records, RULES, allowed, names(len(sizes)), 2).sampled)
+
+    return work
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_an_estimate_counts_a_sample_of_its_own(world):
+    """What the parties count is what a join of the sampled records has; each session samples others."""
+    lists = [[f"p{i}" for i in range(start, 300 + start)] for start in range(0, 20 * world, 20)]
+    common, counts = set.intersection(*map(set, lists)), []
+    for number in range(3):
+        key = bytes([number]) * 32
+        parties = played([estimating(ids, [300] * world, key) for ids in lists])
+        assert [party.error for party in parties] == [None] * world
+        elements = keyed_records([sorted(common)], RULES, key).elements
+        sampled = int((elements[:, :8].copy().view("<u8")[:, 0] % 2 == 0).sum())
+        assert [int(party.rows) for party in parties] == [sampled] * world
+        assert all("match.places" not in party.channel.counters.sent_by_name for party in parties)
+        counts.append(sampled)
+    assert len(set(counts)) > 1
+    assert all(abs(2 * sampled - len(common)) < 6 * len(common) ** 0.5 for sampled in counts)
+
+
+def test_an_estimate_s_costs_are_what_is_declared():
+    """Rounds and bytes, of which none depends on who is in the lists."""
+    sizes = (40, 70, 55)
+    parties = played([estimating([f"p{i}" for i in range(size)], sizes) for size in sizes])
+    assert [party.error for party in parties] == [None] * 3
+    declared, keys = costs.quote(derive_matching(sizes, estimate=True)), opening(3, KEYS)
+    counted = [party.channel.counters for party in parties]
+    assert {each.rounds for each in counted} == {declared.rounds - keys.rounds}
+    assert [each.bytes_sent for each in counted] == [sent - keys.bytes_sent for sent in declared.bytes_sent]
+
+
+@pytest.mark.parametrize("refused", ["sample-matches", "estimate"])
+def test_an_estimate_that_is_not_recorded_is_not_told(refused):
+    """Before the lists that all can count, and before the number goes to anybody, the node must have recorded it."""
+    ids, program = [f"p{i}" for i in range(40)], derive_matching((40, 40), estimate=True)
+    told: list[str] = []
+
+    def note(disclosure: Disclosure) -> None:
+        if disclosure.name == refused:
+            raise DisclosureRefused("no")
+        told.append(disclosure.name)
+
+    ledger = ProgramLedger(program, note)
+    parties = played([estimating(ids, (40, 40), ledger=ledger), estimating(ids, (40, 40))])
+    assert isinstance(parties[0].error, DisclosureRefused)
+    assert told == ([] if refused == "sample-matches" else ["sample-matches"])
+    assert ("match.finals" in parties[0].channel.counters.sent_by_name) == (refused == "estimate")
 
 
 def test_nothing_of_an_id_goes_over_the_channel():
@@ -309,7 +401,7 @@ def test_who_does_not_keep_to_the_protocol_is_named(way):
 class TwoFaced(psi._Run):
     """Party 0 of three, which sends party 2 another list than party 1, and promises each the one that it gets."""
 
-    def __init__(self, program: Matching, channel: MemoryChannel, *arguments) -> None:
+    def __init__(self, program: Matching, channel: Chained, *arguments) -> None:
         self._honest = channel.exchange
         channel.exchange = self._exchange
         super().__init__(program, channel, *arguments)
@@ -333,13 +425,53 @@ def test_one_list_for_one_party_and_another_for_another_is_noticed():
 
     def cheat(channel: MemoryChannel) -> np.ndarray:
         program, records = Matching(sizes=sizes), keyed_records([ids], RULES, KEY)
-        facts = channel, KEY, records, RULES, ProgramLedger(program), names(3), Cipher(1)
+        facts = *bound(channel), KEY, records, RULES, ProgramLedger(program), names(3), Cipher(1)
         return TwoFaced(program, *facts).result().rows
 
     parties = played([cheat, plain(ids, sizes), plain(ids, sizes)])
     for party in parties[1:]:
         assert isinstance(party.error, ProtocolError)
         assert "the opened words differ" in str(party.error)
+
+
+@pytest.mark.parametrize("sizes", [(30, 30), (30, 30, 30)])
+def test_what_was_sent_is_signed_stage_by_stage(sizes):
+    """Three statements of each party, other chains and the same records in each; one's chains are its peers'."""
+    ids, signers = [f"p{i}" for i in range(30)], [Noting() for _ in sizes]
+    parties = played([plain(ids, sizes, signer=signer) for signer in signers])
+    assert [party.error for party in parties] == [None] * len(sizes)
+    for signer in signers:
+        assert [made.stage for made in signer.signed] == [1, 2, 3]
+        assert len({made.block for made in signer.signed}) == 1
+        for peer in signer.signed[0].sent:
+            assert len({made.sent[peer] for made in signer.signed}) == 3
+    assert len({signer.signed[0].block for signer in signers}) == 1  # the same records, and in this test one salt
+
+
+class Lying(Chained):
+    """Signs that it sent another frame of this name than it did."""
+
+    about = ""
+
+    def exchange(self, name, outgoing, expecting):
+        if name == self.about:
+            self.sent.frames(name, {next(iter(outgoing)): np.zeros(1, dtype="u1")})
+        return super().exchange(name, outgoing, expecting)
+
+
+@pytest.mark.parametrize(
+    ("about", "unsent"),
+    [("match.lists", "match.finals"), ("match.finals", "match.places"), ("match.places", "")],
+)
+def test_who_signs_other_words_is_found(about, unsent):
+    """By whom it sent them to, before what they lead to is sent; and of places, before a row is told."""
+    ids = [f"p{i}" for i in range(20)]
+    liar = type("Liar", (Lying,), {"about": about})
+    parties = played([plain(ids, (20, 20), chained=liar), plain(ids, (20, 20))])
+    assert isinstance(parties[1].error, CommitmentsDiffer)
+    assert parties[1].error.parties == (0,)
+    assert parties[1].rows is None
+    assert unsent not in parties[1].channel.counters.sent_by_name
 
 
 def test_a_party_that_goes_away_is_named():

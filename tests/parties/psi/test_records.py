@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from parties.agreement.match_rules import IdRule, MatchRules
 from parties.errors import DataError, SettingsError
-from parties.match_rules import IdRule, MatchRules
 from parties.psi import keyed_records
 
 KEY = bytes(32)
@@ -124,3 +124,26 @@ def test_digests_tell_rules_apart():
     """Parties with the same rules have the same digest, others another."""
     assert rules(TEXT).digest() == rules(TEXT).digest()
     assert len({rules(TEXT).digest(), rules(EXACT).digest(), rules(TEXT, minimum=51).digest()}) == 3
+
+
+@given(st.lists(st.none() | st.sampled_from(["a", "A", "b", " b", "c", "", "d"]), max_size=30))
+def test_of_equal_ids_one_is_taken(ids):
+    """The first or the last row of each, in the order of rows; refused where two are the same."""
+    rows: dict[str, list[int]] = {}
+    for row, value in enumerate(ids):
+        if value:
+            rows.setdefault(value.strip().lower(), []).append(row)
+    if not rows:
+        with pytest.raises(DataError, match="no row has ids"):
+            keyed_records([ids], rules(TEXT), KEY)
+        return
+    for duplicates, place in (("first", 0), ("last", -1)):
+        found = keyed_records([ids], rules(TEXT, duplicates=duplicates), KEY)
+        assert found.rows.tolist() == sorted(each[place] for each in rows.values())
+        assert len({element.tobytes() for element in found.elements}) == len(rows)
+    repeated = sum(map(len, rows.values())) - len(rows)
+    if repeated:
+        with pytest.raises(DataError, match=f"{repeated} rows have ids that are another row's"):
+            keyed_records([ids], rules(TEXT), KEY)
+    else:
+        assert len(keyed_records([ids], rules(TEXT), KEY).rows) == len(rows)

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
+from parties.agreement.contract import Approval, Contract, sign_approval
+from parties.agreement.kinds import AnyContract
+from parties.agreement.plan import RetentionPlan
 from parties.audit import events
 from parties.audit.log import AuditLog
-from parties.contract import Approval, Contract, sign_approval
-from parties.home import Home, Role, init
-from parties.identity import Identity
-from parties.kinds import AnyContract
-from parties.plan import RetentionPlan
-from parties.store import SessionStore
-from parties.tls import Invitation, TlsKey, utc_now
+from parties.keys.identity import Identity
+from parties.keys.tls import Invitation, TlsKey, utc_now
+from parties.service.home import Home, Role, init
+from parties.service.store import SessionStore
 from tests.parties.conftest import draft, draft_matching, draft_prediction
 
 BEGAN = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -102,6 +102,8 @@ class Ward:
         self.say(
             events.RecordsMatched(session=digest, rows=contract.parties[0].rows, equal=True),
             events.OpeningsCounted(session=digest, rounds=90, words=123456, bytes_sent=1 << 20),
+            events.CommitmentSigned(session=digest, stage=1, digest="ab" * 32),
+            events.CommitmentReceived(session=digest, partner="clinic-b", stage=1, digest="ef" * 32, equal=True),
             events.TranscriptCompared(session=digest, partner="clinic-b", digest="cd" * 32, equal=True),
             events.SessionCompleted(session=digest, rounds=90, bytes_sent=1 << 20),
         )

@@ -15,15 +15,16 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from mpc.errors import PrivityError
 from mpc.program import derive
+from parties.agreement.contract import Contract, beside, disclosures_for, membership, spec_for
+from parties.agreement.plan import LabelPlan, RetentionPlan
+from parties.agreement.quote import quote
 from parties.audit import events
-from parties.contract import Contract, disclosures_for, spec_for
 from parties.errors import AuditError, LifecycleError, SettingsError
-from parties.identity import Identity
-from parties.plan import LabelPlan, RetentionPlan
-from parties.quote import quote
+from parties.keys.identity import Identity
 from parties.report.consequences import consequences
 from parties.report.render import POLICY, render, report
 from parties.report.words import reason
+from tests.parties.conftest import draft_matching
 from tests.parties.report.conftest import Ward
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -97,6 +98,7 @@ def test_a_completed_session_is_told_item_by_item(ward):
         "due on",
         "Article 30",
         "30 days",
+        "signed by it 1 time along the way; each time that is what came here",
     ):
         assert said in page, said
     for party in contract.parties:
@@ -180,6 +182,76 @@ def test_a_session_that_told_something_and_failed_says_both(ward):
     assert "asked to tell something beyond the contract" in render(facts)
 
 
+def test_a_recording_and_its_replays_are_told(ward):
+    """Until when it is kept, what replays found, and that it is gone; what a withdrawal does to it."""
+    contract = ward.contract(retention=RetentionPlan(replay_days=9))
+    session = ward.receive(contract)
+    ward.approve(contract)
+    assert "Recorded at clinic-a</dt><dd>no<" in render(report(ward.home, session, NOW))
+    ward.say(events.ReplayKept(session=session, days=9))
+    ward.complete(contract)
+    facts = report(ward.home, session, NOW)
+    assert facts.recording.until == facts.recording.kept + timedelta(days=9)
+    assert f"not yet; due on {facts.recording.until:%d %B %Y}" in render(facts)
+    assert "Recording for a replay: 9 days from its making, at most." in render(facts)
+    assert [line for line in consequences(ward.home, session).lines() if "recording of what came in" in line]
+    ward.say(
+        events.Replayed(session=session, equal=True),
+        events.Replayed(session=session, equal=False, round=7, name="residuals"),
+        events.ReplayDeleted(session=session, by="operator"),
+    )
+    facts = report(ward.home, session, NOW)
+    assert [equal for _, equal in facts.recording.replayed] == [True, False]
+    assert [one.what for one in facts.incidents] == [
+        "made again from the recording, the part of clinic-a was another than it had signed"
+    ]
+    page = render(facts)
+    assert "all equal to what was signed; " in page
+    assert "NOT what was signed" in page
+    assert ", by the operator" in page
+    assert not [line for line in consequences(ward.home, session).lines() if "recording of what came in" in line]
+    assert report(ward.home, completed(ward), NOW).recording is None
+
+
+def test_an_estimate_is_told_as_one(ward):
+    """It is neither a matching that leaves records nor a prediction, and speaks of no model and no masks."""
+    contract = draft_matching(ward.contract(), estimate=True)
+    session = ward.receive(contract)
+    ward.approve(contract)
+    ward.tell(contract)
+    ward.say(events.OpeningsCounted(session=session, rounds=2, words=660, bytes_sent=1000))
+    page = render(report(ward.home, session, NOW))
+    for said in (
+        "about how many records all of them have",
+        "a random sample of records",
+        "Nothing of what was compared",
+    ):
+        assert said in page, said
+    assert "660 bytes of identifiers went to all parties, encrypted by a key of each" in page
+    for not_said in ("apply a model", "by the model that session", "made no model", "under masks"):
+        assert not_said not in page, not_said
+
+
+def test_signatures_that_do_not_fit_are_incidents(ward):
+    """Another transcript than ours, or other words than came: each says whose, and the part on reliance says it too."""
+    contract = ward.contract()
+    session = ward.receive(contract)
+    ward.approve(contract)
+    ward.say(
+        events.CommitmentReceived(session=session, partner="clinic-b", stage=1, digest="ef" * 32, equal=True),
+        events.CommitmentReceived(session=session, partner="clinic-b", stage=2, digest="ef" * 32, equal=False),
+        events.SessionFailed(session=session, reason="engine.commitment", who="clinic-b"),
+        events.TranscriptSigned(session=session, partner="clinic-b", digest="cd" * 32, equal=False),
+    )
+    facts = report(ward.home, session, NOW)
+    assert [one.what for one in facts.incidents] == [
+        "what clinic-b signed of what it had sent, at stage 2, is not what came to clinic-a",
+        "the session failed, first at clinic-b: a party signed that it had sent something else than what came from it",
+        "clinic-b signed another record of what was opened than that of clinic-a, or a second one",
+    ]
+    assert "what it signed is NOT what came here" in render(facts)
+
+
 def test_a_dealer_has_a_report_too(tmp_path):
     """It says that the dealer's own log has nothing of what was told."""
     ward = Ward(tmp_path, "dealer")
@@ -196,40 +268,94 @@ def test_a_dealer_has_a_report_too(tmp_path):
     assert Outline(page).open == []
 
 
-def test_a_table_divided_by_rows_is_told_so(ward):
-    """Each party's own records, the sums that all are told, and the label at every party."""
+def derived(contract, **changed) -> Contract:
+    """The contract with these parties, label and division, and what follows from them."""
+    made = {name: getattr(contract, name) for name in Contract.model_fields} | changed
+    parties, label, partition = made["parties"], made["label"], made["partition"]
+    facts = (parties, label, contract.model, contract.preparation, contract.split, contract.evaluation, 10)
+    program = derive(spec_for(*facts, partition=partition))
+    told_before = membership(partition, parties)
+    return Contract(
+        **made
+        | {
+            "loss_every": program.loss_every,
+            "program": program,
+            "quote": quote(program, beside(partition, parties, label, contract.preparation)),
+            "disclosures": disclosures_for(program, [party.name for party in parties], told_before),
+        }
+    )
+
+
+@pytest.mark.parametrize(("rows", "trained"), [((400, 300), (525, 175)), ((400, 400), (600, 200))])
+def test_a_table_divided_by_rows_is_told_so(ward, rows, trained):
+    """Each party's own records, even if as many, the sums that all are told, and the label at every party."""
     contract = ward.contract()
     columns = contract.parties[0].columns
     parties = tuple(
-        one.model_copy(update={"columns": columns, "rows": rows})
-        for one, rows in zip(contract.parties, (400, 300), strict=True)
+        one.model_copy(update={"columns": columns, "rows": each})
+        for one, each in zip(contract.parties, rows, strict=True)
     )
-    label = LabelPlan(column="outcome", positive="yes")
-    facts = (parties, label, contract.model, contract.preparation, contract.split, contract.evaluation, 10)
-    program = derive(spec_for(*facts, partition="rows"))
-    changed = {
-        "partition": "rows",
-        "parties": parties,
-        "label": label,
-        "matching": "equal-classes",
-        "loss_every": program.loss_every,
-        "program": program,
-        "quote": quote(program),
-        "disclosures": disclosures_for(program, ["clinic-a", "clinic-b"]),
-        "retention": RetentionPlan(model_days=0),
-    }
-    by_rows = Contract(**{name: getattr(contract, name) for name in Contract.model_fields} | changed)
+    by_rows = derived(
+        contract,
+        partition="rows",
+        parties=parties,
+        label=LabelPlan(column="outcome", positive="yes"),
+        matching="equal-classes",
+        retention=RetentionPlan(model_days=0),
+    )
     ward.receive(by_rows)
     ward.approve(by_rows)
     ward.tell(by_rows)
     found = report(ward.home, by_rows.digest, NOW)
-    assert (found.training_rows, found.held_out_rows) == (525, 175)
+    assert found.partition == "rows"
+    assert (found.training_rows, found.held_out_rows) == trained
     assert [one.label for one in found.involved] == ["outcome", "outcome", ""]
     moments = next(one for one in found.told if one.name == "moments")
     assert moments.recipients == ("clinic-a", "clinic-b")
     page = render(found)
     assert "Each organisation brought records of its own" in page
+    assert "hold the same records" not in page
     assert Outline(page).open == []
+
+
+def test_a_table_in_blocks_is_told_so(ward):
+    """All records count, not the first party's; who has the same columns has other records than its partner."""
+    contract = ward.contract()
+    own, other = contract.parties
+    partner = own.model_copy(update={"name": "clinic-c", "public_key": "cc" * 32, "rows": 100})
+    parties = (own.model_copy(update={"rows": 300}), partner, other)
+    label = LabelPlan(party="clinic-b", column="outcome", positive="yes")
+    in_blocks = derived(contract, partition="blocks", parties=parties, label=label, matching="joined-ids")
+    ward.receive(in_blocks)
+    ward.approve(in_blocks)
+    ward.tell(in_blocks)
+    before = render(report(ward.home, in_blocks.digest, NOW))
+    assert "together these must be the records of all others" in before
+    ward.complete(in_blocks)
+    found = report(ward.home, in_blocks.digest, NOW)
+    assert (found.partition, found.training_rows, found.held_out_rows) == ("blocks", 300, 100)
+    page = render(found)
+    assert "together these are the records of all others" in page
+    assert "clinic-a did so for 300 records" in page
+    assert "hold the same records" not in page
+    assert Outline(page).open == []
+
+
+def test_more_than_two_classes_are_all_named(ward):
+    """A training of several classes has a report, in words and as JSON, and its withdrawal can be asked for."""
+    contract = ward.contract()
+    three = derived(contract, label=LabelPlan(party="clinic-a", column="outcome", classes=("none", "mild", "severe")))
+    ward.receive(three)
+    ward.approve(three)
+    ward.tell(three)
+    ward.complete(three)
+    found = report(ward.home, three.digest, NOW)
+    assert found.told_apart == ("none", "mild", "severe")
+    page = render(found)
+    assert "a model that estimates how likely each of “none”, “mild”, “severe” is" in page
+    assert Outline(page).open == []
+    assert f"session  {three.digest}" in consequences(ward.home, three.digest).lines()
+    assert "how likely “yes” is" in page_of(ward, completed(ward))
 
 
 def test_other_sessions_stay_out(ward):

@@ -1,0 +1,1 @@
+"""Sessions on their way: what participants say, what follows from it, and who is told."""

@@ -1,0 +1,1 @@
+"""What the gateway keeps: its database, the tables, and what is read and written of them."""

@@ -1,0 +1,1 @@
+"""What an organisation's command line does, a module for each group of commands."""

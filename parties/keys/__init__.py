@@ -1,0 +1,1 @@
+"""Who signs and who is trusted: identities, their successors, partners, TLS."""

@@ -1,0 +1,241 @@
+"""What holds of every command: JSON for programs, completion in shells; and how a session is watched in a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from gateway.access.tokens import TOKEN_FILE
+from gateway.cli import app
+from gateway.client import Gateway
+from gateway.commands.watch import follow
+from gateway.views import SessionView
+from gateway.watching import Event, Progressed, StateChanged
+from parties.agreement.plan import Plan
+from parties.errors import GatewayError
+from parties.service.lifecycle import State
+from parties.service.messages import Fault, Progress, Refuse
+from tests.gateway.conftest import Consortium, House
+
+SERVE = {("gateway", "serve"), ("node", "serve"), ("dealer", "serve")}  # which say in JSON alone that they are ready
+
+
+def privity(*words: str, **variables: str) -> str:
+    """What the program prints, in a process of its own."""
+    program = Path(sys.executable).with_name("privity")
+    done = subprocess.run(
+        [program, *words], env=os.environ | variables, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0 or variables, done.stderr
+    return done.stdout
+
+
+def commands(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if hasattr(found, "commands"):
+        for name, command in found.commands.items():
+            yield from commands(command, (*path, name))
+    else:
+        yield path, found
+
+
+def test_every_command_speaks_json():
+    """Whatever a command says to people it says to programs as well."""
+    found = {path for path, command in commands(typer.main.get_command(app)) if not has_json(command)}
+    assert found == SERVE
+
+
+def has_json(command: click.Command) -> bool:
+    return any("--json" in option.opts for option in command.params)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete(shell: str):
+    """The program says how it is completed."""
+    assert "_PRIVITY_COMPLETE" in privity("--show-completion", shell)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("privity ses", "session"),
+        ("privity session wa", "watch"),
+        ("privity token cr", "create"),
+        ("privity session propose --l", "--like"),
+    ],
+)
+def test_words_are_completed(words: str, expected: str):
+    """As bash asks for them."""
+    at = {"_PRIVITY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    assert expected in privity(**at).split()
+
+
+@pytest.mark.usefixtures("consortium")
+def test_a_session_is_proposed_like_an_earlier_one(gateway: House, client: Gateway, make_plan: Callable[..., Plan]):
+    """The plan of the earlier one, as it was, is proposed as a session of its own; a plan or a session, not both."""
+    earlier = client.propose(make_plan(purpose="once more")).id
+    place = ["--gateway", f"http://{gateway.serving.rest}", "--token-file", str(gateway.home / TOKEN_FILE)]
+    done = CliRunner().invoke(app, ["session", "propose", "--like", earlier[:12], "--json", *place])
+    assert done.exit_code == 0, done.output
+    again = json.loads(done.output)["id"]
+    assert again != earlier
+    assert client.plan(again) == client.plan(earlier) == make_plan(purpose="once more")
+    for words in ([], ["plan.toml", "--like", earlier]):
+        refused = CliRunner().invoke(app, ["session", "propose", *words, *place])
+        assert "of one plan" in str(refused.exception or refused.output)
+
+
+def test_the_program_says_its_release():
+    """As installed."""
+    assert privity("--version").strip() == version("privity")
+
+
+@pytest.fixture
+def run(gateway: House, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A command, as somebody with a token or the gateway's home runs it; its JSON."""
+    monkeypatch.setenv("PRIVITY_TOKEN", gateway.token)
+    monkeypatch.setenv("PRIVITY_GATEWAY", gateway.serving.url)
+    monkeypatch.setenv("PRIVITY_HOME", str(gateway.home))
+
+    def invoke(*words: str) -> Any:
+        return json.loads(privity(*words, "--json"))
+
+    return invoke
+
+
+def test_commands_of_the_gateway_s_operator(run: Callable[..., Any], gateway: House, tmp_path: Path):
+    """Invitation, login, token, revision: each is one JSON object."""
+    invited = run("gateway", "invite", "clinic-a")
+    assert (invited["name"], invited["role"]) == ("clinic-a", "party")
+    assert run("gateway", "login")["address"].startswith(f"{gateway.serving.url}/login?code=")
+    made = run("gateway", "token", "create", "ada", "--organisation", "clinic-a", "--role", "analyst")
+    assert made["secret"].startswith(f"pvt_{made['token']['id']}_")
+    file = tmp_path / "token"
+    kept = run("gateway", "token", "create", "ada", "--organisation", "clinic-a", "--role", "analyst", "-o", str(file))
+    assert (kept["file"], "secret" in kept) == (str(file), False)
+    assert run("gateway", "token", "revoke", made["token"]["id"])["revoked_by"] == "bootstrap"
+    fresh = run("gateway", "init", "--home", str(tmp_path / "another"), "--name", "other")
+    assert (fresh["name"], len(fresh["words"].split())) == ("other", 15)
+    assert run("gateway", "migrate", "--home", str(tmp_path / "another"))["revision"]
+
+
+def test_commands_of_an_analyst(
+    run: Callable[..., Any], consortium: Consortium, make_plan: Callable[..., Plan], client: Gateway
+):
+    """A session is cancelled, in JSON."""
+    session = client.propose(make_plan()).id
+    assert consortium.proposed().digest == session
+    assert run("session", "cancel", session) == {"id": session, "state": "cancelled"}
+
+
+def watched(client: Gateway, consortium: Consortium, session: str, console: Console) -> SessionView:
+    """Followed from the first signature to the end."""
+
+    def events() -> Iterator[Event]:
+        for number, event in enumerate(client.open(session).watch()):
+            yield event
+            if number == 0:
+                for daemon in (consortium.a, consortium.b):
+                    said = Progress(session=session, iteration=7, of=40, rounds=9, bytes_sent=2_000_000, loss=0.5)
+                    daemon.say(said).settled()
+                for daemon in consortium.everybody:
+                    daemon.say(daemon.finished(session)).settled()
+
+    view = follow(events(), console)
+    assert view is not None
+    return view
+
+
+@pytest.fixture
+def session(client: Gateway, consortium: Consortium, make_plan: Callable[..., Plan]) -> str:
+    """A session that runs."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    return session
+
+
+def test_a_terminal_shows_one_picture(client: Gateway, consortium: Consortium, session: str):
+    """It is drawn again in its place: the state, a bar, and a row for each participant with what it sent."""
+    out = io.StringIO()
+    view = watched(client, consortium, session, Console(file=out, force_terminal=True, width=100, color_system=None))
+    assert view.state is State.COMPLETED
+    drawn = out.getvalue()
+    assert "\x1b[1A" in drawn  # the cursor goes up, and the picture over the one before
+    last = drawn.rpartition("predict the outcome")[2]
+    for said in ("completed", "as agreed", "iteration 7 of 40", "loss 0.5000", "clinic-a", "dealer"):
+        assert said in last
+
+
+def test_without_a_terminal_it_is_lines(client: Gateway, consortium: Consortium, session: str):
+    """Each says something new, and who: a log can keep them."""
+    out = io.StringIO()
+    watched(client, consortium, session, Console(file=out, width=40))
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "running: computing at clinic-a, clinic-b and dealer"
+    assert lines[-1] == "completed: as agreed"
+    assert "clinic-a: iteration 7 of 40, loss 0.5000" in lines
+    assert all(one != other for one, other in pairwise(lines))
+    assert "\x1b" not in out.getvalue()
+
+
+def test_words_of_others_stay_words(client: Gateway, consortium: Consortium, session: str):
+    """What a participant says can't colour, link or move anything on the terminal."""
+    view = client.session(session)
+    evil = view.model_copy(update={"purpose": "[red]\x5b/red] [link=http://x]y[/link]"})
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, color_system=None)
+    follow(iter([StateChanged(evil), Progressed("clinic-a", 1, 2, 3, 4, None)]), console)
+    assert "[red][/red] [link=http://x]y[/link]" in out.getvalue()
+    assert consortium.everybody
+
+
+def test_a_failed_session_ends_with_its_cause(
+    gateway: House, client: Gateway, consortium: Consortium, session: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The command's exit status is 1, and what went wrong is its last line."""
+    monkeypatch.setenv("PRIVITY_TOKEN", gateway.token)
+    fault = Fault(code="data", who="clinic-b", what="column 'dose' is constant", action="leave the column out")
+    consortium.b.say(consortium.b.finished(session, fault)).settled()
+    assert client.session(session).state is State.FAILED
+    found = CliRunner().invoke(app, ["session", "watch", session, "--gateway", gateway.serving.url])
+    assert found.exit_code == 1
+    assert found.output.splitlines()[0] == "failed"
+    assert found.output.splitlines()[-1] == fault.line()
+
+
+def test_an_estimate_that_a_policy_refuses_says_whose_and_which_rule(
+    gateway: House, consortium: Consortium, tmp_path: Path
+):
+    """`privity match estimate` ends with one line: the party, and what its policy does not allow."""
+    file = tmp_path / "matching.toml"
+    parties = "".join(f'[[parties]]\nname = "{name}"\ndata = "cohort"\n' for name in ("clinic-a", "clinic-b"))
+    file.write_text(f'kind = "matching"\npurpose = "is it worth it"\nresult = "both"\n{parties}')
+    fault = Fault(code="policy.disclosures", who="clinic-b", what="the policy does not allow to tell: estimate")
+
+    def refuse() -> None:
+        consortium.b.say(Refuse(session=consortium.proposed().digest, fault=fault))
+
+    with ThreadPoolExecutor(1) as pool:
+        refusing = pool.submit(refuse)
+        words = ["match", "estimate", str(file), "--gateway", gateway.serving.url]
+        found = CliRunner().invoke(app, [*words, "--token-file", str(gateway.home / TOKEN_FILE)])
+        refusing.result()
+    assert isinstance(found.exception, GatewayError)
+    assert found.exception.what.startswith("the session refused: ")
+    for said in ("clinic-b", "does not allow to tell: estimate"):
+        assert said in found.exception.what
+    assert "records are common" not in found.output
