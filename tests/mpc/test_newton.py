@@ -159,14 +159,14 @@ def test_labels_of_one_class(label, fit_intercept):
         assert np.linalg.norm(weights[:-1] - best) < 5e-3 * np.linalg.norm(best)
 
 
-@pytest.mark.parametrize(("C", "limit"), [(1.0, 5e-4), (100.0, 3e-3)])
+@pytest.mark.parametrize("C", [1.0, 100.0])
 @pytest.mark.parametrize("name", TABLES)
-def test_real_tables_within_the_promised_tolerance(name, C, limit):
+def test_real_tables_within_the_promised_tolerance(name, C):
     """Nearly separable, rare, wide: the planned iterations reach the optimum, and its coefficients where the table
     determines them. Columns that are exactly redundant leave that to the penalty, and so to the table's rounding.
     """
     outcome = measure(*TABLES[name](), C, "newton", 2)
-    assert outcome.probabilities < limit
+    assert outcome.probabilities < 2e-3
     assert outcome.coefficients < 5e-3 or (C > 1 and name in {"rare", "wide"})
 
 
