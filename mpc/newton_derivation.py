@@ -32,6 +32,7 @@ MAX_COLUMNS = 256  # more are left to first-order descent
 MAX_ROWS_BITS = 22  # sums of X^T S X stay below the 2**62 that rounding takes
 MAX_TABLE = 1 << 27  # entries: a refresh opens them all, and the dealer deals as many
 WEIGHT_BITS = 6  # weights stay below 2**6
+ITERATE_HEADROOM = 53  # window + log2(entries): a rejected iterate may cost a refresh, and steps need no more bits
 RESIDUAL_BITS = 26  # of a truncated residual, or fewer
 RIDGE_LEAST = 16
 ITERATIONS = 15
@@ -86,7 +87,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         penalties = [_penalty(spec, C, residual_bits, shift) for C in grid]
         found = scales(spec, width, mean_bits)
         of_matrices, of_models = _of_matrices(found), _of_models(found)
-    state_bits = STATE_HEADROOM - log2(entries) - 1 - WEIGHT_BITS
+    state_bits = ITERATE_HEADROOM - log2(entries) - 1 - WEIGHT_BITS
     state_window = 1 + state_bits + WEIGHT_BITS
     residual_window = max(unit for _, unit in penalties).bit_length() + 2
     gradient_window = 1 + DATA_BITS + residual_bits + reach

@@ -48,6 +48,7 @@ class Scores:
     residuals: Words  # (m, models)
     density: Words | None  # (m, models), in slots with a refresh
     softplus: Words | None  # (models,), in slots that may report the loss: of the rows that judge a model
+    void: bool  # they are of no iterate: a spare slot, or its opening was rejected
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +81,7 @@ def step(
     w = slot.truncating("weights", iterate, parts["mask"], values["low"], program.state_window, program.state_shift)
     z = table.product(w, values["table_low"])
     theta = slot.period("scores", z, tables.turn, rung.modulus_bits)
-    scores = _scores(program, rung, rank, table, z, theta, tables)
+    scores = _scores(program, rung, rank, table, z, theta, tables, void=slot.void)
     r = slot.truncating(
         "residuals",
         shared(scores.residuals),
@@ -93,7 +94,15 @@ def step(
 
 
 def _scores(
-    program: Fused, rung: Rung, rank: int, table: Table, z: ArithmeticSharedTensor, theta: Words, tables: Tables
+    program: Fused,
+    rung: Rung,
+    rank: int,
+    table: Table,
+    z: ArithmeticSharedTensor,
+    theta: Words,
+    tables: Tables,
+    *,
+    void: bool,
 ) -> Scores:
     """No round."""
     residuals = np.empty(theta.shape, dtype=np.int64)
@@ -108,7 +117,7 @@ def _scores(
             density[rows] = _of(trained, angles.density(rank))
         if softplus is not None:
             softplus += angles.loss(rank, shared(words(z)[rows]), judges(program, table.order[rows]))
-    return Scores(residuals, density, softplus)
+    return Scores(residuals, density, softplus, void)
 
 
 def _of(trained: Words | None, x: Words) -> Words:

@@ -33,7 +33,7 @@ from parties.errors import ContractError
 from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "26ba510975616baf988d0603ae4f6e02f89eaf08dfd887f4c8b99cfde708307d"
+VECTOR_SHA256 = "4fd1efbdbff185b3b0bcc265257bf66f245b5141049e1b1663383c6f440d9aa1"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
