@@ -8,8 +8,9 @@ time: who ends early gets nothing more.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import islice
 from typing import get_args
 
 from mpc.errors import FrameRefused, MaskReuse, ProtocolError
@@ -30,21 +31,27 @@ class Agenda:
         self._listed, self._world, self._rank, self._who = listed, program.world, rank, who
         self._number, self._parts, self._trained = 0, 0, False
         self.phases = Phases(program) if isinstance(program, Fused) else None
-        self._before = len(tuple(listed.start)) if self.phases else 0
-        self._due = self._numbered(chain(listed.start, listed.phase))
-        self._next: tuple[int, Request] | None = None
+        self._due = self._numbered(listed.start)
+        self._coming: deque[tuple[int, Request]] = deque()
+        self._started = self.phases is None
 
     @property
     def precedes_phases(self) -> bool:
         """Whether a request is due that is made before the first phase."""
-        found = self._peek()
-        return found is not None and found[0] < self._before
+        return not self._started and bool(self._look(1))
+
+    def ahead(self, count: int) -> list[tuple[int, Request]]:
+        """The next requests of the list that is gone through, so many at most, without taking them.
+
+        They may be sent at once: nothing that others say comes between them.
+        """
+        return self._look(count)
 
     def take(self) -> tuple[int, Request]:
         """The next request and its number. Raises: ProtocolError if the list ends here."""
         if (found := self._pending()) is None:
             raise ProtocolError(f"{self._who} asked for more correlated randomness than the program lists")
-        self._next = None
+        self._coming.popleft()
         return found
 
     def check(self, message: bytes) -> tuple[int, Request]:
@@ -92,9 +99,17 @@ class Agenda:
         return found
 
     def _peek(self) -> tuple[int, Request] | None:
-        if self._next is None:
-            self._next = next(self._due, None)
-        return self._next
+        """What is due of the list that is gone through, or of the first phase's once what precedes it is over."""
+        found = self._look(1)
+        if not found and not self._started:
+            self._started = True
+            self._load(self._listed.phase)
+            found = self._look(1)
+        return found[0] if found else None
+
+    def _look(self, count: int) -> list[tuple[int, Request]]:
+        self._coming.extend(islice(self._due, max(0, count - len(self._coming))))
+        return list(islice(self._coming, count))
 
     def _load(self, requests: Iterable[Request]) -> None:
         self._due = self._numbered(requests)

@@ -1,7 +1,12 @@
-"""CrypTen's tuple provider, fed by the dealer. The corrected party asks, by number; the others expand in silence."""
+"""CrypTen's tuple provider, fed by the dealer. The corrected party asks, by number; the others expand in silence.
+
+Which requests follow is known from the program: a few are always on their way, so that only the first of a list is
+waited for as long as a message to the dealer and back takes.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +17,7 @@ from mpc.channel import Link
 from mpc.correlations import OPERATIONS, expand
 from mpc.errors import EngineError, ProtocolError
 from mpc.keys import SessionKeys
-from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, receive_words
+from mpc.lanes import ANNOUNCEMENT, CREDIT, EVALUATION, GOODBYE, ORDER, WINDOW, receive_words
 from mpc.layouts import Arrays, Layout, Shape, corrected
 from mpc.randomness import Stream, Words
 from mpc.requests import Request
@@ -30,6 +35,8 @@ class DealerProvider(TupleProvider):
         super().__init__()
         self._rank, self._world, self._dealer, self._keys = rank, world, dealer, keys
         self._agenda = agenda
+        self._asked: deque[int] = deque()  # requests whose answers have not been taken yet
+        self._next = 0  # no request before this one is still to be asked for
 
     @property
     def rank(self) -> int:
@@ -118,16 +125,27 @@ class DealerProvider(TupleProvider):
         if request != due:
             raise ProtocolError(
                 f"this party's engine asked for {request} where {due} is request {number}",
-                action="nothing was sent; all parties and the dealer must run the same version",
+                action="all parties and the dealer must run the same version",
             )
+        self._ask([(number, due), *self._agenda.ahead(WINDOW * self._world)])
         parts, value = expand(request, self._keys.dealt.tuples.open(number), self._rank)
         if corrected(number, self._world) == self._rank:
-            value = self._ask(number, request)
+            value = self._answer(number, request)
         return parts, value
 
-    def _ask(self, number: int, request: Request) -> Words:
-        self._dealer.send(request.encode(number))
+    def _ask(self, coming: list[tuple[int, Request]]) -> None:
+        """Send those of the next requests that are this party's, no more than a window before their answers."""
+        for number, request in coming:
+            if len(self._asked) == WINDOW:
+                return
+            if number >= self._next and corrected(number, self._world) == self._rank:
+                self._dealer.send(request.encode(number))
+                self._asked.append(number)
+                self._next = number + 1
+
+    def _answer(self, number: int, request: Request) -> Words:
         reply = self._dealer.receive()
+        self._asked.popleft()
         if len(reply) != 8 * (1 + request.words) or int.from_bytes(reply[:8], "little") != number:
             raise ProtocolError(
                 f"the dealer's answer to request {number} is not the one asked for",

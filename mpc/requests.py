@@ -116,6 +116,17 @@ def counts(program: Fused | Prediction | Matching, phases: int = 0) -> Counter[K
     return Counter(each.kind for each in chain(found.start, found.phase * phases, found.training, *found.parts))
 
 
+def waits(program: Fused | Prediction | Matching) -> int:
+    """How often parties wait for the dealer as long as a message to it and back takes, in a run that climbs no ladder.
+
+    That is where something begins: a list, whose further requests are on their way by then, or what is dealt ahead.
+    """
+    found = listed(program)
+    phases = len(program.segments) if isinstance(program, Fused) else 0
+    lists = (found.start, *[found.phase] * phases, found.training, *found.parts)
+    return phases + len(found.parts) + sum(bool(each) for each in lists)
+
+
 def comparison(parties: int, shape: Shape) -> Requests:
     """CrypTen's `x < 0`: an adder for each pair of parties' bits, level by level, then the sign bit's conversion."""
     found: list[Request] = []

@@ -119,4 +119,4 @@ def _seconds(contract: AnyContract, link: Link) -> float:
     cost = costs.Quote(quote.rounds, quote.bytes_sent, quote.dealer_bytes, quote.memory_bytes)
     round_trip_s, bytes_a_second = link.round_trip_ms / 1e3, link.mbit_s * BITS_OF_MBIT / 8
     facts = {"round_trip": round_trip_s, "bytes_a_second": bytes_a_second}
-    return seconds(program, cost, quote.requests.total, **facts)
+    return seconds(program, cost, **facts)

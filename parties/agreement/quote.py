@@ -103,7 +103,7 @@ def quote(program: Runnable, beside: Costs = ()) -> Quote:
         dealer_bytes=usual.dealer_bytes,
         requests=requests,
         memory_bytes=usual.memory_bytes,
-        seconds=math.ceil(seconds(program, usual, requests.total)),
+        seconds=math.ceil(seconds(program, usual)),
         most_rounds=max(each.rounds for each in most),
         most_bytes_sent=tuple(max(sent) for sent in zip(*(each.bytes_sent for each in most), strict=True)),
         most_requests=_requests(program, most_phases),
@@ -125,17 +125,18 @@ def _requests(program: Quoted, phases: int) -> Requests:
 def seconds(
     program: Quoted,
     found: costs.Quote,
-    requests: int,
     *,
     round_trip: float = ROUND_TRIP_S,
     bytes_a_second: float = BYTES_A_SECOND,
 ) -> float:
     """How long a run takes, about: a party's work, its peers' distance, and the widest stream on the narrowest link.
 
-    In a round all send at once: it takes half a round trip. What the dealer is asked for takes a whole one.
+    In a round all send at once: it takes half a round trip. The dealer is waited for where something begins.
     """
+    from mpc.requests import waits
+
     work = found.rounds * ROUND_S + found.dealer_bytes * DEALT_BYTE_S + _computing_s(program)
-    waited = (found.rounds / 2 + requests) * round_trip
+    waited = (found.rounds / 2 + waits(program)) * round_trip
     return START_S + work + waited + max(*found.bytes_sent, found.dealer_bytes) / bytes_a_second
 
 

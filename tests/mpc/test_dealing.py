@@ -7,13 +7,14 @@ import threading
 import numpy as np
 import pytest
 
+from mpc.agenda import Agenda
 from mpc.channel import MemoryChannel, MemoryLink
 from mpc.dealing import Epoch, serve
 from mpc.errors import MaskReuse, PeerLost, PrivityError, ProtocolError
 from mpc.keys import agree
 from mpc.lanes import ANNOUNCEMENT, CREDIT, GOODBYE, MESSAGE_BYTES, WINDOW, receive_words, send_words
 from mpc.layouts import corrected, items, layout, opening_items, tuple_number
-from mpc.requests import listed
+from mpc.requests import Listed, comparison, listed
 from mpc.simulation import Simulation
 from mpc.training import train
 from tests.contracts.channel_suite import everyone
@@ -282,6 +283,59 @@ def test_a_correction_of_another_length_is_refused(length):
     dealer.send(bytes(length))
     with pytest.raises(ProtocolError, match="16 were due"):
         receive_words(party, 2)
+
+
+class OutstandingLink:
+    """A party's link to the dealer that counts the requests whose answers are still to come."""
+
+    def __init__(self, link):
+        self._link, self.now, self.seen = link, 0, []
+
+    def send(self, message):
+        if message.startswith(b"{"):
+            self.now += 1
+            self.seen.append(self.now)
+        self._link.send(message)
+
+    def receive(self):
+        message = self._link.receive()
+        self.now = max(0, self.now - 1)  # nothing is dealt ahead while requests are out
+        return message
+
+    def close(self):
+        self._link.close()
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_requests_are_on_their_way_before_their_turn(world):
+    """As many as the window has; a list's last ones end it, before anything else is begun."""
+    agreed = program([1] * world, max_iter=30, loss_every=0)
+    X, y = table(agreed, 1)
+    links = {}
+
+    def party(runtime):
+        link = runtime.provider._dealer = links[runtime.rank] = OutstandingLink(runtime.provider._dealer)
+        train(agreed, *own(agreed, runtime.rank, X, y), runtime)
+        assert link.now == 0
+
+    Simulation(agreed).run(party)
+    for link in links.values():
+        assert max(link.seen) == WINDOW
+        assert link.seen.count(1) == len(agreed.segments)  # so often nothing was on its way
+
+
+def test_nothing_is_asked_for_before_it_is_told_that_it_begins():
+    """Ahead means within a list: the first phase's waits until it is dealt, training's until that is over."""
+    agreed = program([1, 1], max_iter=3, loss_every=0, tol="0.1")
+    one, other = comparison(2, (3,)), comparison(2, (5,))
+    agenda = Agenda(agreed, Listed(start=one, phase=other, training=one))
+    for stage in (one, other, one):
+        for number, request in enumerate(stage):
+            _, due = agenda.take()
+            assert due == request
+            assert [each for _, each in agenda.ahead(100)] == list(stage[number + 1 :])
+    with pytest.raises(ProtocolError, match="more correlated randomness than the program lists"):
+        agenda.take()
 
 
 class AlteredLink:
