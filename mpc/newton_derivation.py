@@ -32,6 +32,7 @@ MAX_COLUMNS = 256  # more are left to first-order descent
 MAX_ROWS_BITS = 22  # sums of X^T S X stay below the 2**62 that rounding takes
 MAX_TABLE = 1 << 27  # entries: a refresh opens them all, and the dealer deals as many
 WEIGHT_BITS = 6  # weights stay below 2**6
+FEW_SCORES = 1024  # wide tables cost so few rows less than a pass that is repeated, which small tables often need
 ITERATE_HEADROOM = 53  # window + log2(entries): a rejected iterate may cost a refresh, and steps need no more bits
 RESIDUAL_BITS = 26  # of a truncated residual, or fewer
 RIDGE_LEAST = 16
@@ -113,7 +114,7 @@ def newton(spec: Spec, max_iter: int) -> Newton:
         copies=copies(alone),
         strip_rows=strip_rows(spec.rows, len(spec.trained)),
         segments=(Segment(iterations=max_iter, slots=slots),),
-        ladder=tuple(_rung(*shape) for shape in LADDER),
+        ladder=tuple(_rung(*shape) for shape in (LADDER if scores > FEW_SCORES else LADDER[1:])),
         mean_bits=mean_bits,
         gradient_window=gradient_window,
         gradient_shift=DATA_BITS + residual_bits + mean_bits + MOMENTUM_BITS + of_matrices["inverse_bits"] - state_bits,

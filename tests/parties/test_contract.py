@@ -33,7 +33,7 @@ from parties.errors import ContractError
 from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "4fd1efbdbff185b3b0bcc265257bf66f245b5141049e1b1663383c6f440d9aa1"
+VECTOR_SHA256 = "e348933a9190eaf32d1d1a7271b455a308fe2c4003e9fc45caa3db150823d984"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
