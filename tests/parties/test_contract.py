@@ -33,7 +33,7 @@ from parties.errors import ContractError
 from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "26ba510975616baf988d0603ae4f6e02f89eaf08dfd887f4c8b99cfde708307d"
+VECTOR_SHA256 = "fe4aafed483852dc12f466e8ddabdec272ef390717a6cf7cdedebb062607039e"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
