@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from mpc import evaluation_layouts
-from mpc.bins import FIGURE_BITS, coefficients, histogram, offsets, ranks
+from mpc.amounts import figure_of
+from mpc.bins import coefficients, histogram, offsets, ranks
 from mpc.counting import curves
 from mpc.curves import Points
 from mpc.disclosure import Disclosure
@@ -221,10 +222,3 @@ def _disclosed(
     if opened is None:
         raise EngineError("a disclosure to the session was not opened here")
     return [figure_of(evaluation, figure, int(each)) for each in opened]
-
-
-def figure_of(evaluation: Evaluation, figure: Figure, opened: int) -> float | None:
-    """The figure that a disclosed integer stands for; None for an area under no curve."""
-    if figure == "auc":
-        return opened / (1 << DIGITS) if opened <= 1 << DIGITS else None
-    return opened * 2.0 ** (evaluation.figure_shift - FIGURE_BITS) / evaluation.rows

@@ -22,6 +22,7 @@ from mpc.curves import Between, between
 from mpc.disclosure import Disclosure
 from mpc.errors import EngineError, ProgramError
 from mpc.evidence_program import (
+    VALUE_STEPS,
     Crossing,
     Evidence,
     Weighed,
@@ -37,7 +38,6 @@ from mpc.partition import Partition
 from mpc.ring import Words, product
 from mpc.runtime import Runtime
 
-VALUE_STEPS = 1000  # of an information value of 1
 Bins = NDArray[np.int64]
 
 

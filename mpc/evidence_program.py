@@ -15,6 +15,7 @@ from mpc.design import Opening
 from mpc.errors import ProgramError
 from mpc.partition import Frozen, Partition, Rank
 
+VALUE_STEPS = 1000  # of an information value of 1
 MOST_WEIGHED = 1024  # columns
 MOST_BINS = 1024  # of one
 STRIP_CELLS = 1 << 22  # bins of so many rows are masked and sent at once

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc import guard, slots
+from mpc.amounts import mean_losses
 from mpc.blocks import Table, mask_table
 from mpc.convergence import converged
 from mpc.disclosure import Disclosure
@@ -25,7 +26,6 @@ from mpc.openings import Slot, Truncated, first_accepted
 from mpc.ordering import agreed_seed, order
 from mpc.ring import Words
 from mpc.runtime import Progress, Runtime
-from mpc.scales import LOSS_BITS
 from mpc.shares import shared, words
 from mpc.shim import ArithmeticSharedTensor
 from mpc.slots import NOTHING_ELSE, Step, Tables, Wanted
@@ -308,19 +308,16 @@ def _report(state: Run) -> Report:
     due = shared(summed(program, words(state.due.popleft())))
     _, truncated = first_accepted("loss", due, parts["mask"], values["low"], program.loss_window, program.loss_shift)
     share, whole = words(truncated.tensor()), len(program.grid) * program.classes
-    return Report(
-        _mean_losses(state, "loss", share[:whole], program.rows),
-        _mean_losses(state, "cross-validation", share[whole:], program.rows * program.classes),
-    )
+    return Report(_mean_losses(state, "loss", share[:whole]), _mean_losses(state, "cross-validation", share[whole:]))
 
 
-def _mean_losses(state: Run, name: str, share: Words, rows: int) -> Losses:
+def _mean_losses(state: Run, name: str, share: Words) -> Losses:
     if not share.size:
         return ()
     opened = state.runtime.discloser.open(Disclosure(name, "session", share.size), share)
     if opened is None:
         raise EngineError("a disclosure to the session was not opened here")
-    return tuple(float(total) * 2.0 ** (state.program.loss_shift - LOSS_BITS) / rows for total in opened)
+    return mean_losses(state.program, name, opened)
 
 
 def _checkpoint(state: Run) -> tuple[Words, ArithmeticSharedTensor]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc import prediction_layouts
+from mpc.amounts import probabilities
 from mpc.blocks import check_rows_of_others, mask_blocks, with_constant
 from mpc.disclosure import Disclosure
 from mpc.errors import ProgramError
@@ -78,7 +79,7 @@ def predict(
             _probabilities(program, z[rows], part, runtime.rank).reshape(-1),
         )
         if opened is not None:
-            tell(rows, np.clip(opened.reshape(-1, program.classes) / 2.0**program.digits, 0, 1))
+            tell(rows, probabilities(program, opened.reshape(-1, program.classes)))
         runtime.on_progress(Progress(rows.stop, program.rows, counters.rounds, counters.bytes_sent, None))
     runtime.commitments.commit()
 

@@ -11,20 +11,15 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mpc.amounts import KEY_BITS, Keys, Values, of_keys
+from mpc.amounts import keys as keys_of
 from mpc.counting import reached
 from mpc.disclosure import Disclosure
 from mpc.fused_program import Fused
 from mpc.quantiles_program import DIGIT_BITS, DIGITS, MARKS, Ranked, by_owners
 from mpc.ring import Words
 from mpc.runtime import Runtime
-
-KEY_BITS = DIGIT_BITS * DIGITS
-DROPPED = 64 - KEY_BITS
-SHIFT = np.int64(1 << KEY_BITS - 1)  # makes keys of negative numbers positive
-Values = NDArray[np.float64]
-Keys = NDArray[np.int64]  # from 0 to below 2**KEY_BITS
 
 
 def joint_quantiles(program: Fused, own: Mapping[int, Values], runtime: Runtime) -> dict[int, tuple[float, ...]]:
@@ -39,7 +34,7 @@ def joint_quantiles(program: Fused, own: Mapping[int, Values], runtime: Runtime)
     asked = program.quantiles
     if asked is None:
         return {}
-    keys = {place: np.sort(_keys(values)) for place, values in own.items()}
+    keys = {place: np.sort(keys_of(values)) for place, values in own.items()}
     found = {place: np.zeros(len(asked.columns[place].quantiles), dtype=np.int64) for place in keys}
     runtime.commitments.commit()
     for digit in range(DIGITS):
@@ -57,14 +52,14 @@ def joint_quantiles(program: Fused, own: Mapping[int, Values], runtime: Runtime)
             for place in places if opened is not None else ():
                 told = np.asarray(opened)[start : (start := start + len(found[place]))]
                 found[place] = (found[place] << DIGIT_BITS) | told
-    return {place: tuple(_values(each).tolist()) for place, each in found.items()}
+    return {place: tuple(of_keys(each).tolist()) for place, each in found.items()}
 
 
 def quantiles_of(values: Values, fractions: Sequence[Fraction]) -> tuple[float, ...]:
     """The same of values that are all here, of which there must be some."""
-    keys = np.sort(_keys(values))
+    keys = np.sort(keys_of(values))
     places = [int(each * len(keys)) for each in fractions]
-    return tuple(_values(keys[places]).tolist())
+    return tuple(of_keys(keys[places]).tolist())
 
 
 def _apart(column: Ranked, keys: Keys, told: Keys, digit: int) -> Words:
@@ -77,18 +72,4 @@ def _apart(column: Ranked, keys: Keys, told: Keys, digit: int) -> Words:
     below = np.searchsorted(keys, marks, side="left").astype(np.int64)
     parts, wholes = np.array(column.quantiles, dtype=np.int64).T
     found: Words = parts[:, None] * len(keys) - wholes[:, None] * below
-    return found
-
-
-def _keys(values: Values) -> Keys:
-    """Sign and upper bits of doubles as integers of the same order, rounded down. Shapes: the same."""
-    bits = (values + 0.0).view(np.int64)  # + 0.0: there is one zero
-    ordered = np.where(bits < 0, -(bits & np.iinfo(np.int64).max), bits)
-    return np.asarray((ordered >> DROPPED) + SHIFT, dtype=np.int64)
-
-
-def _values(keys: Keys) -> Values:
-    """The least double of each key. Shapes: the same."""
-    ordered = keys - SHIFT
-    found: Values = np.sign(ordered) * (np.abs(ordered) << DROPPED).view(np.float64)
     return found

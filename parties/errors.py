@@ -62,6 +62,7 @@ CONTRACT_REASONS = {
     "key": "it names another key for a participant than that participant's own",
     "party": "it is not for this participant",
     "replayed": "it is that of a session which has run already",
+    "schema": "it names another description of a data set than its node published",
     "signature": "a signature under it does not hold",
     "version": "it is of a newer version",
 }

@@ -187,6 +187,7 @@ def party_of(listed: Listed, data: str, published: PublishedData, columns: tuple
             public_key=listed.public_key or "",
             data=data,
             data_version=published.version,
+            schema_sha256=published.table.digest,
             id_column=published.table.id_column,
             columns=columns,
             rows=published.table.rows,

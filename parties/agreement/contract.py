@@ -92,6 +92,7 @@ class Party(Participant):
 
     data: Name
     data_version: DataVersion
+    schema_sha256: Hex32  # of what its node publishes of the data set
     id_column: Column
     columns: tuple[Column, ...]
     rows: Annotated[int, Field(ge=1, le=MAX_CELLS)]

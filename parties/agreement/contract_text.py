@@ -18,6 +18,7 @@ def leaves(contract: AnyContract, own: str) -> str:
         f"basis    {contract.legal_basis}",
         f"assessed {_assessment(contract)}",
         f"parties  {parties}; dealer {contract.dealer.name}",
+        f"schemas  {', '.join(f'{p.name} {p.schema_sha256[:12]}' for p in contract.parties)}",
         *_of_kind(contract),
         f"costs    {contract.quote.words}",
         f"expires  {contract.expires:%Y-%m-%d %H:%M} UTC",

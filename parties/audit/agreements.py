@@ -1,4 +1,4 @@
-"""What was signed beside the log: contracts that a participant answered, approvals, transcripts and commitments."""
+"""What was signed beside the log: contracts that a participant answered, and all that was signed on them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Agreement:
     approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
     transcripts: dict[str, dict[str, Any]] = field(default_factory=dict)  # parties' statements at the session's end
     commitments: dict[str, dict[str, Any]] = field(default_factory=dict)  # by NAME/STAGE: on what was sent so far
+    withdrawals: dict[str, dict[str, Any]] = field(default_factory=dict)  # parties' words that their consent ended
 
     def parsed(self) -> AnyContract:
         """Raises: ContractError if this release can't read it."""
@@ -41,6 +42,7 @@ def agreements_of(home: Path) -> dict[str, Agreement]:
             store.approvals(row.digest),
             store.transcripts(row.digest),
             {f"{name}/{stage}": envelope for (name, stage), envelope in store.commitments(row.digest).items()},
+            store.withdrawals(row.digest),
         )
         for row in store.all()
     }

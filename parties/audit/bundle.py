@@ -40,9 +40,9 @@ MANIFEST, HEAD, ENTRIES, PROOFS, COSIGNED, HANDOVERS, WITNESSED = (
     "witnessed.jsonl",
 )
 FILE_NAME: Final = re.compile(
-    r"head|(?:entries|proofs|cosigned|handovers|witnessed)\.jsonl|(?:contracts|approvals|transcripts|commitments)/([0-9a-f]{64})\.json"
+    r"head|(?:entries|proofs|cosigned|handovers|witnessed)\.jsonl|(?:contracts|approvals|transcripts|commitments|withdrawals)/([0-9a-f]{64})\.json"
 )
-ENVELOPES: Final = ("approvals", "transcripts", "commitments")
+ENVELOPES: Final = ("approvals", "transcripts", "commitments", "withdrawals")  # in the order of `Agreement`
 _BY_NAME: Final = TypeAdapter(dict[str, dict[str, Any]])
 UNCHANGED: Final = "use a bundle that `privity audit export` wrote, unchanged"
 

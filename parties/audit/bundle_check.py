@@ -6,14 +6,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import rfc8785
 
-from parties.agreement.contract import check_approval
+from parties.agreement.contract import Participant, check_approval
+from parties.agreement.kinds import AnyContract
+from parties.audit.agreements import Agreement
 from parties.audit.bundle import BUNDLE_TYPE, ENTRIES, FILE_NAME, MANIFEST, PROOFS, UNCHANGED, Bundle, read
 from parties.audit.entries import Entry, decode
-from parties.audit.events import session_of
+from parties.audit.events import ConsentWithdrawn, session_of
 from parties.audit.heads import KnownHead
 from parties.audit.merkle import HASH_BYTES, Frontier, extends, includes, leaf_hash
 from parties.audit.notes import Checkpoint, decode_base64
@@ -22,6 +26,7 @@ from parties.errors import AuditError, ContractError
 from parties.keys.identity import fingerprint, unseal
 from parties.testimony.commitment import check as check_commitment
 from parties.testimony.statement import read_statement
+from parties.testimony.withdrawal import check_withdrawal, digest_of
 
 
 def examine(path: Path, key: str | None, known: Sequence[KnownHead]) -> tuple[Verdict, Bundle | None]:
@@ -40,6 +45,7 @@ class _Examination:
     def __init__(self, path: str, bundle: Bundle, known: Sequence[KnownHead]) -> None:
         self.verdict = Verdict(path, kind="bundle")
         self._bundle, self._known = bundle, known
+        self._recorded: dict[tuple[str, str], str] = {}  # by session and party: the digest of its withdrawal in the log
 
     def verdict_on(self, key: str | None) -> Verdict:
         try:
@@ -141,6 +147,8 @@ class _Examination:
             raise Found("entry", f"an entry {exc.what}", None, exc.action) from exc
         if entry.origin != self.verdict.origin:
             raise Found("moved", f"entry {entry.index} is of the log of {entry.origin}", entry.index)
+        if isinstance(entry.event, ConsentWithdrawn):
+            self._recorded[entry.event.session, entry.event.who] = entry.event.digest
         return entry
 
     def _agreements(self) -> None:
@@ -150,18 +158,56 @@ class _Examination:
                 raise Found("contract", f"the contract of session {digest[:12]} is not the one with that digest")
             try:
                 contract = item.parsed()
-                for name, envelope in item.approvals.items():
-                    check_approval(contract, name, envelope)
-                for name, envelope in item.transcripts.items():
-                    read_statement(contract, name, envelope)
-                for place, envelope in item.commitments.items():
-                    check_commitment(contract, place, envelope)
+                self._envelopes(contract, item)
             except ContractError as exc:
                 raise Found("contract", f"session {digest[:12]}: {exc.what}", None, exc.action) from exc
             for participant in (*contract.parties, contract.dealer):
                 if participant.name == self.verdict.origin and participant.key not in self._keys:
                     what = f"the contract of session {digest[:12]} names another key for {participant.name}"
                     raise Found("contract", what)
+
+    def _envelopes(self, contract: AnyContract, item: Agreement) -> None:
+        """Raises: ContractError where one does not hold."""
+        for name, envelope in item.approvals.items():
+            check_approval(contract, name, envelope)
+        for name, envelope in item.transcripts.items():
+            read_statement(contract, name, envelope)
+        for place, envelope in item.commitments.items():
+            check_commitment(contract, place, envelope)
+        for name, envelope in item.withdrawals.items():
+            self._withdrawn(contract, name, envelope)
+        for session, name in self._recorded:
+            if session == contract.digest and name not in item.withdrawals:
+                self._remark(f"that {name} withdrew its consent is the log's word alone: its own is not in the bundle")
+
+    def _withdrawn(self, contract: AnyContract, name: str, envelope: dict[str, Any]) -> None:
+        """That a party's consent ended: the very word that the log recorded, by a key that the contract names.
+
+        A key that follows the owner's own is proven by its hand-overs; another party's, by the owner's record alone.
+        Raises: ContractError if the word does not hold.
+        """
+        recorded, session = self._recorded.get((contract.digest, name)), contract.digest[:12]
+        try:
+            is_recorded = recorded == digest_of(envelope)
+        except rfc8785.CanonicalizationError as exc:
+            raise ContractError(f"the withdrawal of {name} has no canonical form", action=UNCHANGED) from exc
+        if recorded is not None and not is_recorded:
+            raise Found("contract", f"session {session}: the withdrawal of {name} is another than the log recorded")
+
+        def follows(party: Participant, key: bytes) -> bool:
+            return key == party.key or (key in self._keys if name == self.verdict.origin else is_recorded)
+
+        word = check_withdrawal(contract, name, envelope, follows)
+        signer = fingerprint(bytes.fromhex(word.public_key))
+        if name != self.verdict.origin and signer != contract.party(name).fingerprint:
+            self._remark(
+                f"that {signer}, which signed the withdrawal of {name}, follows the contract's key is the word of the "
+                f"log's owner: ask {name}"
+            )
+        if recorded is None:
+            self._remark(f"the log has no entry of the withdrawal of {name} yet: have the bundle exported again")
+        end = f"{name} from session {session}, {word.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, signed by {signer}"
+        self.verdict = replace(self.verdict, withdrawn=(*self.verdict.withdrawn, end))
 
     def _cosigned(self, head: Checkpoint) -> None:
         for line in self._bundle.cosigned():

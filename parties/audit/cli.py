@@ -308,6 +308,8 @@ def _show_verdict(verdict: Verdict) -> None:
         console.print(f"  what to do: {verdict.failure.action}")
     for head in verdict.cosigned if verdict.ok else ():
         console.print(f"  cosigned: {head}")
+    for end in verdict.withdrawn if verdict.ok else ():
+        console.print(f"  withdrawn: {end}")
     for remark in verdict.remarks:
         console.print(f"  note: {remark}")
 

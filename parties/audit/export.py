@@ -112,6 +112,8 @@ class _Export:
                 files[f"transcripts/{digest}.json"] = rfc8785.dumps(item.transcripts)
             if item.commitments:
                 files[f"commitments/{digest}.json"] = rfc8785.dumps(item.commitments)
+            if item.withdrawals:
+                files[f"withdrawals/{digest}.json"] = rfc8785.dumps(item.withdrawals)
         (origin,) = self._connection.execute("SELECT origin FROM log").fetchone()
         manifest = Manifest(
             origin=origin,

@@ -33,7 +33,7 @@ from parties.errors import AuditError
 from parties.keys.identity import parse_fingerprint
 from parties.testimony.statement import Statement, read_statement
 
-Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "sent", "ending", "heads"]
+Topic = Literal["contract", "approvals", "disclosures", "transcript", "openings", "sent", "ending", "consent", "heads"]
 Kind = TypeVar("Kind", bound=Event)
 
 COMPLETED: Final = "completed"
@@ -94,7 +94,8 @@ def reconcile(paths: tuple[Path, Path], keys: tuple[str | None, str | None] = (N
     one, other = _Side(first[0], first[1]), _Side(second[0], second[1])
     if one.name == other.name:
         raise AuditError(f"both bundles are of {one.name}'s log", action="give one of each of two organisations")
-    return Reconciliation(verdicts, tuple(_differences(one, other)), (*_signatures(one, other), *_behind(one, other)))
+    notes = (*_signatures(one, other), *_unheard(one, other), *_behind(one, other))
+    return Reconciliation(verdicts, tuple(_differences(one, other)), notes)
 
 
 class _Side:
@@ -131,6 +132,10 @@ class _Side:
         places = self.agreement.commitments if self.agreement is not None else {}
         return sum(place.partition("/")[0] == name for place in places)
 
+    def withdrawals(self) -> dict[str, dict[str, Any]]:
+        """Words by which parties ended their consent; verified likewise."""
+        return self.agreement.withdrawals if self.agreement is not None else {}
+
     def contract(self) -> AnyContract | None:
         return self.agreement.parsed() if self.agreement is not None else None
 
@@ -158,6 +163,7 @@ def _differences(one: _Side, other: _Side) -> Iterator[Difference]:
         party, dealer = (one, other) if one.name in parties else (other, one)
         checks.append(("sent", dealer_keys(party.told(), dealer.told())))
     checks.append(("ending", _endings(one, other)))
+    checks.append(("consent", _withdrawals(one, other)))
     checks += [("heads", _forked(one, other)), ("heads", _forked(other, one))]
     yield from (Difference(topic, what) for topic, what in checks if what)
 
@@ -262,6 +268,22 @@ def _endings(one: _Side, other: _Side) -> str | None:
         return None
     mine, theirs = (side.ending or "has not ended" for side in (one, other))
     return f"at {one.name} the session {mine}, at {other.name} it {theirs}"
+
+
+def _withdrawals(one: _Side, other: _Side) -> str | None:
+    """A party has one word to end its consent by, which it tells everybody."""
+    mine, theirs = one.withdrawals(), other.withdrawals()
+    for name in sorted(mine.keys() & theirs.keys()):
+        if mine[name] != theirs[name]:
+            return f"{one.name} and {other.name} hold different withdrawals of {name}, both signed by it"
+    return None
+
+
+def _unheard(one: _Side, other: _Side) -> Iterator[str]:
+    """Withdrawals that one holds and the other does not: the latter may hear of it yet."""
+    for holder, lacking in ((one, other), (other, one)):
+        for name in sorted(holder.withdrawals().keys() - lacking.withdrawals().keys()):
+            yield f"{holder.name} holds the withdrawal of {name}, {lacking.name} does NOT"
 
 
 def _ending(event: Event, owner: str) -> str | None:

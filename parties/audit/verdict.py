@@ -55,6 +55,7 @@ class Verdict:
     head_checked: bool = False
     layout_checked: bool = False
     cosigned: tuple[str, ...] = ()  # heads that partners cosigned and that this agrees with
+    withdrawn: tuple[str, ...] = ()  # of a bundle: whose consent ended, when, by which key's word
     remarks: tuple[str, ...] = ()
 
     @property

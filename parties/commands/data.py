@@ -188,6 +188,7 @@ def _shown(manifest: Manifest) -> dict[str, Any]:
         **json.loads(manifest.table.model_dump_json()),
         "shareable": manifest.shareable,
         "version": manifest.version,
+        "schema_sha256": manifest.table.digest,
         "origin": manifest.origin and json.loads(manifest.origin.model_dump_json()),
     }
 
@@ -218,6 +219,7 @@ def show(name: Name, home: Home, as_json: AsJson = False) -> None:
         words = f"; {column.description}" if column.description else ""
         missing = "" if column.complete else ", has missing values"
         typer.echo(f"{column.name}  {column.kind}{unit}{missing}{words}")
+    typer.echo(f"as contracts call this schema: {manifest.table.digest}")
 
 
 @app.command("share")

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from parties.outcome.estimates import Estimated
     from parties.process.job import OwnModel
 
-WEIGHTS = {"coefficients", "intercept"}  # whose scale is one in all contracts
 app = typer.Typer(help="What this party was disclosed.", no_args_is_help=True)
 
 
@@ -132,9 +131,10 @@ def reveal(
     count: Annotated[int, typer.Option("--count", min=1, help="Which of the clause's disclosures.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Write one value that was told here, its salt, and the proof of its entry in the log, to show to somebody.
+    """Write one value that was told here, its salt, the proof of its entry in the log, and the session's contract.
 
-    Whoever has the file knows that value, and no other; `privity result check` checks it without the log.
+    Whoever has the file knows that value, and no other (of quantiles the digits before it too), and what was agreed;
+    `privity result check` checks it without the log.
     """
     from parties.errors import SettingsError
     from parties.keys.identity import write_private
@@ -155,18 +155,18 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Whether a value that somebody shows is the one that a log has; offline, from the file alone."""
-    from mpc.scales import ITERATE_BITS
     from parties.agreement.contract import LEVELS
     from parties.columns.levels import names
+    from parties.outcome.amounts import in_words
     from parties.outcome.revealing import Revealed
 
     revealed = Revealed.read(file)
     entry = revealed.check(key)
     kept = revealed.kept
-    numbers = kept.numbers().tolist()
-    named = names(kept.numbers()) if kept.name == LEVELS else []
+    opened, named = kept.numbers().tolist(), names(kept.numbers()) if kept.name == LEVELS else []
+    numbers = revealed.amounts()
     if as_json:
-        shown = {"levels": named} if kept.name == LEVELS else {"numbers": numbers}
+        shown = {"levels": named} if kept.name == LEVELS else {"opened": opened, "numbers": numbers or opened}
         echo_json({"log": entry.origin, "entry": entry.index, **kept.model_dump(exclude={"words"}), **shown})
         return
     typer.echo(f"{entry.origin} was told '{kept.name}' ({kept.clause}, no. {kept.count}) in session {kept.session}:")
@@ -175,10 +175,7 @@ def check(
         for level in named:
             typer.echo(level)
         return
-    if kept.name in WEIGHTS:
-        for number in numbers:
-            typer.echo(f"{number / (1 << ITERATE_BITS):.6f}  (opened as {number}, in units of 2**-{ITERATE_BITS})")
-        return
-    typer.echo("as it was opened, in integers; the contract's program has their scale")
-    for number in numbers:
-        typer.echo(str(number))
+    if numbers is None:
+        typer.echo("as it was opened, in whole numbers")
+    for place, word in enumerate(opened):
+        typer.echo(str(word) if numbers is None else in_words(numbers[place], word))

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from parties.data.schema import ColumnName, DataSetName, Schema
 from parties.data.tables import Table
-from parties.errors import VaultError
+from parties.errors import ContractError, VaultError
 from parties.sealing import DataKey, Digests, Unsealed, unseal
+
+if TYPE_CHECKING:
+    from parties.agreement.contract import Party
 
 FILE_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}\.[0-9a-f]{16}\.data$"
 DIGEST_PATTERN: Final = r"^[0-9a-f]{64}$"
@@ -68,6 +71,22 @@ class Manifest(BaseModel):
     @property
     def name(self) -> str:
         return self.table.name
+
+
+def check_agreed(manifest: Manifest, party: Party) -> None:
+    """Raises: ContractError unless a data set has the version, the rows and the schema that a contract names."""
+    if (manifest.version, manifest.table.rows) != (party.data_version, party.rows):
+        raise ContractError(
+            f"data set '{manifest.name}' is not in the version that the contract names",
+            action="propose the session again",
+            reason="data",
+        )
+    if manifest.table.digest != party.schema_sha256:
+        raise ContractError(
+            f"the contract was made from another schema of data set '{manifest.name}' than {party.name} publishes",
+            action="ask the gateway's operator who changed it, then propose the session again",
+            reason="schema",
+        )
 
 
 def read(path: Path, data_key: DataKey, manifest: Manifest, columns: Collection[str] | None = None) -> Table:

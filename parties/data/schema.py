@@ -5,9 +5,11 @@ No table library is imported here, so that whoever only plans or resolves (the g
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Protocol
 
+import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from parties.errors import DataError
@@ -70,6 +72,11 @@ class Schema(BaseModel):
     rows: int = Field(ge=1)
     id_column: ColumnName
     columns: tuple[Column, ...] = Field(max_length=MAX_COLUMNS)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its canonical JSON, in hexadecimal: what contracts call it."""
+        return hashlib.sha256(rfc8785.dumps(self.model_dump(mode="json"))).hexdigest()
 
 
 class HasColumns(Protocol):

@@ -21,9 +21,8 @@ from parties.agreement.contract import Contract, membership, recipient
 from parties.agreement.kinds import AnyContract, columns_of
 from parties.agreement.prediction import PredictionContract
 from parties.columns.preparation import Rows
-from parties.data.data_set import Manifest, read
+from parties.data.data_set import Manifest, check_agreed, read
 from parties.data.tables import Table
-from parties.errors import ContractError
 from parties.keys.tls import TlsKey
 from parties.process.dealer_link import DealerLink
 from parties.process.job import Advanced, Done, Intent, Opened, PartyJob
@@ -65,11 +64,7 @@ class NodeLedger:
 def load(job: PartyJob, contract: AnyContract) -> Table:
     """The data set that the contract names, decrypted in memory. Raises: VaultError, ContractError."""
     manifest = Manifest.model_validate_json(job.manifest)
-    if manifest.version != contract.party(job.name).data_version:
-        raise ContractError(
-            f"data set '{manifest.name}' is not in the version that the contract names",
-            action="propose the session again",
-        )
+    check_agreed(manifest, contract.party(job.name))
     key = DataKey(bytes.fromhex(job.data_key.get_secret_value()))
     return read(Path(job.data_path), key, manifest, columns_of(contract, job.name))
 

@@ -135,6 +135,7 @@ class _Telling:
             role="party" if party is not None else "dealer",
             fingerprint=one.fingerprint,
             data=party.data if party else "",
+            schema_sha256=party.schema_sha256 if party else "",
             rows=party.rows if party else 0,
             id_column=party.id_column if party else "",
             columns=party.columns if party else (),

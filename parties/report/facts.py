@@ -20,6 +20,7 @@ class Involved(Frozen):
     role: Literal["party", "dealer"]
     fingerprint: str
     data: str = ""
+    schema_sha256: str = ""
     rows: int = 0
     id_column: str = ""
     columns: tuple[str, ...] = ()

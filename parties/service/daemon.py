@@ -62,7 +62,7 @@ from parties.service.standing import Disk, Ending, ending_certificates, waiting
 from parties.service.store import Session, SessionStore
 from parties.service.supervisor import Process
 from parties.testimony.commitments import Commitments
-from parties.testimony.withdrawal import Withdrawals
+from parties.testimony.withdrawals import Withdrawals
 from parties.testimony.witness import Witness
 from parties.testimony.witness_store import Heads
 

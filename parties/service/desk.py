@@ -158,7 +158,7 @@ class Desk:
 
         Raises: as `Withdrawals.withdraw`; SettingsError in a dealer's home.
         """
-        from parties.testimony.withdrawal import Withdrawals
+        from parties.testimony.withdrawals import Withdrawals
 
         name, store = self._home.settings.name, self._store()
 

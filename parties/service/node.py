@@ -19,13 +19,13 @@ from parties.agreement.policy_file import PolicyFile
 from parties.agreement.prediction import PredictionContract
 from parties.audit import events
 from parties.columns.reading import check_columns, read_columns
-from parties.data.data_set import Manifest
+from parties.data.data_set import Manifest, check_agreed
 from parties.data.matched import MatchedSets
 from parties.data.records import Records
 from parties.data.schema import check_features, check_ids, check_label
 from parties.data.tables import labels
 from parties.data.vault import Vault
-from parties.errors import ConsentWithdrawn, ContractError, OperatorRefusal, SettingsError, VaultError
+from parties.errors import ConsentWithdrawn, OperatorRefusal, SettingsError, VaultError
 from parties.keys.identity import write_private
 from parties.keys.tls import utc_now
 from parties.outcome.estimates import Estimated, Estimates
@@ -112,12 +112,7 @@ class Node(Daemon):
         party = contract.party(self.name)
         check(self.findings(contract))
         manifest = self._shared(party.data)
-        if manifest.version != party.data_version or manifest.table.rows != party.rows:
-            raise ContractError(
-                f"data set '{party.data}' is not in the version that the contract names",
-                action="propose the session again",
-                reason="data",
-            )
+        check_agreed(manifest, party)
         self._check_origin(manifest)
         if isinstance(contract, MatchingContract):
             check_ids(manifest.table, manifest.table.id_column, party.columns)

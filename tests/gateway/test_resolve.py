@@ -60,7 +60,8 @@ def test_contract_holds_by_itself(make_plan: Callable[..., Plan], directory):
     contract.check_derived()
     assert contract.expires - contract.created == timedelta(hours=24)
     assert [p.public_key for p in contract.parties] == [directory[n].public_key for n in ("clinic-a", "clinic-b")]
-    assert (contract.parties[0].rows, contract.parties[0].data_version) == (100, "ab" * 16)
+    first, published = contract.parties[0], directory["clinic-a"].data["cohort"]
+    assert (first.rows, first.data_version, first.schema_sha256) == (100, "ab" * 16, published.table.digest)
 
 
 def test_resolving_is_pure(make_plan: Callable[..., Plan], directory):

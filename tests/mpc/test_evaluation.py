@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
 from mpc import bins, costs, evaluation
+from mpc.amounts import figure_of
 from mpc.design import Opening
 from mpc.disclosure import ProgramLedger
 from mpc.errors import MaskReuse, ProgramError, ProtocolError
@@ -267,8 +268,8 @@ def test_no_pair_is_no_area():
     agreed = evaluated([1, 1])
     found, _ = quotient(2, 0, 0, 1)
     assert found > 1 << DIGITS
-    assert evaluation.figure_of(agreed.evaluation, "auc", found) is None
-    assert evaluation.figure_of(agreed.evaluation, "auc", 1 << DIGITS) == 1
+    assert figure_of(agreed.evaluation, "auc", found) is None
+    assert figure_of(agreed.evaluation, "auc", 1 << DIGITS) == 1
 
 
 TERMS = {

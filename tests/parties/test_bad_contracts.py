@@ -11,15 +11,19 @@ import pytest
 import rfc8785
 
 from parties.agreement.contract import Participant
+from parties.agreement.match_rules import MatchRules
+from parties.agreement.plan import RetentionPlan
 from parties.audit import events
 from parties.audit.log import AuditLog
 from parties.audit.snapshot import locate, take
+from parties.errors import ContractError
 from parties.keys.identity import Identity
 from parties.keys.tls import Invitation, utc_now
 from parties.service.dealer import Dealer
 from parties.service.home import Home, init
 from parties.service.lifecycle import Step
 from parties.service.messages import Fault, Finished, Refuse, Start, decode_from_daemon
+from tests.parties.conftest import draft_matching, draft_prediction
 from tests.parties.page.conftest import Clinic
 
 STRANGER = Identity.generate()
@@ -58,6 +62,11 @@ def one_byte(contract):
 
 BAD = {
     "one byte of a data set's version": (one_byte, "contract.data", "'cohort' is not in the version that the contract"),
+    "another schema of a data set": (
+        lambda c: c["parties"][0].update(schema_sha256="5a" * 32),
+        "contract.schema",
+        "from another schema of data set 'cohort' than clinic-a publishes",
+    ),
     "one byte of a program": (
         lambda c: c["program"].update(max_iter=c["program"]["max_iter"] + 1),
         "contract.derived",
@@ -106,6 +115,47 @@ def test_each_bad_contract_has_its_own_refusal(clinic, edit, code, says):
     assert recorded_as.reason == code
     known = clinic.node.store.find(refusal.session)
     assert known is None or known.state == "refused"
+
+
+@pytest.mark.parametrize("kind", ["training", "prediction", "matching"])
+def test_a_schema_that_was_altered_since_it_was_published_is_refused(clinic, kind):
+    """Each kind of session: whoever planned by a unit that the gateway made up gets no signature, and the log why."""
+    (told,) = clinic.node._published().data
+    dose = told.table.columns[1]
+    altered = (told.table.columns[0], dose.model_copy(update={"unit": "g"}), *told.table.columns[2:])
+    made_up = told.table.model_copy(update={"columns": altered})
+    honest = clinic.contract(nonce="0a" * 32)
+    assert honest.parties[0].schema_sha256 == told.table.digest != made_up.digest
+    own = honest.parties[0].model_copy(update={"schema_sha256": made_up.digest})
+    contract = honest.model_copy(update={"parties": (own, honest.parties[1])})
+    if kind == "prediction":
+        kept = honest.model_copy(update={"retention": RetentionPlan(model_days=30)})
+        clinic.keep_share(kept)
+        contract = draft_prediction(kept, contract.parties)
+    elif kind == "matching":
+        parties = tuple(party.model_copy(update={"columns": (party.id_column,)}) for party in contract.parties)
+        contract = draft_matching(contract, parties=parties, rules=MatchRules())
+    before = len(refusals(clinic))
+    clinic.do(clinic.node.receive(contract.canonical()))
+    (refusal,) = refusals(clinic)[before:]
+    assert (refusal.session, refusal.fault.code) == (contract.digest, "contract.schema")
+    assert [event.reason for event in recorded(clinic, events.ContractRefused, contract.digest)] == ["contract.schema"]
+
+
+def test_a_schema_that_changes_while_a_contract_waits_is_refused_at_signing(clinic):
+    """The node looks again when its operator signs, at what its vault says then."""
+    session, vault = clinic.proposed(purpose="by the schema of then"), clinic.node.vault
+    manifest = vault.manifest("cohort")
+    described = manifest.table.columns[0].model_copy(update={"description": "in months"})
+    table = manifest.table.model_copy(update={"columns": (described, *manifest.table.columns[1:])})
+    vault._rewrite(manifest.model_copy(update={"table": table}))
+    try:
+        with pytest.raises(ContractError, match="from another schema of data set 'cohort'"):
+            clinic.do(clinic.node.sign(session, by="operator"))
+    finally:
+        vault._rewrite(manifest)
+    assert clinic.state(session) == "refused"
+    assert [event.reason for event in recorded(clinic, events.ContractRefused, session)] == ["contract.schema"]
 
 
 @pytest.fixture

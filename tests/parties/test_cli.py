@@ -301,7 +301,8 @@ def test_a_contract_is_read_on_one_screen(contract):
     """What an operator reads before signing names purpose, basis, everybody, and every opening with its recipient."""
     screen = leaves(contract, "clinic-a")
     lines = screen.splitlines()
-    assert len(lines) == 12 + len(contract.disclosures)
+    assert len(lines) == 13 + len(contract.disclosures)
+    assert "schemas  clinic-a 5a5a5a5a5a5a, clinic-b 5b5b5b5b5b5b" in lines
     for part in (contract.digest, contract.purpose, contract.legal_basis, "clinic-b (1 column)", "dealer", "outcome"):
         assert part in screen
     for item in leaving(contract, "clinic-a"):

@@ -33,7 +33,7 @@ from parties.errors import ContractError
 from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "e348933a9190eaf32d1d1a7271b455a308fe2c4003e9fc45caa3db150823d984"
+VECTOR_SHA256 = "15031bca48f6b94ea2319dc1fc11b0137bea9d53c1e26a62465d5c082fb152fc"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

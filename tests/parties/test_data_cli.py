@@ -78,7 +78,10 @@ def test_from_a_file_of_columns_with_a_schema_file(home, tmp_path):
     shown = done(*words, "--profile")
     assert "cohort: 3 rows, 1 numeric columns, 0 others, not shared" in shown
     assert "31.25" in shown
-    assert done("data", "show", "cohort", "--home", home) == "age  number in years; at admission\n"
+    shown = done("data", "show", "cohort", "--home", home).splitlines()
+    assert shown[0] == "age  number in years; at admission"
+    (listed,) = json.loads(done("data", "list", "--home", home, "--json"))
+    assert shown[1:] == [f"as contracts call this schema: {listed['schema_sha256']}"]
     for listed in (done("data", "list", "--home", home, "--json"), done("audit", "list", "--home", home, "--json")):
         assert "31.25" not in listed
 

@@ -219,6 +219,7 @@ def test_blocks_tile_the_table(columns, rows):
             public_key=f"{rank + 10}" * 32,
             data="d",
             data_version="ab" * 16,
+            schema_sha256="5a" * 32,
             id_column="id",
             columns=tuple(each),
             rows=1,

@@ -301,6 +301,7 @@ def test_a_level_that_was_told_can_be_shown(clinic, paper, tmp_path):
         }
     )
     words = np.frombuffer(slots(b"Bern", "Z\u00fcrich".encode()).tobytes(), dtype="<i8")
+    clinic.node.store.receive(contract.digest, contract.canonical().decode())
     clinic.node.told.keep(contract, Opened.of("levels", "parties:clinic-a,third", words))
     (item,) = (each for each in contract.disclosures if each.name == "levels")
     file = tmp_path / "shown.json"

@@ -153,6 +153,7 @@ def made(paper: Contract, kind: Any, counts: list[int]) -> Contract:
             public_key=f"{number + 4}{number + 4}" * 32,
             data="cohort",
             data_version="ab" * 16,
+            schema_sha256="5a" * 32,
             id_column="id",
             columns=tuple(KINDS[kind][number]),
             rows=counts[number],

@@ -50,7 +50,8 @@ def put(node: Node, name: str, *, shareable: bool) -> str:
 
 def contract(node: Node, name: str, version: str) -> Contract:
     paper = draft(node.identity.public.hex(), "22" * 32, "33" * 32, rows=ROWS)
-    own = paper.parties[0].model_copy(update={"data": name, "data_version": version})
+    schema = node.vault.schema(name).digest if name in node.vault.list() else "5a" * 32
+    own = paper.parties[0].model_copy(update={"data": name, "data_version": version, "schema_sha256": schema})
     return paper.model_copy(update={"parties": (own, *paper.parties[1:])})
 
 

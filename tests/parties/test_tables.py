@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -144,6 +145,32 @@ def test_schema_publishes_names_kinds_and_row_count_alone():
     assert set(Schema.model_fields) == {"name", "rows", "id_column", "columns"}
     assert set(Column.model_fields) == {"name", "kind", "complete", "description", "unit"}
     assert Schema.model_validate_json(published.model_dump_json()) == published
+
+
+AGE = Column(name="age", kind="number", complete=True, unit="years", description="at admission")
+PUBLISHED = Schema(name="cohort", rows=4, id_column="id", columns=(AGE,))
+
+
+def test_a_schema_s_digest_is_that_of_its_canonical_json():
+    """Anybody can compute it from what the gateway shows, whoever read or wrote that before."""
+    canonical = (
+        b'{"columns":[{"complete":true,"description":"at admission","kind":"number","name":"age","unit":"years"}],'
+        b'"id_column":"id","name":"cohort","rows":4}'
+    )
+    assert PUBLISHED.digest == hashlib.sha256(canonical).hexdigest()
+    assert Schema.model_validate_json(PUBLISHED.model_dump_json()).digest == PUBLISHED.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "ages"}, {"kind": "text"}, {"complete": False}, {"unit": "months"}, {"description": "at discharge"}],
+)
+def test_every_word_of_a_schema_is_in_its_digest(change):
+    """Whatever of a column is told otherwise makes another digest; so do rows, id and name."""
+    columns = (AGE.model_copy(update=change),)
+    others = {"columns": columns}, {"rows": 5}, {"id_column": "age"}, {"name": "c"}, {"columns": (AGE, *columns)}
+    digests = {PUBLISHED.model_copy(update=other).digest for other in others}
+    assert len({*digests, PUBLISHED.digest}) == 6
 
 
 @pytest.mark.parametrize("wanted", [["weight"], ["sex"], ["gap"], ["age", "age"], []])

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from mpc.amounts import keys
 from parties.audit.events import DisclosureTold
 from parties.audit.snapshot import locate, take
 from parties.errors import ContractError, DataError, LifecycleError, PrivityError
@@ -17,8 +18,11 @@ from parties.keys.identity import Identity
 from parties.outcome import told
 from parties.outcome.results import verify_result
 from parties.outcome.revealing import Revealed, reveal
+from parties.outcome.told import ToldValues
 from parties.process.job import Opened
+from parties.service.store import SessionStore
 from tests.parties.page.conftest import Clinic
+from tests.parties.test_prepared_matrix import made
 
 VALUES = (718281828, -5)
 
@@ -143,11 +147,94 @@ def test_one_value_is_shown_and_no_other(clinic, session, shown):
     fingerprint = clinic.home.identity.fingerprint
     said = invoke("check", shown, "--key", fingerprint)
     assert (said.exit_code, f"entry {entries(clinic, session)[1].index} of its log" in said.stdout) == (0, True)
-    shown_as = [f"{value / 2**18:.6f}  (opened as {value}, in units of 2**-18)" for value in VALUES]
+    shown_as = [f"{value / 2**18:.6f}  (opened as {value})" for value in VALUES]
     assert said.stdout.splitlines()[-2:] == shown_as
     machine = json.loads(invoke("check", shown, "--key", fingerprint, "--json").stdout)
-    assert (machine["numbers"], machine["count"], machine["log"]) == ([*VALUES], 2, "clinic-a")
+    assert (machine["opened"], machine["count"], machine["log"]) == ([*VALUES], 2, "clinic-a")
+    assert machine["numbers"] == [value / 2**18 for value in VALUES]
     assert next(told.read(told.path_of(clinic.home.path("results"), session))).salt not in shown.read_text()
+
+
+def test_a_loss_is_shown_as_a_loss(clinic, contract, tmp_path):
+    """By the scale and the rows of the contract that the file holds, whose digest is the session's id."""
+    (item,) = (one for one in contract.disclosures if one.name == "loss")
+    sums = round(0.693147 * contract.program.rows * 2.0 ** (34 - contract.program.loss_shift))
+    clinic.node.told.keep(contract, Opened.of(item.name, item.recipient, np.array([sums])))
+    path, home = tmp_path / "loss.json", clinic.home
+    assert not invoke("reveal", contract.digest, item.clause, "--home", home.directory, "--out", path).exit_code
+    said = invoke("check", path, "--key", home.identity.fingerprint)
+    number, *opened = said.stdout.splitlines()[-1].split()
+    assert float(number) == pytest.approx(0.693147, abs=2.0**-14)  # a disclosed loss has so many digits
+    assert opened == ["(opened", "as", f"{sums})"]
+    content = json.loads(path.read_text())
+    content["contract"] = content["contract"].replace('"loss_shift":', '"loss_shift":1')
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="the contract is not that of the value's session"):
+        Revealed.read(path).check(home.identity.fingerprint)
+
+
+def test_counts_and_bits_stay_whole_numbers(clinic, contract, tmp_path):
+    """A guard's bit has no scale."""
+    (item,) = (one for one in contract.disclosures if one.name == "guard")
+    clinic.node.told.keep(contract, Opened.of(item.name, item.recipient, np.array([1])))
+    path, home = tmp_path / "bit.json", clinic.home
+    assert not invoke("reveal", contract.digest, item.clause, "--home", home.directory, "--out", path).exit_code
+    key = ("--key", home.identity.fingerprint)
+    assert invoke("check", path, *key).stdout.splitlines()[-2:] == ["as it was opened, in whole numbers", "1"]
+    assert json.loads(invoke("check", path, *key, "--json").stdout)["numbers"] == [1]
+
+
+@pytest.fixture
+def quantiles(home, journal, paper) -> tuple[str, str, list[float]]:
+    """Session, clause and numbers of quantiles that an owner of columns was told, in its home: digit by digit."""
+    agreed = made(paper, "blocks", [100, 180, 80])
+    (item,) = (one for one in agreed.disclosures if one.name == "quantiles")
+    SessionStore(home.path("state.sqlite")).receive(agreed.digest, agreed.canonical().decode())
+    numbers = [(-1) ** place * (1.5 + place / 16) for place in range(item.values)]
+    kept, found = ToldValues("first", home.path("results"), journal), keys(np.array(numbers))
+    for digit in range(item.count):
+        words = found >> 6 * (item.count - 1 - digit) & 63
+        kept.keep(agreed, Opened.of(item.name, item.recipient, words))
+    return agreed.digest, item.clause, numbers
+
+
+def test_quantiles_are_shown_as_numbers(home, quantiles, tmp_path):
+    """All four digits make the number, fewer say between which it lies; each stands in the log."""
+    session, clause, numbers = quantiles
+    fingerprint = home.identity.fingerprint
+    for count in (4, 3):
+        path = tmp_path / f"{count}.json"
+        asked = ("--count", count, "--home", home.directory, "--out", path)
+        assert not invoke("reveal", session, clause, *asked).exit_code
+        machine = json.loads(invoke("check", path, "--key", fingerprint, "--json").stdout)
+        assert len(json.loads(path.read_text())["before"]) == count - 1
+        if count == 4:
+            assert machine["numbers"] == numbers
+            first = f"1.500000  (opened as {machine['opened'][0]})"
+            assert invoke("check", path, "--key", fingerprint).stdout.splitlines()[-len(numbers)] == first
+        else:
+            bounds = machine["numbers"]
+            assert all(low <= each < high for each, (low, high) in zip(numbers, bounds, strict=True))
+            assert " to " in invoke("check", path, "--key", fingerprint).stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("change", ["fewer", "order", "altered"])
+def test_digits_that_do_not_belong_are_refused(home, quantiles, change):
+    """One that is missing, in another's place, or another than the log has."""
+    session, clause, _ = quantiles
+    shown = reveal(home, session, clause, 4)
+    first, second, third = shown.before
+    before = {
+        "fewer": (second, third),
+        "order": (second, first, third),
+        "altered": (
+            first.model_copy(update={"kept": first.kept.model_copy(update={"salt": "00" * 32})}),
+            second,
+            third,
+        ),
+    }[change]
+    with pytest.raises(DataError):
+        shown.model_copy(update={"before": before}).check(home.identity.fingerprint)
 
 
 @pytest.mark.parametrize("part", ["words", "salt", "count", "proof", "key"])

@@ -269,6 +269,26 @@ def test_a_partner_s_word_that_was_cut_off_is_recorded(clinic):
     assert kinds(clinic.home, session).count("session:consent:withdrawn") == 1
 
 
+def test_an_exported_bundle_has_the_words(clinic, tmp_path):
+    """Own and partner's, as the home keeps them: whoever gets the file sees whose consent ended, by which keys."""
+    session, _ = kept(clinic)
+    word = withdrawn_word(clinic.others["clinic-b"], clinic.agreed(session), "clinic-b")
+    clinic.do(clinic.node.on_message(Withdrawn(session=session, name="clinic-b", envelope=word)))
+    withdraw(clinic, session)
+    out = tmp_path / "session.bundle"
+    done = CliRunner().invoke(
+        app, ["audit", "export", session, "--home", str(clinic.home.directory), "--out", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    verdict = verify(out, clinic.home.identity.fingerprint)
+    assert verdict.failure is None
+    mine, theirs = verdict.withdrawn
+    assert mine.startswith(f"clinic-a from session {session[:12]}, ")
+    assert mine.endswith(f" UTC, signed by {clinic.home.identity.fingerprint}")
+    by = clinic.others["clinic-b"].fingerprint
+    assert theirs == f"clinic-b from session {session[:12]}, 2026-11-03 00:00 UTC, signed by {by}"
+
+
 @pytest.mark.parametrize("case", ["forged", "unknown session"])
 def test_a_false_word_changes_nothing(clinic, case):
     """A gateway that makes up a withdrawal, or one of a session that is not ours, is not believed."""

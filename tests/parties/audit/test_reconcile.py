@@ -1,6 +1,7 @@
 """Two bundles of one session are compared, and whatever differs has its sentence."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from parties.audit.cli import app
 from parties.audit.events import (
     CommitmentReceived,
     CommitmentSigned,
+    ConsentWithdrawn,
     ContractExpired,
     ContractReceived,
     ContractRefused,
@@ -28,6 +30,7 @@ from parties.audit.log import AuditLog
 from parties.audit.reconcile import reconcile
 from parties.errors import AuditError, SettingsError
 from parties.keys.identity import Identity
+from parties.testimony.withdrawal import Withdrawal, digest_of, sign_withdrawal
 
 A, B, DEALER = "clinic-a", "clinic-b", "dealer"
 DIGEST, OTHER_DIGEST = "5a" * 32, "0f" * 32
@@ -62,14 +65,15 @@ class Story:
         disclosures = [self.disclosed(1), self.disclosed(1, "coefficients", "party:clinic-a", (2,), "disclosures.1")]
         return [*disclosures, self.compared(partner), self.counted(), self.completed()]
 
-    def bundle(self, name, events, *, envelopes=None, identity=None, contract=True):
+    def bundle(self, name, events, *, envelopes=None, identity=None, contract=True, withdrawals=None):
         path = self.directory / f"{name}.bundle"
         log_file = self.directory / f"{name}.sqlite"
         log_file.unlink(missing_ok=True)
         signer = identity or self.consortium.identities[name]
         with AuditLog.open(log_file, signer, name) as log:
             log.append_all([ContractReceived(session=self.session, parties=2), *events])
-        agreement = Agreement(self.consortium.contract.canonical(), envelopes or self.envelopes())
+        kept = {"approvals": envelopes or self.envelopes(), "withdrawals": withdrawals or {}}
+        agreement = Agreement(self.consortium.contract.canonical(), **kept)
         path.write_bytes(export(log_file, signer, self.session, {self.session: agreement} if contract else {}))
         return path
 
@@ -194,6 +198,29 @@ def test_other_sessions_and_other_bundles(story):
     whole.write_bytes(export(path, identity, "", {}))
     with pytest.raises(AuditError, match="about a whole log"):
         reconcile((mine, whole))
+
+
+def test_withdrawals_are_compared(story):
+    """Two words of one party are a difference; one that the other did not hear yet is noted."""
+
+    def said(day):
+        key = story.consortium.identities[B]
+        at = datetime(2026, 11, day, tzinfo=UTC)
+        own = {"contract": story.session, "name": B, "public_key": key.public.hex()}
+        return sign_withdrawal(key, Withdrawal(**own, at=at))
+
+    def side(name, events, envelope):
+        event = ConsentWithdrawn(session=story.session, who=B, by="partner", digest=digest_of(envelope))
+        return story.bundle(name, [*events, event], withdrawals={B: envelope})
+
+    mine = side(A, story.run(B), said(3))
+    for day, differences in ((3, []), (4, ["consent"])):
+        outcome = reconcile((mine, side(B, story.run(A), said(day))))
+        assert [item.topic for item in outcome.differences] == differences
+        assert not [note for note in outcome.notes if "withdrawal" in note]
+    outcome = reconcile((mine, story.bundle(B, story.run(A))))
+    assert outcome.ok
+    assert "clinic-a holds the withdrawal of clinic-b, clinic-b does NOT" in outcome.notes
 
 
 def signed(story, stage=1, digest="d1" * 32):

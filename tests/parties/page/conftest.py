@@ -120,7 +120,8 @@ class Clinic:
         keys = [self.home.identity, *self.others.values()]
         expires = datetime.now(UTC) + timedelta(hours=1)
         paper = draft(*(key.public.hex() for key in keys), rows=ROWS, expires=expires)
-        own = paper.parties[0].model_copy(update={"data_version": self.node.vault.manifest("cohort").version})
+        held = self.node.vault.manifest("cohort")
+        own = paper.parties[0].model_copy(update={"data_version": held.version, "schema_sha256": held.table.digest})
         return paper.model_copy(update={"parties": (own, paper.parties[1]), **changed})
 
     def proposed(self, **changed: Any) -> str:

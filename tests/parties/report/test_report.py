@@ -103,6 +103,7 @@ def test_a_completed_session_is_told_item_by_item(ward):
         assert said in page, said
     for party in contract.parties:
         assert party.fingerprint in page
+        assert f'{party.name} <span class="code">{party.schema_sha256[:12]}</span>' in page
 
 
 def test_the_head_is_the_log_s(ward):
