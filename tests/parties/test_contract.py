@@ -33,7 +33,7 @@ from parties.errors import ContractError
 from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "26ba510975616baf988d0603ae4f6e02f89eaf08dfd887f4c8b99cfde708307d"
+VECTOR_SHA256 = "18fa2806b16c62db8a9a1b018da63aa80c184a61c6fe2d07088080b7a3d817b9"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

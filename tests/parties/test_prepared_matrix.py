@@ -63,6 +63,8 @@ LISTED: dict[str, dict[str, Any]] = {  # of any
     "clinic": {"encoding": "one-hot", "most_levels": 7} | WEIGHED,
     "heavy": {"missing": "median", "winsorise": ["0.1", "0.85"], "indicator": True},
     "third": {"quantile_bins": 3} | OWN,
+    "dose": {"missing": "mean", "winsorise": ["0.1", "0.9"]},
+    "weight": {"missing": "mean", "indicator": True},
     "odds": {"quantile_bins": 4, "winsorise": ["0.1", "0.9"]} | WEIGHED,
 }
 RECIPES = FITTED | LISTED
@@ -80,6 +82,8 @@ KINDS["columns"][2] = [
     "clinic",
     "heavy",
     "third",
+    "dose",
+    "weight",
     "odds",
 ]  # of who has the labels
 HOLDERS = {"columns": "third", "rows": None, "blocks": "second"}
@@ -118,6 +122,8 @@ def drawn(generator: np.random.Generator, rows: int) -> pd.DataFrame:
             "clinic": pd.Series(level([0.4, 0.25, 0.25, 0.05, 0.05])),
             "heavy": gaps(generator.standard_t(2, rows) * 10.0 ** generator.integers(-6, 7), 0.2),
             "third": gaps(generator.integers(-4, 5, rows).astype(float), 0.1),
+            "dose": gaps(generator.standard_t(2, rows) * 1e3, 0.3),
+            "weight": gaps(generator.gamma(2, 30, rows), 0.2),
             "odds": pd.Series(generator.normal(age / 10, 1)),
         }
     )
