@@ -1,11 +1,12 @@
 """How much memory and time `privity data add` takes.
 
-Writes tables of random numbers as CSV, Parquet, Arrow IPC and SQLite, and has the real command take in each, then
-verify it. With `--keep` a process then does what a node does after a matching that found every row, and when a session
-on them begins: it keeps them as a data set under shared ids, and digests of their former ids. Peak memory is the
-resident set's of the measured process alone.
+Writes tables of random numbers as CSV, Parquet, Arrow IPC, SQLite and PostgreSQL, and has the real command take in
+each, then verify it. A PostgreSQL server of its own runs for that, in this machine's temporary place. With `--keep` a
+process then does what a node does after a matching that found every row, and when a session on them begins: it keeps
+them as a data set under shared ids, and digests of their former ids. Peak memory is the resident set's of the measured
+process alone.
 
-    python -m benchmarks.intake [--rows N] [--columns N] [--kinds "csv parquet arrow sqlite"] [--keep] [--dir DIR]
+    python -m benchmarks.intake [--rows N] [--columns N] [--kinds "csv postgresql"] [--keep] [--dir DIR]
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+from sqlalchemy import create_engine
 
 from benchmarks.measuring import usage
 from parties.audit.log import AuditLog
@@ -36,8 +39,10 @@ from parties.process.job import FoundRows
 from parties.process.match_worker import STRIP_RECORDS
 from parties.service.desk import vault_of
 from parties.service.home import Home, init
+from tests.parties.databases import BINARIES, postgresql
 
 BATCH = 20_000
+QUERY = ("--query", "SELECT * FROM t")
 COMMAND = """
 import atexit, json
 from benchmarks.measuring import usage
@@ -81,8 +86,23 @@ def write(directory: Path, rows: int, columns: int, kinds: list[str]) -> dict[st
             marks = ", ".join("?" * len(schema.names))
             for table in batches(rows, columns):
                 db.executemany(f"INSERT INTO t VALUES ({marks})", zip(*table.to_pydict().values(), strict=True))  # noqa: S608
-        words["sqlite"] = ["--query", "SELECT * FROM t", "--url", f"sqlite:///{directory / 't.db'}"]
+        words["sqlite"] = [*QUERY, "--url", f"sqlite:///{directory / 't.db'}"]
     return words
+
+
+@contextmanager
+def served(rows: int, columns: int) -> Iterator[list[str]]:
+    """The command's words for the table in a PostgreSQL server, while it runs."""
+    with postgresql() as server, create_engine(server.url).connect() as connection:
+        names = next(batches(1, columns)).schema.names
+        kinds = ", ".join(f"{name} {'double precision' if place else 'text'}" for place, name in enumerate(names))
+        connection.exec_driver_sql(f"CREATE TABLE t ({kinds})")
+        with connection.connection.cursor() as cursor, cursor.copy("COPY t FROM STDIN") as copy:
+            for table in batches(rows, columns):
+                for row in zip(*table.to_pydict().values(), strict=True):
+                    copy.write_row(row)
+        connection.commit()
+        yield [*QUERY, "--url", server.url]
 
 
 def keep(home: Path, name: str) -> None:
@@ -113,29 +133,39 @@ def measure(*words: str, command: str = COMMAND) -> tuple[float, float]:
     return time.monotonic() - started, json.loads(found.stdout.splitlines()[-1])["peak_rss_mb"]
 
 
+def take(home: Path, kind: str, words: list[str], rows: int, *, keeps: bool) -> None:
+    """Add a data set, verify it, keep it as matched, and say what each took."""
+    seconds, peak = measure("data", "add", kind, *words, "--id", "id", "--home", str(home))
+    print(f"add from {kind}: {seconds:.0f} s, {rows / seconds:.0f} rows/s, peak {peak:.0f} MB")
+    seconds, peak = measure("data", "verify", kind, "--home", str(home))
+    print(f"verify: {seconds:.0f} s, peak {peak:.0f} MB", flush=True)
+    for function in ("keep", "digest") if keeps else ():
+        seconds, peak = measure(str(home), kind, command=CALLED.format(function))
+        print(f"{function}: {seconds:.0f} s, peak {peak:.0f} MB", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--columns", type=int, default=50)
-    parser.add_argument("--kinds", default="csv parquet arrow sqlite")
+    parser.add_argument("--kinds", default="csv parquet arrow sqlite postgresql")
     parser.add_argument("--keep", action="store_true", help="keep the rows as if a matching had found them all")
     parser.add_argument("--dir", default=None, help="where there is room for the tables; default: a temporary place")
     chosen = parser.parse_args()
+    kinds = chosen.kinds.split()
+    if "postgresql" in kinds and not BINARIES:
+        parser.error("no PostgreSQL server is installed; leave it out of --kinds")
     with tempfile.TemporaryDirectory(dir=chosen.dir) as place:
         directory = Path(place)
         home = directory / "home"
         init(home, "party", Invitation.create("bench", "127.0.0.1:1", "ab" * 32).token(), "127.0.0.1:0", utc_now())
         AuditLog.open(home / "audit.sqlite", Home(home).identity, "bench").close()
         print(f"{chosen.rows} rows, {chosen.columns} columns of numbers and an id")
-        for kind, words in write(directory, chosen.rows, chosen.columns, chosen.kinds.split()).items():
-            seconds, peak = measure("data", "add", kind, *words, "--id", "id", "--home", str(home))
-            print(f"add from {kind}: {seconds:.0f} s, {chosen.rows / seconds:.0f} rows/s, peak {peak:.0f} MB")
-            seconds, peak = measure("data", "verify", kind, "--home", str(home))
-            print(f"verify: {seconds:.0f} s, peak {peak:.0f} MB", flush=True)
-            if chosen.keep:
-                for function in ("keep", "digest"):
-                    seconds, peak = measure(str(home), kind, command=CALLED.format(function))
-                    print(f"{function}: {seconds:.0f} s, peak {peak:.0f} MB", flush=True)
+        for kind, words in write(directory, chosen.rows, chosen.columns, kinds).items():
+            take(home, kind, words, chosen.rows, keeps=chosen.keep)
+        if "postgresql" in kinds:
+            with served(chosen.rows, chosen.columns) as words:
+                take(home, "postgresql", words, chosen.rows, keeps=chosen.keep)
 
 
 if __name__ == "__main__":

@@ -172,8 +172,18 @@ def results(program: Fused, rank: int) -> Cost:
 
 
 def joint_moments(program: Fused, rank: int) -> Cost:
-    """The sums of columns that several parties hold rows of, in LIMBS words each."""
-    found = [each for each in program.disclosures() if each.name == "moments"]
+    """Sums of columns that several parties hold rows of, and of their squares."""
+    return _sums(program, rank, "moments")
+
+
+def averaging(program: Fused, rank: int) -> Cost:
+    """Sums of such columns with gaps, and how many values there are."""
+    return _sums(program, rank, "means")
+
+
+def _sums(program: Fused, rank: int, name: str) -> Cost:
+    """Sums over several owners, in LIMBS words each."""
+    found = [each for each in program.disclosures() if each.name == name]
     words = (each.model_copy(update={"values": LIMBS * each.values}) for each in found)
     bound = commitment(program.world) if found else Cost()
     return bound + total(disclosure(program.world, rank, each) for each in words)
@@ -282,7 +292,7 @@ def _memory_of_evaluation(program: Fused) -> int:
 
 
 def _run(program: Fused, rank: int, rungs: list[Rung]) -> Cost:
-    segment, cost = -1, ranking(program, rank) + weighing(program, rank)
+    segment, cost = -1, ranking(program, rank) + averaging(program, rank) + weighing(program, rank)
     cost += joint_moments(program, rank) + start(program, rank)
     cost += commitment(program.world)
     cost += convergence(program, rank) + evaluation(program, rank) + results(program, rank)

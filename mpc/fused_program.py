@@ -7,6 +7,7 @@ from typing import Literal
 from mpc.design import Common, Opening
 from mpc.evaluation_program import Evaluation
 from mpc.evidence_program import Evidence, weighing
+from mpc.means_program import Means, averaging
 from mpc.partition import Frozen
 from mpc.quantiles_program import Quantiles, ranking
 from mpc.scales import DENSITY_BITS, INFORMATION_BITS, ITERATE_BITS, ROW_BITS, SCORE_BITS
@@ -104,6 +105,7 @@ class Fused(Common):
     evaluation: Evaluation | None = None
     evidence: Evidence | None = None
     quantiles: Quantiles | None = None
+    means: Means = ()
 
     @property
     def results(self) -> int:
@@ -169,7 +171,7 @@ class Fused(Common):
             found.append(Opening(name="converged", recipients="session", count=1, values=1))
         if self.evaluation is not None:
             found += self.evaluation.disclosures()
-        return (*ranking(self.quantiles), *weighing(self, self.evidence), *found)
+        return (*ranking(self.quantiles), *averaging(self.means), *weighing(self, self.evidence), *found)
 
     def discloses(self, name: str) -> bool:
         """Whether anything of this name is opened."""

@@ -1,4 +1,4 @@
-"""Sums of values and of their squares over the rows of all owners of a column: what standardising it takes.
+"""Sums over the rows of all owners of a column: what standardising it takes, and filling its gaps with the mean.
 
 Nothing is rounded but the values themselves: sums are integers modulo 2**SUM_BITS. Each pair of parties draws a uniform
 integer that one adds and the other subtracts, and only then are sums cut into limbs of 32 bits, which the discloser
@@ -8,7 +8,7 @@ so can all owners but one of the last: a disclosure, named in the program.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isqrt
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from mpc.disclosure import Disclosure
 from mpc.errors import RangeExceeded
-from mpc.partition import Group
+from mpc.fused_program import Fused
+from mpc.means_program import by_owners
 from mpc.program import Program
 from mpc.randomness import SumStream
 from mpc.ring import Words
 from mpc.runtime import Runtime
-from mpc.scales import LIMBS, MOMENTS
+from mpc.scales import LIMBS, MEANS, MOMENTS
 
 VALUE_BITS = 40  # values lie between -2**VALUE_BITS and 2**VALUE_BITS
 FINE_BITS = 40  # their fractional bits
@@ -60,7 +61,8 @@ def joint_moments(program: Program, block: NDArray[np.float64], runtime: Runtime
         runtime.commitments.commit()
     for group in groups:
         sums = [total for column in group.columns for total in _sums(block, held, column)]
-        opened = _open(group, _refreshed(sums, streams), runtime)
+        disclosure = Disclosure("moments", group.owners, MOMENTS * len(group.columns))
+        opened = _open(disclosure, _refreshed(sums, streams), runtime)
         if opened is not None:
             pairs = zip(opened[::MOMENTS], opened[1::MOMENTS], strict=True)
             found |= {column: _moments(program.rows, *pair) for column, pair in zip(group.columns, pairs, strict=True)}
@@ -69,8 +71,46 @@ def joint_moments(program: Program, block: NDArray[np.float64], runtime: Runtime
     return Moments(columns, means, deviations)
 
 
+def joint_means(program: Fused, own: Mapping[int, NDArray[np.float64]], runtime: Runtime) -> dict[int, float]:
+    """Means of the program's columns with gaps, at their owners, by the column's place among them.
+
+    `own`: of such columns, this party's values in the training rows that have one, in any order and number. Of no value
+    at all the mean is nan.
+    Requires: |values| <= 2**VALUE_BITS.  Error: values are rounded to 2**-FINE_BITS, and the mean to a float.
+    Cost: a commitment, and 2 rounds for each set of owners, 8 * LIMBS bytes a sum to each of them.
+    Reveals: a sum, and of how many values it is, of each column, to the column's owners.
+    Raises: RangeExceeded, before anything is sent.
+    """
+    streams, found = runtime.keys.zero_streams("means"), dict[int, float]()
+    for values in own.values():
+        _check_bound(values)
+    if program.means:
+        runtime.commitments.commit()
+    for owners, places in by_owners(program.means).items():
+        brought = (own.get(place, np.empty(0)) for place in places)
+        sums = [each for values in brought for each in (sum(_fixed(values)), len(values))]
+        disclosure = Disclosure("means", owners, MEANS * len(places))
+        opened = _open(disclosure, _refreshed(sums, streams), runtime)
+        if opened is not None:
+            found |= {
+                place: mean_of(total, count)
+                for place, total, count in zip(places, opened[::MEANS], opened[1::MEANS], strict=True)
+            }
+    return found
+
+
+def mean_of(total: int, count: int) -> float:
+    """Of a sum at scale 2**FINE_BITS, rounded once; nan of no value."""
+    return float(Fraction(total, count << FINE_BITS)) if count else float("nan")
+
+
+def pooled_mean(values: NDArray[np.float64]) -> float:
+    """The same of values that are all here."""
+    return mean_of(sum(_fixed(values)), len(values))
+
+
 def _check_bound(values: NDArray[np.float64]) -> None:
-    if not np.abs(values).max() <= 2.0**VALUE_BITS:
+    if not np.abs(values).max(initial=0.0) <= 2.0**VALUE_BITS:
         raise RangeExceeded(
             f"a value of a column that is divided by rows exceeds 2**{VALUE_BITS}",
             action="give the column in larger units",
@@ -81,9 +121,14 @@ def _sums(block: NDArray[np.float64], held: list[int], column: int) -> tuple[int
     """A party's part of a column's two sums, at scales 2**FINE_BITS and 2**(2 FINE_BITS)."""
     if column not in held:
         return 0, 0
-    values = np.rint(np.ldexp(block[:, held.index(column)], FINE_BITS))
-    whole = [int(value) for value in values[values != 0]]
+    whole = _fixed(block[:, held.index(column)])
     return sum(whole), sum(value * value for value in whole)
+
+
+def _fixed(values: NDArray[np.float64]) -> list[int]:
+    """Those that are not zero, at scale 2**FINE_BITS."""
+    scaled = np.rint(np.ldexp(values, FINE_BITS))
+    return [int(value) for value in scaled[scaled != 0]]
 
 
 def _refreshed(sums: list[int], streams: tuple[SumStream, SumStream]) -> Words:
@@ -96,9 +141,8 @@ def _refreshed(sums: list[int], streams: tuple[SumStream, SumStream]) -> Words:
     return np.array(limbs, dtype=np.int64).reshape(len(sums), LIMBS)
 
 
-def _open(group: Group, limbs: Words, runtime: Runtime) -> list[int] | None:
+def _open(disclosure: Disclosure, limbs: Words, runtime: Runtime) -> list[int] | None:
     """The totals at the owners, None at others."""
-    disclosure = Disclosure("moments", group.owners, MOMENTS * len(group.columns))
     opened = runtime.discloser.open(disclosure, limbs)
     if opened is None:
         return None

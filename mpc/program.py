@@ -37,7 +37,8 @@ def derive(spec: Spec) -> FirstOrder | MiniBatch | Newton | Reference:
         )
     convergence = convergence_derivation.convergence(spec, program)
     found = {"convergence": convergence, "evaluation": evaluation}
-    return program.model_copy(update=found | {"evidence": spec.evidence, "quantiles": spec.quantiles})
+    taken_over = {"evidence": spec.evidence, "quantiles": spec.quantiles, "means": spec.means}
+    return program.model_copy(update=found | taken_over)
 
 
 def _fused(spec: Spec) -> FirstOrder | MiniBatch | Newton:

@@ -16,5 +16,6 @@ LOSS_DIGITS = 14  # fractional bits of a disclosed mean loss
 DENSITY_BITS = 34  # of p (1 - p) before it is truncated
 ROW_BITS = 14  # of p (1 - p) once truncated: what scales the rows of the table
 MOMENTS = 2  # figures that are disclosed of a column of several owners: the sums of its values and of their squares
+MEANS = 2  # the same of a column with gaps before they are filled: the sum of the values, and how many there are
 LIMBS = 6  # words that such a sum is opened in
 INFORMATION_BITS = 2 * DATA_BITS + ROW_BITS  # of X^T S X before it is rounded

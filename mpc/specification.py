@@ -9,6 +9,7 @@ from mpc.curves import USUAL_CELL
 from mpc.errors import ProgramError
 from mpc.evaluation_program import Told
 from mpc.evidence_program import Evidence, check_evidence
+from mpc.means_program import Means, check_means
 from mpc.partition import Partition, check
 from mpc.quantiles_program import Quantiles, check_quantiles
 
@@ -50,6 +51,7 @@ class Spec(Partition):
     smallest_cell: int = USUAL_CELL  # rows that a step of a table stands for, at least
     evidence: Evidence | None = None  # of columns that are weighed by the label before they are trained on
     quantiles: Quantiles | None = None  # of raw columns that several parties have rows of
+    means: Means = ()  # of raw columns with gaps, likewise
 
     @property
     def grid(self) -> tuple[str, ...]:
@@ -85,9 +87,10 @@ def check_specification(spec: Spec) -> None:
     _check_grid(spec)
     check_evidence(spec, spec.evidence, spec.classes, spec.folds)
     check_quantiles(spec, spec.quantiles)
-    if spec.engine == "reference" and (spec.evidence is not None or spec.quantiles is not None):
+    check_means(spec, spec.means)
+    if spec.engine == "reference" and (spec.evidence is not None or spec.quantiles is not None or spec.means):
         raise ProgramError(
-            "the reference engine weighs no columns, and ranks none", action="encode them in another way"
+            "the reference engine weighs no columns, ranks none and averages none", action="encode them in another way"
         )
 
 

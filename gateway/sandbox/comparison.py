@@ -6,7 +6,7 @@ No party of a real session could; the sandbox may, because it was given every fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -17,9 +17,10 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from mpc.curves import CURVES, Points, exact_points
+from mpc.moments import pooled_mean
 from mpc.quantiles import quantiles_of
 from parties.agreement.contract import Contract
-from parties.columns.encoding import Agreed, Encoding, ReadColumn
+from parties.columns.encoding import Agreed, Encoding, ReadColumn, joint_limits
 from parties.columns.levels import joint, own_levels
 from parties.columns.preparation import split
 from parties.columns.reading import read_columns
@@ -141,6 +142,10 @@ def _agreed(
     for name in contract.ranked_columns(side[0]).values():
         pooled = np.concatenate([one.present for one in each(name)])
         found[name] = Agreed(quantiles=quantiles_of(pooled, preparation.of(name).quantiles))
+    for name in contract.averaged_columns(side[0]).values():
+        pooled, agreed = np.concatenate([one.present for one in each(name)]), found.get(name, Agreed())
+        limits = joint_limits(preparation.of(name), agreed)
+        found[name] = replace(agreed, mean=pooled_mean(pooled if limits is None else np.clip(pooled, *limits)))
     return found
 
 

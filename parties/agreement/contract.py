@@ -237,7 +237,7 @@ class Contract(Terms):
         check_label_holder(self.partition, self.label, [party.name for party in self.parties])
         check_columns(self.parties, self.label, self.partition)
         self.division.check_rows(self.parties)
-        self.preparation.check(self.parties, self.division)
+        self.preparation.check(self.parties)
         if self.partition == "rows" and self.retention.model_days:
             raise ValueError("retention: no shares of a model are kept by rows, where every party is told all of it")
         if self.retention.model_days and not self.model.tells_one:
@@ -265,6 +265,11 @@ class Contract(Terms):
     def ranked_columns(self, rank: int) -> dict[int, str]:
         """A party's columns of which others have rows too, and whose joint quantiles are told: by place among all."""
         found = enumerate(_ranked(self.division, self.parties, self.preparation))
+        return {place: name for place, (side, name) in found if rank in side}
+
+    def averaged_columns(self, rank: int) -> dict[int, str]:
+        """A party's columns of which others have rows too, and whose joint mean is told: by place among all."""
+        found = enumerate(_averaged(self.division, self.parties, self.preparation))
         return {place: name for place, (side, name) in found if rank in side}
 
     @property
@@ -355,6 +360,13 @@ def _ranked(
     return [(side, name) for side in division.divided for name in preparation.ranked(parties[side[0]].columns)]
 
 
+def _averaged(
+    division: Division, parties: Sequence[Party], preparation: PreparationPlan
+) -> list[tuple[tuple[int, ...], str]]:
+    """Columns whose gaps several parties fill with the mean of all values, with these."""
+    return [(side, name) for side in division.divided for name in preparation.averaged(parties[side[0]].columns)]
+
+
 def _quantiles(division: Division, parties: Sequence[Party], preparation: PreparationPlan) -> Quantiles | None:
     found = tuple(
         Ranked(owners=side, quantiles=tuple(each.as_integer_ratio() for each in preparation.of(name).quantiles))
@@ -402,6 +414,7 @@ def spec_for(
         smallest_cell=evaluation.smallest_cell,
         evidence=_evidence(division, parties, preparation),
         quantiles=_quantiles(division, parties, preparation),
+        means=tuple(side for side, _ in _averaged(division, parties, preparation)),
     )
 
 

@@ -19,6 +19,7 @@ _WHAT = {
     "weight-of-evidence": "In steps of cells, how many training records of each bin of its columns have which label",
     "information-value": "How much each column that is weighed by the label says of it: one number a column",
     "quantiles": "Quantiles of columns over the training records of all who have them, to 13 binary digits",
+    "means": "Exact sums of columns with gaps over the training records that have a value, and how many these are",
     "levels": "By name, values of the columns that these have in common: of each party those that enough records have",
     "membership": "Which of the parties with the same columns has each record",
     "converged": "One bit: whether training ended where the model hardly moves any more",
@@ -110,6 +111,7 @@ def inferences(contract: AnyContract, own: str) -> list[str]:
     told += _named_levels(contract, own)
     told += _told_levels(contract, own)
     told += _told_quantiles(contract, own)
+    told += _told_means(contract, own)
     if contract.partition == "blocks":
         told += _in_blocks(contract, own)
     elif contract.partition == "columns":
@@ -168,6 +170,21 @@ def _told_quantiles(contract: Contract | PredictionContract, own: str) -> list[s
         (
             f"A joint quantile of {', '.join(columns.values())} is one record’s value, rounded: {told} can tell whether"
             " it is ours, and how many of our records have less."
+        )
+    ]
+
+
+def _told_means(contract: Contract | PredictionContract, own: str) -> list[str]:
+    """Of which own columns with gaps others are told sums, and what they can make of them."""
+    rank = contract.rank(own)
+    if not isinstance(contract, Contract) or not (columns := contract.averaged_columns(rank)):
+        return []
+    others = [contract.parties[each].name for each in contract.division.side(rank) if each != rank]
+    told = f"{others[0]} subtracts its own" if len(others) == 1 else f"{', '.join(others)} together subtract theirs"
+    return [
+        (
+            f"Of {', '.join(columns.values())} {told}, and so can tell how many of our training records have a value"
+            f" (none, or {contract.preparation.smallest_bin} at least), and these values’ mean."
         )
     ]
 

@@ -28,7 +28,7 @@ from pydantic import (
 from mpc.curves import LEAST_CELL, USUAL_CELL
 from mpc.evaluation_program import EVERY_FIGURE, FIGURES, Told
 from mpc.specification import MOST_CLASSES, MOST_FOLDS, MOST_STRENGTHS
-from parties.columns.division import KINDS, Division, HasFeatures, Kind, check_blocks
+from parties.columns.division import KINDS, HasFeatures, Kind, check_blocks
 from parties.columns.recipe import MOST_CELL, PreparationPlan
 from parties.data.schema import ColumnName
 from parties.errors import PlanError
@@ -284,7 +284,7 @@ class Plan(Asked):
         check_columns(self.parties, self.label, self.partition)
         if not any(party.columns for party in self.parties):
             raise ValueError("parties: no party brings a column")
-        self.preparation.check(self.parties, Division.of(self.partition, self.parties))
+        self.preparation.check(self.parties)
         if self.model.folds and not self.disclosures.loss_reports:
             raise ValueError("model.folds: a cross-validation is told with the losses; loss_reports must be above 0")
         return self

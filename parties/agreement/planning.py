@@ -321,8 +321,9 @@ standardise = {str(preparation.standardise).lower()}
 # Standardised values are clipped to plus and minus 2 to this power, in deviations. Default: {preparation.clip_bits}.
 clip_bits = {preparation.clip_bits}
 # Training rows behind what is told of columns, at least: behind each step of a count, of those with weight_of_evidence;
-# where several parties have rows of a column, behind a level at the party that names it to these, and from one joint
-# quantile to the next and to either end. Default: {preparation.smallest_bin}.
+# where several parties have rows of a column, behind a level at the party that names it to these, behind a party's part
+# of a joint mean that fills gaps, and from one joint quantile to the next and to either end.
+# Default: {preparation.smallest_bin}.
 smallest_bin = {preparation.smallest_bin}
 # Of these columns: whether all are told how much each says of the label, one number. Default: {
         str(preparation.information_value).lower()

@@ -52,7 +52,7 @@ UNASKED = (  # disclosures that a node's policy allows to be signed by itself, u
 )
 ASKED = (  # those for which it waits for its operator: who is in two parties' lists, how labels are spread, and names
     *("membership", "matches", "matched", "sample-matches", "estimate"),
-    *("weight-of-evidence", "information-value", "levels", "quantiles"),
+    *("weight-of-evidence", "information-value", "levels", "quantiles", "means"),
 )
 
 
@@ -287,6 +287,7 @@ def _of_numbers(rules: Rules, program: Program) -> Iterator[tuple[str, str]]:
     if isinstance(program, Fused):
         numbers["counts of bins"] = told(program, program.evidence)
         numbers["quantiles"] = program.quantiles.count if program.quantiles else 0
+        numbers["means of columns with gaps"] = len(program.means)
     most = rules.max_columns_per_100_rows * program.rows // 100
     if sum(numbers.values()) > most:
         named = " and ".join(f"{number} {what}" for what, number in numbers.items() if number)
@@ -310,6 +311,8 @@ def _cells(contract: Contract) -> Iterator[tuple[str, int]]:
         yield "bins", program.evidence.smallest_cell
     if isinstance(program, Fused) and program.quantiles:
         yield "quantiles", program.quantiles.smallest_cell
+    if isinstance(program, Fused) and program.means:
+        yield "means of columns with gaps", contract.preparation.smallest_bin
     if contract.discloses(LEVELS):
         yield "levels", contract.preparation.smallest_bin
 

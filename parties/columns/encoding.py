@@ -50,6 +50,7 @@ class Agreed:
 
     levels: tuple[str, ...] = field(default=(), repr=False)  # that have columns
     quantiles: tuple[float, ...] = field(default=(), repr=False)  # the recipe's, ascending
+    mean: float | None = field(default=None, repr=False)  # of what is there, winsorised
 
 
 class FittedColumn(BaseModel):
@@ -88,19 +89,16 @@ class FittedColumn(BaseModel):
     def joint(cls, recipe: Recipe, name: str, agreed: Agreed) -> FittedColumn:
         """Of what all owners of the column found together. Raises: DataError if they have no value to fit by."""
         found = dict(zip(recipe.quantiles, agreed.quantiles, strict=True))
-        if not np.isfinite(agreed.quantiles).all():
+        if not np.isfinite([*agreed.quantiles, *([] if agreed.mean is None else [agreed.mean])]).all():
             raise _without_values(name)
-        limits = None
-        if recipe.winsorise:
-            low, high = (found[Fraction(quantile)] for quantile in recipe.winsorise)
-            limits = (low, high)
-            found = {quantile: min(max(value, low), high) for quantile, value in found.items()}
+        if limits := joint_limits(recipe, agreed):
+            found = {quantile: min(max(value, limits[0]), limits[1]) for quantile, value in found.items()}
         bins = [found[Fraction(place, recipe.quantile_bins)] for place in range(1, recipe.quantile_bins)]
         return cls(
             name=name,
             recipe=recipe,
             limits=limits,
-            fill=found[MEDIAN] if recipe.missing == "median" else _fill(recipe, np.empty(0)),
+            fill=_joint_fill(recipe, found, agreed),
             edges=tuple(sorted(set(bins))) if bins else tuple(map(float, recipe.edges)),
             levels=recipe.levels or agreed.levels,
         )
@@ -175,6 +173,15 @@ class FittedColumn(BaseModel):
         return [not (self.recipe.numeric and place == 0) for place in range(self.recipe.width)]
 
 
+def joint_limits(recipe: Recipe, agreed: Agreed) -> tuple[float, float] | None:
+    """Between which values of a column lie that is winsorised by joint quantiles."""
+    if not recipe.winsorise:
+        return None
+    found = dict(zip(recipe.quantiles, agreed.quantiles, strict=True))
+    low, high = (found[Fraction(quantile)] for quantile in recipe.winsorise)
+    return low, high
+
+
 def _without_values(name: str) -> DataError:
     return DataError(
         f"column '{name}' has no value in any training row",
@@ -188,6 +195,12 @@ def _fill(recipe: Recipe, present: Values) -> float | None:
     if recipe.missing in {"mean", "median"}:
         return float(present.mean() if recipe.missing == "mean" else np.median(present))
     return None
+
+
+def _joint_fill(recipe: Recipe, quantiles: Mapping[Fraction, float], agreed: Agreed) -> float | None:
+    if recipe.missing == "mean":
+        return agreed.mean
+    return quantiles[MEDIAN] if recipe.missing == "median" else _fill(recipe, np.empty(0))
 
 
 def _edges(recipe: Recipe, present: Values) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mpc.curves import LEAST_CELL, USUAL_CELL
-from parties.columns.division import Division, HasFeatures
+from parties.columns.division import HasFeatures
 from parties.data.schema import ColumnName, Words
 
 MOST_LEVELS = 1000
@@ -84,7 +84,7 @@ class Recipe(BaseModel):
     # value in `levels`, from 0; days: of a date, since the date `since`.
     encoding: Literal["number", "one-hot", "ordinal", "days"] = "number"
     # refuse; mean or median of the training rows; `constant`; own: a column of its own, of one-hot and of bins.
-    # Where several parties have rows of the column no mean, and quantiles, the median too, are joint: a disclosure.
+    # Where several parties have rows of the column means and quantiles, the median too, are joint: a disclosure.
     missing: Literal["refuse", "mean", "median", "constant", "own"] = "refuse"
     constant: Annotated[str, BeforeValidator(_signed_or_none)] = ""  # what is filled in: a decimal in quotes
     indicator: bool = False  # of what is filled in, one more column: 1 where the value was missing
@@ -185,11 +185,6 @@ class Recipe(BaseModel):
         return [*keys, *(key for key in ("most_levels", "winsorise", "quantile_bins") if getattr(self, key))]
 
     @property
-    def fitted_alone(self) -> list[str]:
-        """Those of them that take all rows at one owner."""
-        return ['missing = "mean"'] if self.missing == "mean" else []
-
-    @property
     def quantiles(self) -> tuple[Fraction, ...]:
         """Of the training rows, that it takes; ascending."""
         bins = [Fraction(place, self.quantile_bins) for place in range(1, self.quantile_bins)]
@@ -244,7 +239,8 @@ class PreparationPlan(BaseModel):
     standardise: Literal[True] = True
     clip_bits: Annotated[int, Field(ge=2, le=6)] = 5  # standardised values are clipped to +-2**clip_bits
     # Training rows behind what is told of columns, at least: behind a step of a count (weight of evidence), a level at
-    # the party that names it, and from one joint quantile to the next and to either end.
+    # the party that names it, a party's part of a joint mean of what has gaps, and from one joint quantile to the next
+    # and to either end.
     smallest_bin: Annotated[int, Field(ge=LEAST_CELL, le=MOST_CELL)] = USUAL_CELL
     information_value: bool = False  # of weight of evidence: whether all are told how much each such column says
     default: Recipe = Recipe()  # of all columns that `columns` does not name
@@ -274,6 +270,10 @@ class PreparationPlan(BaseModel):
         """Those of these whose quantiles in the training rows are taken."""
         return tuple(column for column in columns if self.of(column).quantiles)
 
+    def averaged(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Those of these whose gaps the mean of the training rows fills."""
+        return tuple(column for column in columns if self.of(column).missing == "mean")
+
     def weighed(self, columns: Sequence[str]) -> list[WeighedColumn]:
         """Those of these columns that become weights of evidence."""
         starts = accumulate((self.of(column).width for column in columns), initial=0)
@@ -283,16 +283,7 @@ class PreparationPlan(BaseModel):
             if recipe.weight_of_evidence
         ]
 
-    def check(self, parties: Sequence[HasFeatures], division: Division) -> None:
-        """Raises: ValueError for a column that no party has, and for what can't be fitted where rows are divided."""
+    def check(self, parties: Sequence[HasFeatures]) -> None:
+        """Raises: ValueError for a column that no party has."""
         if unknown := sorted(self.columns.keys() - {column for party in parties for column in party.columns}):
             raise ValueError(f"preparation.columns: no party has '{unknown[0]}' among its columns")
-        for rank, party in enumerate(parties):
-            if not division.is_divided(rank):
-                continue
-            for column in party.columns:
-                if fitted := self.of(column).fitted_alone:
-                    raise ValueError(
-                        f"preparation of '{column}': {fitted[0]} needs the rows of all who have the column, and several"
-                        " have rows of their own; there the median, or a constant, can be used"
-                    )

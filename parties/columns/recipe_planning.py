@@ -15,14 +15,15 @@ from mpc.curves import USUAL_CELL
 from parties.columns.levels import joint, own_levels
 from parties.columns.reading import check_columns, read_columns
 from parties.columns.recipe import PreparationPlan, Recipe
-from parties.data.schema import find_column
+from parties.data.schema import check_features, find_column
 from parties.data.tables import Table, features
 from parties.errors import DataError, PlanError
 
 SINCE = "2000-01-01"
 PLAIN = Recipe()
+FILLED = Recipe(missing="mean", indicator=True)
 WIDTH = 120
-MARGIN = 2  # so many times the rows that a level needs: it has enough, whichever rows are held out
+MARGIN = 2  # so many times the rows that a level or a mean needs: it has enough, whichever rows are held out
 
 
 def recipe_for(table: Table, name: str) -> Recipe:
@@ -31,7 +32,7 @@ def recipe_for(table: Table, name: str) -> Recipe:
     Raises: DataError for a column that does not vary, or text that is neither.
     """
     column, distinct = find_column(table, name), pc.count_distinct(table.arrow[name]).as_py()
-    gaps = {} if column.complete else {"missing": "mean", "indicator": True}
+    gaps = {} if column.complete else FILLED.model_dump(include={"missing", "indicator"})
     if column.kind == "number":
         found = [Recipe.model_validate(gaps)]
     else:
@@ -52,17 +53,17 @@ def recipe_for(table: Table, name: str) -> Recipe:
 def shared_recipe(tables: Sequence[Table], name: str) -> Recipe:
     """What fits a column of which each of these has rows of its own: what they can have alike.
 
-    Raises: DataError for a column that does not vary, has gaps that all rows would fill, is none that can be read, or
-    has no level that can be told.
+    Raises: DataError for a column that does not vary, is none that can be read, has no level that can be told, or has
+    gaps and at one party so few values that they have no part in a joint mean.
     """
     if any(find_column(table, name).kind == "number" for table in tables):
         for table in tables:
-            features(table, [name], varied=False)
+            check_features(table, [name], lambda _: FILLED)
     parties = " and ".join(table.name for table in tables)
     pooled = Table(parties, "", pa.concat_tables([table.arrow.select([name]) for table in tables]))
     recipe = recipe_for(pooled, name)
-    if recipe.fitted_alone:
-        raise DataError(f"column '{name}' of {parties} has missing values", action="fill them with a constant")
+    if recipe.missing == "mean":
+        _check_present(tables, name)
     if not recipe.most_levels:
         return recipe
     told, surely = (_told(tables, name, recipe, times * USUAL_CELL) for times in (1, MARGIN))
@@ -71,6 +72,16 @@ def shared_recipe(tables: Sequence[Table], name: str) -> Recipe:
             f"column '{name}' of {parties} has no level that enough records have to be told", action="list its levels"
         )
     return recipe.model_copy(update={"most_levels": told})
+
+
+def _check_present(tables: Sequence[Table], name: str) -> None:
+    for table in tables:
+        present = table.rows - table.arrow[name].null_count
+        if 0 < present < MARGIN * USUAL_CELL:
+            raise DataError(
+                f"column '{name}' of {table.name} has too few values to fill gaps with a joint mean",
+                action="fill them with a constant",
+            )
 
 
 def _told(tables: Sequence[Table], name: str, recipe: Recipe, smallest: int) -> int:
@@ -143,8 +154,8 @@ MEANINGS = {
 # "days": of a date such as 2020-12-31, since `since`.""",
     "missing": """\
 "refuse"; "mean" or "median" of the owner's training rows, or "constant", is filled in; "own": a level or bin of its
-# own. Where several parties have rows of the column there is no "mean", and quantiles, "median" too, are of all rows:
-# these parties are told them.""",
+# own. Where several parties have rows of the column means and quantiles, "median" too, are of all rows: these parties
+# are told them.""",
     "constant": 'What is filled in where `missing` is "constant", a decimal in quotes.',
     "indicator": "Of what is filled in, one more column: whether the value was missing.",
     "levels": """\

@@ -94,17 +94,16 @@ def _kind(values: pa.ChunkedArray) -> Kind:
     return "category" if CLASSES <= pc.count_distinct(values).as_py() <= MAX_CATEGORIES else "text"
 
 
-def features(table: Table, wanted: Sequence[str], *, varied: bool = True) -> NDArray[np.float64]:
+def features(table: Table, wanted: Sequence[str]) -> NDArray[np.float64]:
     """The named columns as rows by columns, in the order named.
 
-    Raises: DataError as `check_features`, and, if they must be varied, for a column that has the same value in every
-    row: where others hold more rows of it, it need not vary here.
+    Raises: DataError as `check_features`, and for a column that has the same value in every row.
     """
     check_features(table, wanted)
     matrix = np.empty((table.rows, len(wanted)), dtype=np.float64)
     for j, name in enumerate(wanted):
         matrix[:, j] = table.arrow[name].to_numpy()
-        if varied and np.all(matrix[:, j] == matrix[0, j]):
+        if np.all(matrix[:, j] == matrix[0, j]):
             raise DataError(
                 f"column '{name}' of {table.name} has the same value in every row",
                 action="leave it out of the plan: there is nothing to learn from it",

@@ -18,7 +18,7 @@ from mpc.channel import Channel, Link
 from mpc.device import resolved
 from mpc.fused_program import Fused
 from mpc.held_out import OwnRows
-from mpc.moments import joint_moments
+from mpc.moments import joint_means, joint_moments
 from mpc.partition import Partition
 from mpc.program import Program
 from mpc.quantiles import joint_quantiles
@@ -31,9 +31,9 @@ from parties.agreement.contract import LEVELS, Contract
 from parties.agreement.kinds import parse_contract, training
 from parties.agreement.plan import LabelPlan
 from parties.agreement.prediction import PredictionContract
-from parties.columns.encoding import Agreed, Encoding, ReadColumn
+from parties.columns.encoding import Agreed, Encoding, ReadColumn, joint_limits
 from parties.columns.levels import Lists
-from parties.columns.preparation import Rows, Standardiser, split
+from parties.columns.preparation import Rows, Standardiser, Values, split
 from parties.columns.reading import read_columns
 from parties.data.tables import CLASSES, classes, labels
 from parties.errors import ContractError, DataError
@@ -90,7 +90,8 @@ def prepare(job: PartyJob, contract: Contract) -> Prepared:
     if label.held_by(job.name):
         y, names = labels(table, label.column, label.told_apart), classes(table, label.column)
     prepared = Prepared(tuple(table.ids), columns, y, names, None)
-    if len(division.parts_of(rank)) > 1 or contract.agreed_columns(rank) or contract.ranked_columns(rank):
+    joint = contract.agreed_columns(rank) or contract.ranked_columns(rank) or contract.averaged_columns(rank)
+    if joint or len(division.parts_of(rank)) > 1:
         return prepared
     return _chosen(contract, rank, prepared, divide(contract, prepared, (np.arange(table.rows),)), {})
 
@@ -261,17 +262,42 @@ def _divided(contract: Contract, prepared: Prepared, parts: Sequence[Rows]) -> t
 def _agreed(
     contract: Contract, prepared: Prepared, divided: tuple[Rows, Rows], levels: Lists, runtime: Runtime
 ) -> Prepared:
-    """The same with what is trained on, once those who share columns found their quantiles. All take part."""
-    program = contract.program
-    ranked = contract.ranked_columns(runtime.rank)
+    """The same with what is trained on, once those who share columns found their quantiles and means. All take part."""
+    program, rank = contract.program, runtime.rank
+    ranked, averaged = contract.ranked_columns(rank), contract.averaged_columns(rank)
     columns = {column.name: column for column in prepared.columns}
-    own = {place: columns[name].take(divided[0]).present for place, name in ranked.items()}
+    present = {name: columns[name].take(divided[0]).present for name in {*ranked.values(), *averaged.values()}}
+    check_values(contract, {name: len(present[name]) for name in averaged.values()})
+    own = {place: present[name] for place, name in ranked.items()}
     told = joint_quantiles(program, own, runtime) if isinstance(program, Fused) else {}
-    if prepared.chosen is not None:
-        return prepared
     agreed = {name: Agreed(levels=each) for name, each in levels.items()}
     agreed |= {name: Agreed(quantiles=told[place]) for place, name in ranked.items()}
-    return _chosen(contract, runtime.rank, prepared, divided, agreed)
+    winsorised = {place: _winsorised(contract, name, present[name], agreed) for place, name in averaged.items()}
+    means = joint_means(program, winsorised, runtime) if isinstance(program, Fused) else {}
+    agreed |= {name: replace(agreed.get(name, Agreed()), mean=means[place]) for place, name in averaged.items()}
+    if prepared.chosen is not None:
+        return prepared
+    return _chosen(contract, rank, prepared, divided, agreed)
+
+
+def check_values(contract: Contract, present: Mapping[str, int]) -> None:
+    """Raises: DataError if a part of a joint mean would be of fewer own training rows than its smallest bin.
+
+    A part of no value tells of none.
+    """
+    smallest = contract.preparation.smallest_bin
+    for name, count in present.items():
+        if 0 < count < smallest:
+            raise DataError(
+                f"column '{name}' has a value in {count} training rows, and a joint mean is of {smallest} at least",
+                action="fill its gaps with a constant, or bring more rows that have it",
+                outward=f"of a column that is filled with the mean fewer than {smallest} training rows have a value",
+            )
+
+
+def _winsorised(contract: Contract, name: str, present: Values, agreed: Mapping[str, Agreed]) -> Values:
+    limits = joint_limits(contract.preparation.of(name), agreed.get(name, Agreed()))
+    return present if limits is None else np.clip(present, *limits)
 
 
 def _weighed(contract: Contract, prepared: Prepared, runtime: Runtime) -> tuple[Chosen, Encoded, Told]:

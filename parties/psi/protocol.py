@@ -14,6 +14,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from mpc.commitment import Chained, Commitments
 from mpc.disclosure import Disclosure, Ledger
-from mpc.errors import ProtocolError
+from mpc.errors import PeerLost, ProtocolError
 from mpc.frames import Array
 from mpc.matching_program import Matching
 from mpc.transcript import Transcript
@@ -189,6 +190,10 @@ class _Run:
     def _enough(self, total: int) -> Disclosure:
         """The last word before anybody is told which records they are. Raises: TooFewMatches."""
         if total < self._rules.minimum:
+            with suppress(
+                PeerLost
+            ):  # whoever ended before the others have counted would look to them as if it were lost
+                self._to_all("match.few", NOTHING, NOTHING.shape)
             raise TooFewMatches(
                 f"the parties have {total} records in common, {self._rules.minimum} were agreed on",
                 action="bring more records, or agree on a smaller minimum",

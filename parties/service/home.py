@@ -298,7 +298,8 @@ solvers = ["newton", "nesterov", "sgd"]
 # Disclosures that may be named in a contract. "moments" are sums of columns of which several parties hold rows,
 # "membership" which of these parties has which record, "probabilities" what a prediction tells its recipient.
 # "weight-of-evidence" tells the owner of a column, in steps, how the labels are spread over its bins. "levels" names
-# the frequent values of a column to those who have other records of it, "quantiles" tells these its joint quantiles.
+# the frequent values of a column to those who have other records of it, "quantiles" tells these its joint quantiles,
+# "means" the sum of a column with gaps, and of how many values it is.
 # A matching of records tells all parties "matches", how many records are common, and each one "matched", which of its
 # own all others have. An estimate tells all parties "sample-matches", how many of a random sample are common, and
 # everybody "estimate", about how many records are. What comes after "probabilities" waits for the operator, unless it
@@ -306,18 +307,19 @@ solvers = ["newton", "nesterov", "sgd"]
 disclosures = [
     "coefficients", "intercept", "loss", "guard", "moments", "converged", "cross-validation", "auc", "log-loss",
     "brier", "roc", "calibration", "probabilities", "membership", "matches", "matched", "sample-matches", "estimate",
-    "weight-of-evidence", "information-value", "levels", "quantiles",
+    "weight-of-evidence", "information-value", "levels", "quantiles", "means",
 ]
 # Fewest training rows of this organisation in a session.
 min_training_rows = 50
 # Fewest rows of a batch, if a session trains on mini-batches; whole passes through the table are asked for always.
 min_batch_rows = 20
-# Most coefficients, counts of labels in bins (weight of evidence) and joint quantiles for each hundred training rows.
+# Most coefficients, counts of labels in bins (weight of evidence), joint quantiles and joint means of columns with gaps
+# for each hundred training rows.
 max_columns_per_100_rows = 20
 # How often a session may disclose its training loss.
 max_loss_reports = 100
 # Fewest rows of the smallest cell: of ROC and calibration tables of held-out rows, of bins' weights of evidence, of
-# levels that are named to others, between joint quantiles.
+# levels that are named to others, between joint quantiles, of a party's part of a joint mean of a column with gaps.
 min_cell_rows = 10
 # Most rows of a prediction; each tells its recipient something of the model and of the other parties' columns.
 max_predicted_rows = 10000

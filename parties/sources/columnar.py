@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from parties.errors import DataError
+from parties.sources.heads import expanded_bytes
 from parties.sources.source import BATCH_ROWS, Part, Source
 
 FILE_MAGIC: Final = b"ARROW1"
 HEAD_BYTES: Final = 8  # before the first message of a file; a stream has none
 MAX_BATCH_BYTES: Final = 1 << 30  # of a record batch, which is read at once
+PLAIN_SCALE: Final = 6  # digits behind the point, up to which Arrow writes decimals without an exponent
 WRITE_AGAIN: Final = "write it again with the program that it came from"
 
 
@@ -134,19 +136,17 @@ class ArrowFile(ColumnarFile):
     def _reader(self, file: Any) -> Any:
         return pa.ipc.open_file(file) if _has_head(file) else pa.ipc.open_stream(file)
 
-    def _check_batches(self, file: Any) -> None:
-        """By their heads alone: bodies are mapped and not looked at."""
-        if file.size() <= self._max_batch_bytes:
-            return
+    def _check_batches(self) -> None:
+        """By their heads alone, and what compressed buffers begin with: bodies are mapped and not read."""
         with pa.memory_map(str(self.path)) as mapped:
             mapped.seek(HEAD_BYTES if _has_head(mapped) else 0)
             for message in pa.ipc.MessageReader.open_stream(mapped):
-                if message.body is not None and message.body.size > self._max_batch_bytes:
+                if expanded_bytes(message) > self._max_batch_bytes:
                     what = f"has a record batch of more than {self._max_batch_bytes} bytes"
                     self.refuse(what, "write it again in smaller batches, or as Parquet")
 
     def _raw(self, file: Any) -> Iterator[pa.RecordBatch]:
-        self._check_batches(file)
+        self._check_batches()
         reader = self._reader(file)
         if isinstance(reader, pa.ipc.RecordBatchFileReader):
             batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
@@ -180,11 +180,14 @@ def as_text_or_numbers(values: pa.Array) -> pa.Array | None:
 
 
 def as_text(values: pa.Array) -> pa.Array | None:
-    """Text, whole numbers, dates and times as `string`; None for anything else."""
+    """Text, whole and decimal numbers, dates and times as `string`, digit by digit; None for anything else."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return as_text(values.dictionary_decode())
-    if pa.types.is_null(kind) or _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_temporal(kind):
+    if pa.types.is_decimal(kind) and not 0 <= kind.scale <= PLAIN_SCALE:
+        return pa.array([None if value is None else f"{value:f}" for value in values.to_pylist()], pa.string())
+    is_exact = pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_temporal(kind)
+    if pa.types.is_null(kind) or _is_text(kind) or is_exact:
         return pc.cast(values, pa.string())
     return None
 

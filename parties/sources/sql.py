@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, cast
 
 import pyarrow as pa
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import URL, Connection, CursorResult, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -27,6 +27,7 @@ from parties.errors import DataError, SettingsError
 from parties.keys.identity import check_private
 from parties.sealing import DataKey, Digests, Sealer, Unsealed, unseal
 from parties.sources.columns import as_numbers
+from parties.sources.patience import Patience
 from parties.sources.source import Part, Source
 
 FETCH_ROWS: Final = 2000
@@ -34,7 +35,8 @@ MAX_CELL_CHARACTERS: Final = 1 << 20
 NUMBERS: Final = (int, float, decimal.Decimal)  # and bool, which is an int
 TEXTS: Final = (str, dt.date, dt.time, dt.timedelta, uuid.UUID)  # and datetime, which is a date
 SQLSTATE: Final = r"^[0-9A-Z]{5}$"
-CONNECT_TIMEOUT_S: Final = 30
+CONNECT_TIMEOUT_S: Final = 30  # until there is a connection, and once more until it takes a query
+ANSWER_TIMEOUT_S: Final = 3600  # for a query's first rows, and from some rows to the next
 LIBPQ_DRIVERS: Final = ("psycopg", "psycopg2")
 KEPT_ALIVE: Final = {  # a machine that fell silent is given up after about two minutes, a query that takes long is not
     "keepalives": 1,
@@ -51,10 +53,18 @@ class SqlQuery(Source):
     noun = "query's result"
     name = "the query"
 
-    def __init__(self, url: URL, query: str, spool: Path, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: URL,
+        query: str,
+        spool: Path,
+        connect_timeout_s: int = CONNECT_TIMEOUT_S,
+        answer_timeout_s: int = ANSWER_TIMEOUT_S,
+    ) -> None:
         """`spool` is a directory whose disk has room for the sealed rows."""
         self._url, self._query, self._spool = url, query, spool
-        self._connect_timeout_s = connect_timeout_s
+        self._connect_timeout_s, self._answer_timeout_s = connect_timeout_s, answer_timeout_s
+        self._patience = Patience()
         self._connected = False
         self._names: list[str] = []
         self._cells: list[_Cells] = []  # by column
@@ -115,6 +125,12 @@ class SqlQuery(Source):
             failure = _said(exc)
         except OSError as exc:
             raise DataError(f"the query's rows can't be kept: {exc.strerror}", action="make room") from exc
+        finally:
+            self._patience.close()
+        if failure and self._patience.is_over:
+            after = f" after row {self._rows}" if self._rows else ""
+            action = "look at the database's load and locks, and add it again"
+            self.refuse("was given up: the database had said nothing for too long", action, detail=after)
         if failure and not self._connected:
             action = "check the database's address, that it is reached from here, and the user's rights"
             self.refuse("was not answered: there is no connection to the database", action, detail=f" ({failure[0]})")
@@ -124,16 +140,19 @@ class SqlQuery(Source):
 
     def _run(self, file: BinaryIO, tell: Part) -> None:
         sealer = Sealer(file, "of the query", self._key)
-        engine = create_engine(self._url, poolclass=NullPool, connect_args=self._patience())
+        engine = create_engine(self._url, poolclass=NullPool, connect_args=self._settings())
         options = {
             "stream_results": True,
             "max_row_buffer": FETCH_ROWS,
             "no_parameters": True,
             "postgresql_readonly": True,
         }
-        with engine.connect().execution_options(**options) as connection:
+        if self._is_libpq:
+            event.listen(engine, "connect", lambda made, _: self._patience.watch(made.fileno()), insert=True)
+        with self._connect(engine).execution_options(**options) as connection:
             self._connected = True
-            result = connection.exec_driver_sql(self._query)
+            with self._patience.lasting(self._answer_timeout_s):
+                result = connection.exec_driver_sql(self._query)
             if not result.returns_rows:
                 self.refuse("gives no rows", "write a SELECT")
             self._names = list(result.keys())
@@ -142,7 +161,7 @@ class SqlQuery(Source):
             self._cells = [_Cells() for _ in self._names]
             schema = pa.schema([(name, pa.string()) for name in self._names])
             with pa.ipc.new_stream(pa.PythonFile(sealer, mode="w"), schema) as stream:
-                for rows in result.partitions(FETCH_ROWS):
+                for rows in self._partitions(result):
                     stream.write_batch(self._batch(rows, schema))
                     self._rows += len(rows)
                     tell(None)  # how many there will be nobody knows
@@ -150,9 +169,27 @@ class SqlQuery(Source):
         self._digests = sealer.finish()
         file.flush()
 
-    def _patience(self) -> dict[str, int]:
+    @property
+    def _is_libpq(self) -> bool:
+        return self._url.get_driver_name() in LIBPQ_DRIVERS
+
+    def _connect(self, engine: Engine) -> Connection:
+        """Beside what the driver waits: SQLAlchemy asks some questions of its own before a query."""
+        with self._patience.lasting(2 * self._connect_timeout_s):
+            return engine.connect()
+
+    def _partitions(self, result: CursorResult[Any]) -> Iterator[Sequence[Any]]:
+        partitions = result.partitions(FETCH_ROWS)
+        while True:
+            with self._patience.lasting(self._answer_timeout_s):
+                rows = next(partitions, None)
+            if rows is None:
+                return
+            yield rows
+
+    def _settings(self) -> dict[str, int]:
         """How long a silent server is waited for, where the driver can be told, and the URL does not say."""
-        if self._url.get_driver_name() not in LIBPQ_DRIVERS:
+        if not self._is_libpq:
             return {}
         wanted = {"connect_timeout": self._connect_timeout_s, **KEPT_ALIVE}
         return {name: value for name, value in wanted.items() if name not in self._url.query}

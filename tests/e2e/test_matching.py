@@ -6,8 +6,10 @@ import json
 import threading
 import unicodedata
 import zipfile
+from datetime import date, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -18,12 +20,14 @@ from parties.audit.snapshot import locate, take
 from parties.columns.preparation import split
 from parties.data.data_set import Manifest
 from parties.data.vault import Vault
+from parties.outcome.told import path_of, read
 from parties.service.home import Home
 from parties.service.lifecycle import State
 from parties.service.store import SessionStore
 from tests.e2e.world import ID, LABEL, privity, tables, until
 
 DATA, RESULT = "patients", "matched-patients"
+PAIR = ("org-0", "org-1")
 TOLERANCE = 5e-3  # the model's distance from the optimum after its iterations, and the engine's rounding
 COMMON = range(60, 400)  # of the table's 442 rows
 LISTS = {"org-0": range(400), "org-1": range(30, 430), "org-2": range(60, 442)}
@@ -148,7 +152,6 @@ def test_the_matched_sets_train(world, lists, matched, tmp_path):
     X, y = lists
     for name in world.parties:
         world.share(name, RESULT)
-    until("the gateway to list them", lambda: all(RESULT in published(world, name) for name in world.parties))
     parties = tuple(party.model_copy(update={"data": RESULT}) for party in world.plan.parties)
     view = world.train(world.plan.model_copy(update={"parties": parties}))
     assert view.state == State.COMPLETED, view.fault
@@ -194,10 +197,6 @@ def test_logs_of_a_matching_reconcile(world, matched, tmp_path):
 
 def signatures(world, name, session):
     return [event for event in events(world, name, session) if isinstance(event, TranscriptSigned)]
-
-
-def published(world, name):
-    return {one.table.name for view in world.client.participants() if view.name == name for one in view.published}
 
 
 @pytest.mark.usefixtures("lists")
@@ -271,7 +270,6 @@ def test_withdrawing_destroys_what_the_matching_left(world):
     until("org-0 to hear of it", lambda: "org-1" in SessionStore(home.path("state.sqlite")).withdrawals(view.id))
     for name in ("org-0", "org-2"):
         world.share(name, "short-lived")
-        until(f"{name} to publish it", lambda name=name: "short-lived" in published(world, name))
     again = plan(world, parties=[{"name": name, "data": "short-lived"} for name in ("org-0", "org-2")], result="twice")
     refused = world.ended(world.client.propose(again).id)
     assert refused.state == State.REFUSED
@@ -286,7 +284,6 @@ def test_what_two_parties_matched_is_matched_with_a_third(world):
     assert first.state == State.COMPLETED, first.fault
     for name in ("org-0", "org-1"):
         world.share(name, "of-two")
-        until(f"{name} to publish it", lambda name=name: "of-two" in published(world, name))
     lists = [{"name": name, "data": "of-two", "id_columns": [ID]} for name in ("org-0", "org-1")]
     again = plan(world, parties=[*lists, {"name": "org-2", "data": DATA}], result="of-three")
     second = world.train(again)
@@ -302,3 +299,97 @@ def test_what_two_parties_matched_is_matched_with_a_third(world):
     done = privity("session", "withdraw", first.id, "--yes", "--home", world.directory / "org-1")
     assert done.status == 0, done.err
     assert not {"of-two", "of-three"} & set(vault(world, "org-1").list())
+
+
+def test_persons_are_compared_by_several_columns_and_dates(world):
+    """Name and birth together, dates as each organisation writes them; of a person's rows the last in the file counts.
+
+    Rows without a date that can be read match nothing. The oracle is pandas on the files.
+    """
+    generator, names = np.random.default_rng(3), ["Ida", "Jon", "Kaj"]
+    births = [date(1950, 1, 1) + timedelta(days=int(day)) for day in generator.choice(20_000, 60, replace=False)]
+    persons = [(name, birth) for birth in births for name in names]  # neither alone tells who it is
+    formats, own = ("%Y-%m-%d", "%d.%m.%Y"), {}
+    for number, party in enumerate(PAIR):
+        chosen = generator.permutation(
+            np.concatenate([generator.permutation(180)[:150], generator.integers(0, 180, 40)])
+        )
+        rows = pd.DataFrame([persons[place] for place in chosen], columns=["name", "birth"])
+        rows["born"] = [birth.strftime(formats[number]) for birth in rows["birth"]]
+        rows.loc[generator.permutation(len(rows))[:10], "born"] = ["", "31.02.1990"] * 5
+        rows["given"] = [f" {name.upper()}" if number else name for name in rows["name"]]
+        rows["seen"] = [f"{value:.6f}" for value in generator.normal(size=len(rows))]
+        rows[ID] = [f"{number}-{place:03d}" for place in generator.permutation(len(rows))]
+        own[party] = rows
+        world.add(party, "persons", {name: rows[name].tolist() for name in (ID, "given", "born", "seen")})
+    rules = {
+        "columns": [{"kind": "text"}, {"kind": "date", "formats": list(formats)}],
+        "duplicates": "last",
+        "minimum": 50,
+    }
+    lists = [{"name": name, "data": "persons", "id_columns": ["given", "born"]} for name in PAIR]
+    view = world.train(plan(world, parties=lists, rules=rules, result="same-persons"))
+    assert view.state == State.COMPLETED, view.fault
+    known = [rows[~rows["born"].isin(["", "31.02.1990"])] for rows in own.values()]
+    assert all(rows.duplicated(["name", "birth"]).any() for rows in known)
+    lasts = [rows.drop_duplicates(["name", "birth"], keep="last").set_index(["name", "birth"]) for rows in known]
+    common = lasts[0].index.intersection(lasts[1].index)
+    found = [vault(world, name).open("same-persons") for name in PAIR]
+    assert found[0].ids == found[1].ids
+    assert 100 < len(common) == found[0].rows < 180
+    order = []
+    for table, rows in zip(found, own.values(), strict=True):
+        by_id = rows.set_index(ID).loc[table.arrow[ID].to_pylist()]
+        order.append(list(zip(by_id["name"], by_id["birth"], strict=True)))
+    assert order[0] == order[1]
+    assert set(order[0]) == set(common)
+    for table, last in zip(found, lasts, strict=True):
+        assert table.arrow["seen"].to_pylist() == [float(value) for value in last.loc[order[0], "seen"]]
+
+
+def complaints(world, name):
+    """What a node's operational log has of its workers' ends, so far."""
+    lines = (world.directory / name / "daemon.log").read_text().splitlines()
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    return [line["what"] for line in found if line["event"] == "worker failed"]
+
+
+def contents(directory):
+    """Every file below it, by name."""
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_lists_without_a_common_record_leave_everything_as_it_was(world):
+    """Vaults are the same to the byte; each side has one clear line, without a number; parties are told how many
+    records each two share, and nobody anything else.
+    """
+    shared = {("org-0", "org-1"): range(20), ("org-0", "org-2"): range(100, 115), ("org-1", "org-2"): range(200, 210)}
+    for number, name in enumerate(world.parties):
+        rows = [row for pair, some in shared.items() if name in pair for row in some]
+        rows += range(1000 * (number + 1), 1000 * (number + 1) + 60 - len(rows))
+        world.add(name, "apart", {ID: [spelt(row, number) for row in rows], "x": [repr(row * 0.5) for row in rows]})
+    before = {name: contents(world.directory / name / "vault") for name in world.parties}
+    said = {name: complaints(world, name) for name in world.parties}
+    lists = [{"name": name, "data": "apart"} for name in world.parties]
+    view = world.train(plan(world, parties=lists, result="nobody"))
+    sentence = "the parties have fewer records in common than agreed"
+    assert (view.state, view.fault.code, view.fault.what) == (State.FAILED, "data.too-few-matches", sentence)
+    token = world.directory / "gateway" / "token"
+    shown = privity("session", "show", view.id, "--gateway", world.consortium.url, "--token-file", token)
+    assert len([line for line in shown.out.splitlines() if sentence in line]) == 1
+    assert len(before["org-0"]) > 1
+    for name in world.parties:
+        home = Home(world.directory / name)
+        assert contents(home.path("vault")) == before[name]
+        (kept,) = read(path_of(home.path("results"), view.id))
+        assert kept.name == "matches"
+        assert kept.numbers().tolist() == [20, 15, 10, 0]
+        told = [event.name for event in events(world, name, view.id) if event.type == "session:disclosure:recorded"]
+        assert told == ["matches"]
+        assert complaints(world, name)[len(said[name]) :] == ["the parties have 0 records in common, 50 were agreed on"]
+        assert [event.reason for event in events(world, name, view.id) if event.type == "session:run:failed"] == [
+            "data.too-few-matches"
+        ]
+    for name in ("gateway", world.plan.dealer):
+        assert not [path for path, content in contents(world.directory / name).items() if path.suffix == ".told"]
+        assert b"records in common, 50" not in (world.directory / name / "daemon.log").read_bytes()

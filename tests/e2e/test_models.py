@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from gateway.sandbox.trial import run
+from parties.agreement.plan import load_plan
+from parties.columns.recipe import Recipe
 from tests.e2e.world import (
     ID,
     plan_by_rows,
@@ -73,17 +77,25 @@ def test_a_table_in_blocks_equals_the_pooled_one(tmp_path, label_at_hospitals):
 
 
 def test_plan_new_and_sandbox_by_rows(tmp_path):
-    """The command line writes the plan of a table that is divided by rows, and runs it."""
+    """The command line writes the plan of a table that is divided by rows, and runs it: gaps are filled with the mean
+    of all rows that have a value, and the model is the pooled table's.
+    """
     files = split_rows(tmp_path, "diabetes", 2)
+    for number, file in enumerate(files.values()):
+        frame = pd.read_csv(file)
+        frame.loc[number :: number + 3, "x2"] = np.nan
+        frame.to_csv(file, index=False)
     data = [part for party, file in files.items() for part in ("--data", f"{party}={file}")]
-    plan = tmp_path / "my.toml"
+    plan, report = tmp_path / "my.toml", tmp_path / "report.json"
     options = ("--id", ID, "--label", "outcome", "--positive", "high", "--partition", "rows")
     wrote = privity("plan", "new", *data, *options, "-o", plan)
     assert wrote.status == 0, wrote.err
     assert "label outcome of every party" in privity("plan", "check", plan).out
-    ran = privity("sandbox", plan, *data, "--id", ID)
+    assert load_plan(plan).preparation.columns == {"x2": Recipe(missing="mean", indicator=True)}
+    ran = privity("sandbox", plan, *data, "--id", ID, "--report", report)
     assert ran.status == 0, ran.err
     assert "parties:org-0,org-1" in ran.out
+    assert json.loads(report.read_text())["coef_max_abs_diff"] < COEFFICIENT_TOLERANCE
 
 
 def test_sandbox_runs_what_plan_new_wrote(tmp_path):

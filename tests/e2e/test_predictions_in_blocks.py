@@ -1,12 +1,14 @@
 """Predictions by a model of a table in blocks, by real processes: two hospitals and an insurer of all patients.
 
-The hospitals' wards have levels that no plan lists: they agree on them.
+The hospitals' wards have levels that no plan lists: they agree on them. Ages are missing at both: they fill them with
+the mean of all that are there.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -15,12 +17,15 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from mpc.moments import FINE_BITS, LIMB_BITS, SUM_BITS
+from mpc.scales import LIMBS
 from parties.agreement.kinds import training
 from parties.agreement.plan import parse_plan
 from parties.agreement.prediction import PredictionPlan
 from parties.audit.events import CommitmentSigned, DisclosureRecorded, DisclosureTold
 from parties.audit.snapshot import locate, take
 from parties.columns.preparation import split
+from parties.outcome.told import path_of, read
 from parties.service.home import Home
 from parties.service.lifecycle import State
 from tests.e2e.world import ID, LABEL, privity, tables
@@ -36,6 +41,7 @@ TOLERANCE = 2e-3  # the model's distance from the optimum after its iterations, 
 
 LIMITS, BINS = ["0.05", "0.9"], 4
 RECIPES = {
+    "x0": {"missing": "mean", "indicator": True},
     WARD: {"encoding": "one-hot", "most_levels": CAP},
     "x2": {"quantile_bins": BINS},
     "x3": {"winsorise": LIMITS},
@@ -48,6 +54,17 @@ def wards(X):
     return np.where(X[:, 0] > np.quantile(tables("diabetes")[0][:, 0], 0.97), WARDS[5], found)
 
 
+def gaps(X):
+    """Rows whose x0 is missing, about a quarter of any table."""
+    return np.abs(X[:, 0] * 1e6).astype(int) % 4 == 0
+
+
+def cells(X, rows, column):
+    """As a file has them."""
+    missing = gaps(X) & (column == 0)
+    return ["" if missing[row] else repr(float(X[row, column])) for row in rows]
+
+
 def brought(world, data, records, X, y=None):
     """Put a table into the vaults, in an order of each party's own: a third of the records at one hospital."""
     order = np.random.default_rng(7).permutation(len(X))
@@ -55,7 +72,7 @@ def brought(world, data, records, X, y=None):
     parts[HOSPITALS[1]] = (np.setdiff1d(order, order[::3]), range(HALF))
     for party, (rows, columns) in parts.items():
         content = {ID: [records[row] for row in rows]}
-        content |= {f"x{column}": [repr(float(X[row, column])) for row in rows] for column in columns}
+        content |= {f"x{column}": cells(X, rows, column) for column in columns}
         if party != INSURER:
             content[WARD] = wards(X)[rows].tolist()
         if y is not None and party != INSURER:
@@ -117,12 +134,14 @@ def pooled(world, trained):
     limits = by_rank(sorted(X[rows, 3]), map(Fraction, LIMITS))
     edges = by_rank(sorted(X[rows, 2]), [Fraction(place, BINS) for place in range(1, BINS)])
     assert len(set(edges)) == BINS - 1
+    mean = X[rows, 0][~gaps(X[rows])].mean()
 
     def prepared(new):
-        """Numbers, bins by joint quantiles, a column for each level that the hospitals agreed on, and others."""
+        """Numbers, gaps filled and told, bins by joint quantiles, columns for levels that the hospitals agreed on."""
         chosen = np.array([wards(new) == level for level in levels] + [~np.isin(wards(new), levels)])
         bins = np.digitize(new[:, 2], edges)[:, None] == np.arange(BINS)
-        return np.hstack([new[:, :2], bins, new[:, 3:4].clip(*limits), new[:, 4:], chosen.T])
+        filled = np.column_stack([np.where(gaps(new), mean, new[:, 0]), gaps(new), new[:, 1]])
+        return np.hstack([filled, bins, new[:, 3:4].clip(*limits), new[:, 4:], chosen.T])
 
     scaler = StandardScaler().fit(prepared(X[rows]))
     fitted = scaler.transform(prepared(X[rows]))
@@ -145,6 +164,27 @@ def test_hospitals_are_told_joint_quantiles_and_nobody_else(world, trained):
     rows = np.concatenate(training_rows(world, trained))
     low, *_ = by_rank(sorted(tables("diabetes")[0][rows, 2]), [Fraction(1, BINS)])
     assert f"x2 below {low:g}" in shown["columns"]
+
+
+def test_hospitals_are_told_a_joint_mean_and_nobody_else(world, trained):
+    """A sum and a count: each hospital has the mean of all values that are there, and, by subtraction, the other's."""
+    session, _ = trained
+    contract = training(world.client.contract(session))
+    (item,) = (each.model_dump(exclude={"clause"}) for each in contract.disclosures if each.name == "means")
+    assert item == {"name": "means", "recipient": f"parties:{','.join(HOSPITALS)}", "count": 1, "values": 2}
+    X = tables("diabetes")[0]
+    present = [X[rows, 0][~gaps(X[rows])] for rows in training_rows(world, trained)]
+    assert min(map(len, present)) < min(map(len, training_rows(world, trained)))
+    for name in world.parties:
+        home = Home(world.directory / name)
+        told = [each for each in read(path_of(home.path("results"), session)) if each.name == "means"]
+        assert len(told) == (name in HOSPITALS)
+        for each in told:
+            limbs = each.numbers().reshape(2, LIMBS).tolist()
+            total, count = (sum(word << (LIMB_BITS * place) for place, word in enumerate(row)) for row in limbs)
+            assert count % (1 << SUM_BITS) == sum(map(len, present))
+            total = (total + (1 << (SUM_BITS - 1))) % (1 << SUM_BITS) - (1 << (SUM_BITS - 1))
+            assert math.isclose(total / 2**FINE_BITS, np.concatenate(present).sum(), rel_tol=1e-9)
 
 
 def training_rows(world, trained):
@@ -236,7 +276,7 @@ def test_a_record_that_the_insurer_lacks_ends_the_session(world, trained, fresh)
     hospital = HOSPITALS[0]
     rows = [int(record[1:]) for record in parts[hospital]]
     content = {ID: [*parts[hospital][:-1], "N999"]}
-    content |= {f"x{column}": [repr(float(X[row, column])) for row in rows] for column in range(HALF)}
+    content |= {f"x{column}": cells(X, rows, column) for column in range(HALF)}
     content[WARD] = wards(X)[rows].tolist()
     world.add(hospital, "strangers", content)
     asked = plan(world, trained[0], INSURER).model_dump(mode="json")

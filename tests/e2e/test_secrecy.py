@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from gateway.sandbox.consortium import Consortium, Daemon
+from parties.agreement.match_plan import MatchingPlan
+from parties.agreement.match_rules import IdRule
 from parties.columns.preparation import Standardiser
 from parties.service.lifecycle import State
 from tests.e2e.curious import HEARD
@@ -16,6 +18,7 @@ from tests.e2e.world import ID, World, plan_for, split_columns
 
 SAMPLE = 300  # values of each column kind that are looked for
 SCALES = (13, 14, 18, 31)
+MATCHED = "matched"
 
 
 class CuriousConsortium(Consortium):
@@ -33,7 +36,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, files):
-    """A consortium after a whole session, its processes ended."""
+    """A consortium after a matching and a training on what it left, its processes ended."""
     plan = plan_for(files, max_iter=60)
     with CuriousConsortium(tmp_path_factory.mktemp("consortium"), plan) as consortium:
         consortium.start(files, ID, lambda _: None)
@@ -42,8 +45,25 @@ def world(tmp_path_factory, files):
         consortium.daemons["dealer"] = Daemon("dealer", ["dealer", "serve"], home, module="tests.e2e.curious")
         consortium.daemons["dealer"].wait_ready()
         world = World(consortium)
-        assert world.train(plan).state is State.COMPLETED
+        assert world.train(matching(plan)).state is State.COMPLETED
+        for name in world.parties:
+            world.share(name, MATCHED)
+        parties = tuple(party.model_copy(update={"data": MATCHED}) for party in plan.parties)
+        assert world.train(plan.model_copy(update={"parties": parties})).state is State.COMPLETED
     return world
+
+
+def matching(plan):
+    """Of the very lists, all of whose records are common."""
+    return MatchingPlan.model_validate(
+        {
+            "kind": "matching",
+            "purpose": "find the patients whom all know",
+            "dealer": plan.dealer,
+            "result": MATCHED,
+            "parties": [{"name": party.name, "data": party.data} for party in plan.parties],
+        }
+    )
 
 
 def read(file):
@@ -60,6 +80,13 @@ def texts(files):
             found |= {value for value in row.values() if len(value) >= 10} | {row[ID]}
     generator = np.random.default_rng(7)
     return [value.encode() for value in generator.choice(sorted(found), SAMPLE, replace=False)]
+
+
+@pytest.fixture(scope="module")
+def ids(files):
+    """Every record's id as its owner wrote it, and in the form in which ids are compared."""
+    found = {row[ID] for file in files.values() for row in read(file)}
+    return sorted({each.encode() for each in found | {IdRule().form()(each) for each in found}})
 
 
 @pytest.fixture(scope="module")
@@ -89,29 +116,32 @@ def search(content, needles):
 
 
 @pytest.mark.parametrize("name", ["gateway", "dealer"])
-def test_nothing_of_the_data_is_heard(world, texts, words, name):
+def test_nothing_of_the_data_is_heard(world, texts, ids, words, name):
     """Of everything that gateway and dealer are sent, nothing is a value, a record id or a share of one in clear."""
     content = (world.directory / name / HEARD).read_bytes()
     assert len(content) > 1000
     assert not search(content, texts)
+    assert not search(content, ids)
     assert not search(content, words)
 
 
-def test_the_search_finds_what_is_there(files, texts, words):
+def test_the_search_finds_what_is_there(files, texts, ids, words):
     """The search is not blind: it finds the needles in the files that they were taken from."""
     everything = b"".join(file.read_bytes() for file in files.values())
     assert len(search(everything, texts)) == SAMPLE
+    assert len(ids) == 2 * len(search(everything, ids))
     value = float(read(files["org-0"])[0]["x0"])
     assert search(b"----" + struct.pack("<d", value) + b"----", words)
 
 
-def test_no_disk_holds_a_value_in_clear(world, texts, words):
+def test_no_disk_holds_a_value_in_clear(world, texts, ids, words):
     """Vaults, stores, logs and what processes printed: no value and no record id lies anywhere in clear."""
     looked_at = [path for path in world.directory.rglob("*") if path.is_file()]
     assert len(looked_at) > 30
     for path in looked_at:
         content = path.read_bytes()
         assert not search(content, texts), path
+        assert not search(content, ids), path
         assert not search(content, words), path
 
 

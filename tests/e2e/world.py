@@ -166,10 +166,13 @@ class World:
         path = write_csv(self.directory / f"{party}-{name}.csv", columns)
         done = privity("data", "add", name, path, "--id", ID, "--shareable", "--home", self.directory / party)
         assert done.status == 0, done.err
+        self._until_listed(party, name)
+
+    def _until_listed(self, party: str, data: str) -> None:
         until(
-            "the gateway to list it",
+            f"the gateway to list {data} of {party}",
             lambda: any(
-                item.table.name == name
+                item.table.name == data
                 for view in self.client.participants()
                 if view.name == party
                 for item in view.published
@@ -186,6 +189,7 @@ class World:
         """Its operator lets sessions use a data set; of a matching's once the others have signed."""
         home = self.directory / name
         until(f"{name} to share {data}", lambda: privity("data", "share", data, "--home", home).status == 0)
+        self._until_listed(name, data)
 
     def approve_next(self) -> None:
         """Have every operator sign the next session that somebody proposes."""

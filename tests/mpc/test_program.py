@@ -73,6 +73,9 @@ SPECS = {
         labels=labels_with(horizontal((200, 369), 30)),
         quantiles=Quantiles(columns=(Ranked(owners=(0, 1), quantiles=((1, 4), (1, 2))),)),
     ),
+    "averaged": spec(
+        blocks=horizontal((200, 369), 30), labels=labels_with(horizontal((200, 369), 30)), means=((0, 1), (0, 1))
+    ),
     "grid": spec(C=("0.01", "1.0", "100"), held_out=HELD_OUT, figures=FIGURES),
     "newton, grid": spec(C=("0.01", "1.0", "100"), solver="newton", max_iter=None),
     "newton, wide": spec(rows=5000, columns=(128, 128), C="100", solver=None, max_iter=None, loss_every=0),

@@ -5,16 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parties.errors import DataError, SettingsError
 from parties.sources import Notes, file_source, read_notes, read_table
-from parties.sources.columnar import ArrowFile
+from parties.sources.columnar import ArrowFile, as_text
+from parties.sources.heads import LENGTH, expanded_bytes
 from parties.sources.survey import read_whole, survey
 
 WRITERS = {
@@ -28,6 +32,12 @@ WRITERS = {
 def write_ipc(table: pa.Table, path: Path, make) -> None:
     with make(str(path), table.schema) as out:
         out.write_table(table, max_chunksize=7)
+
+
+def compressed(path: Path, table: pa.Table, codec: str | None) -> None:
+    make = pa.ipc.new_file if path.suffix == ".arrow" else pa.ipc.new_stream
+    with make(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as out:
+        out.write_table(table)
 
 
 def written(directory: Path, table: pa.Table, name: str = "t.parquet") -> Path:
@@ -293,3 +303,92 @@ def test_the_profile_tells_the_first_and_the_last_day(tmp_path, name):
     assert (found["seen"].ends, found["seen"].missing) == ((real[0], real[-1]), 1)
     assert found["stray"].ends == (10, 10)
     assert found["void"].ends == (None, None)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("name", ["t.arrow", "t.arrows"])
+@pytest.mark.parametrize("column", ["number", "category"])
+def test_a_compressed_batch_that_expands_beyond_the_bound_is_refused(tmp_path, name, codec, column):
+    """By what its buffers say that they become, those of dictionaries too; the file itself is below the bound."""
+    count = 50_000
+    values = (
+        np.zeros(count) if column == "number" else pa.array([f"{i:040d}" for i in range(count)]).dictionary_encode()
+    )
+    path = tmp_path / name
+    compressed(path, pa.table({"id": [f"p{i:05d}" for i in range(count)], "x": values}), codec)
+    most = 500_000 if column == "number" else 1_200_000
+    assert path.stat().st_size < most
+    assert survey(ArrowFile(path), "id", Notes()).rows == count
+    with pytest.raises(DataError, match=f"has a record batch of more than {most} bytes; write it again in smaller"):
+        survey(ArrowFile(path, max_batch_bytes=most), "id", Notes())
+
+
+@pytest.mark.parametrize("name", ["t.arrow", "t.arrows"])
+def test_what_a_buffer_says_is_believed_before_it_is_expanded(tmp_path, name):
+    """A length that no memory holds is refused, and so is one that can't be."""
+    rows, path = 3000, tmp_path / name
+    compressed(path, pa.table({"id": [f"p{i:05d}" for i in range(rows)], "x": np.zeros(rows)}), "zstd")
+    content, prefix = path.read_bytes(), LENGTH.pack(8 * rows)
+    assert content.count(prefix) == 1
+    for length, says in ((1 << 50, "has a record batch of more than"), (-5, "is not an Arrow IPC file that can be")):
+        path.write_bytes(content.replace(prefix, LENGTH.pack(length)))
+        with pytest.raises(DataError, match=says):
+            survey(ArrowFile(path), "id", Notes())
+
+
+def messages(directory: Path, codec: str | None) -> list:
+    path = directory / "t.arrows"
+    compressed(path, pa.table({"id": [f"p{i:05d}" for i in range(900)], "x": np.zeros(900)}), codec)
+    with pa.memory_map(str(path)) as mapped:
+        return [message for message in pa.ipc.MessageReader.open_stream(mapped) if message.body is not None]
+
+
+def test_a_buffer_that_is_not_compressed_is_as_long_as_it_is(tmp_path):
+    """Beside compressed ones; and without compression the body is what it is."""
+    (plain,) = (each for each in messages(tmp_path, None) if each.body.size)
+    assert expanded_bytes(plain) == plain.body.size
+    (packed,) = (each for each in messages(tmp_path, "zstd") if each.body.size)
+    whole, body = expanded_bytes(packed), bytearray(packed.body.to_pybytes())
+    assert 8 * 900 + 6 * 900 < whole < plain.body.size + 100
+    at = body.index(LENGTH.pack(8 * 900))
+    body[at : at + LENGTH.size] = LENGTH.pack(-1)
+    told = expanded_bytes(SimpleNamespace(metadata=packed.metadata, body=pa.py_buffer(bytes(body))))
+    assert whole - 8 * 900 < told < whole
+
+
+@given(st.data())
+def test_a_damaged_head_is_refused_or_read(tmp_path_factory, data):
+    """Whatever stands in it: a number, or an error that says that it is none."""
+    (packed,) = (each for each in messages(tmp_path_factory.mktemp("heads"), "lz4") if each.body.size)
+    head = bytearray(packed.metadata.to_pybytes())
+    for place in data.draw(st.lists(st.integers(0, len(head) - 1), min_size=1, max_size=4)):
+        head[place] = data.draw(st.integers(0, 255))
+    damaged = SimpleNamespace(metadata=pa.py_buffer(bytes(head)), body=packed.body)
+    try:
+        told = expanded_bytes(damaged)
+    except ValueError:
+        return
+    assert told >= packed.body.size
+
+
+def test_decimals_are_text_where_the_owner_says_so(tmp_path):
+    """Digit by digit, as an id and as a column; otherwise numbers."""
+    money = [decimal.Decimal("0.10"), decimal.Decimal("-7.00"), None, decimal.Decimal("12345678901234567.89")]
+    numbers = [decimal.Decimal(each) for each in ("9007199254740993", "2", "30", "4")]  # the first is no float
+    path = tmp_path / "t.parquet"
+    columns = {"no": pa.array(numbers, pa.decimal128(20, 0)), "money": pa.array(money, pa.decimal128(20, 2))}
+    pq.write_table(pa.table(columns | {"rate": pa.array(money, pa.decimal256(40, 2))}), path)
+    schema = tmp_path / "schema.toml"
+    schema.write_text('[columns.money]\nkind = "text"\n')
+    found = read_whole(file_source(path), "no", read_notes(schema), "t")
+    assert found.ids == ["2", "30", "4", "9007199254740993"]
+    assert dict(zip(found.ids, found.arrow["money"].to_pylist(), strict=True)) == {
+        "9007199254740993": "0.10",
+        "2": "-7.00",
+        "30": None,
+        "4": "12345678901234567.89",
+    }
+    assert {column.name: column.kind for column in found.columns} == {"money": "category", "rate": "number"}
+    small = pa.array([decimal.Decimal("0.00000001"), decimal.Decimal(0), None], pa.decimal128(12, 8))
+    assert as_text(small).to_pylist() == ["0.00000001", "0.00000000", None]
+    assert as_text(pa.array([decimal.Decimal(700)], pa.decimal128(5, -2))).to_pylist() == ["700"]

@@ -33,7 +33,7 @@ from parties.errors import ContractError
 from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "15031bca48f6b94ea2319dc1fc11b0137bea9d53c1e26a62465d5c082fb152fc"
+VECTOR_SHA256 = "6324b74728dd53cd25c053416b3354e41991899bb3f38d3c82e84137070e168f"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -169,24 +169,26 @@ def test_a_column_may_be_constant_in_one_file(tmp_path):
 
 
 def test_shared_categories_have_levels_that_can_be_told(tmp_path):
-    """By rows a category gets as many columns as both parties' levels of enough records; dates become days; gaps that
-    all rows would have to fill are named."""
+    """By rows a category gets as many columns as both parties' levels of enough records; dates become days; gaps are
+    filled with the mean of all rows, unless a party has so few values that it tells nothing of them."""
 
     def rows(first: int, levels: str) -> str:
         wards = [level for level in levels for _ in range(20)] + ["rare"]
         lines = (
-            f"p{first + row},{ward},2021-02-{row % 28 + 1:02d},{row % 7 or ''},{'MB'[row % 2]}\n"
+            f"p{first + row},{ward},2021-02-{row % 28 + 1:02d},{row % 7 or ''},{'' if row % 3 else row},"
+            f"{'MB'[row % 2]}\n"
             for row, ward in enumerate(wards)
         )
-        return f"patient,ward,visit,dose,diagnosis\n{''.join(lines)}"
+        return f"patient,ward,visit,dose,rarely,diagnosis\n{''.join(lines)}"
 
     paths = files(tmp_path, clinic_a=rows(0, "uv"), clinic_b=rows(1000, "vwx"))
     text = propose_plan(paths, "patient", "diagnosis", "M", "rows")
     assert parse_plan(tomllib.loads(text)).preparation.columns == {
         "ward": Recipe(encoding="one-hot", most_levels=4),
         "visit": Recipe(encoding="days", since="2000-01-01"),
+        "dose": Recipe(missing="mean", indicator=True),
     }
-    assert "# Left out: column 'dose' of clinic-a has missing values." in text
+    assert "# Left out: column 'rarely' of clinic-a has too few values to fill gaps with a joint mean." in text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The joint matrix as the engine gets it, cell by cell against pandas on the pooled table, for every division of it.
 
-Parties run as threads, with real records of their own in orders of their own, real counts and moments under MPC. The
+Parties run as threads, with real records of their own in orders of their own, real matching, counts and moments. The
 oracle sees everything and is written in pandas: it shares no code with what it judges but the list of marks.
 """
 
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpc.channel import MemoryChannel
 from mpc.curves import marks, mirrored
+from mpc.disclosure import ProgramLedger
+from mpc.matching_program import Matching
 from mpc.program import derive
 from mpc.simulation import Simulation
 from parties.agreement.contract import Contract, Party, beside, disclosures_for, spec_for, told_before
@@ -29,12 +35,17 @@ from parties.columns.division import Division
 from parties.columns.preparation import split
 from parties.columns.reading import read_columns
 from parties.columns.recipe import PreparationPlan
-from parties.data.joining import common_records
-from parties.data.tables import Table, labels
+from parties.data.matched_rows import Found, MatchedRows
+from parties.data.tables import Table, ids_of, labels
+from parties.data.vault import Vault
+from parties.data.vault_key import MasterKey
 from parties.process.agreeing import agree_on_levels
 from parties.process.job import Answer, Intent, Report
+from parties.process.match_worker import _strips
 from parties.process.worker import Prepared, _agreed, _placed, _standardiser, _weighed, divide
+from parties.psi import keyed_records, match
 from tests.mpc.engine import taken
+from tests.parties.psi.test_protocol import KEY, bound, played
 
 CLIP, CELL, SINCE = 8.0, 5, "2020-01-01"
 CITIES, GRADES = ["Bern", "Genf", "Oslo", "Rom", "Ulm"], ["low", "mid", "high"]
@@ -63,6 +74,8 @@ LISTED: dict[str, dict[str, Any]] = {  # of any
     "clinic": {"encoding": "one-hot", "most_levels": 7} | WEIGHED,
     "heavy": {"missing": "median", "winsorise": ["0.1", "0.85"], "indicator": True},
     "third": {"quantile_bins": 3} | OWN,
+    "dose": {"missing": "mean", "winsorise": ["0.1", "0.9"]},
+    "weight": {"missing": "mean", "indicator": True},
     "odds": {"quantile_bins": 4, "winsorise": ["0.1", "0.9"]} | WEIGHED,
 }
 RECIPES = FITTED | LISTED
@@ -80,10 +93,13 @@ KINDS["columns"][2] = [
     "clinic",
     "heavy",
     "third",
+    "dose",
+    "weight",
     "odds",
 ]  # of who has the labels
 HOLDERS = {"columns": "third", "rows": None, "blocks": "second"}
 NAMES = ("first", "second", "third")
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 
 def drawn(generator: np.random.Generator, rows: int) -> pd.DataFrame:
@@ -118,6 +134,8 @@ def drawn(generator: np.random.Generator, rows: int) -> pd.DataFrame:
             "clinic": pd.Series(level([0.4, 0.25, 0.25, 0.05, 0.05])),
             "heavy": gaps(generator.standard_t(2, rows) * 10.0 ** generator.integers(-6, 7), 0.2),
             "third": gaps(generator.integers(-4, 5, rows).astype(float), 0.1),
+            "dose": gaps(generator.standard_t(2, rows) * 1e3, 0.3),
+            "weight": gaps(generator.gamma(2, 30, rows), 0.2),
             "odds": pd.Series(generator.normal(age / 10, 1)),
         }
     )
@@ -369,8 +387,9 @@ def test_every_cell_is_that_of_the_pooled_pipeline(paper, kind, seed, rows):
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_every_cell_of_lists_that_overlap_in_part_is_that_of_the_pooled_merge(paper, seed):
-    """Lists of more records, in orders and with spellings of ids of their own, matched first; against a merge."""
+def test_every_cell_of_lists_that_overlap_in_part_is_that_of_the_pooled_merge(paper, seed, tmp_path):
+    """Lists of more records, in orders and with spellings of ids of their own, matched first by the protocol and kept
+    in vaults under the ids that all share; against a merge."""
     generator = np.random.default_rng(seed)
     people = drawn(generator, 300)
     lists = {}
@@ -379,20 +398,45 @@ def test_every_cell_of_lists_that_overlap_in_part_is_that_of_the_pooled_merge(pa
         own = people.drop(absent)[[*KINDS["columns"][number], *(["outcome"] if name == "third" else [])]]
         own = own.iloc[generator.permutation(len(own))]
         lists[name] = own.set_axis(own.index.map([str.lower, " {} ".format, str.upper][number]), axis=0)
-    tables = {name: Table.of_list(name, "id", table(own).arrow) for name, own in lists.items()}
-    found = common_records(tables, dict.fromkeys(NAMES, ("id",)), MatchRules(minimum=1))
+    found = matched({name: table(own) for name, own in lists.items()}, tmp_path)
     keyed = [own.set_axis(own.index.str.strip().str.upper(), axis=0) for own in lists.values()]
     merged = keyed[0].join(keyed[1], how="inner").join(keyed[2], how="inner")
     assert 100 < len(merged) < len(people)
-    keys = [record.strip().upper() for record in found["first"].ids]
+    keys, *others = ([record.strip().upper() for record in found[name].arrow["id"].to_pylist()] for name in NAMES)
+    assert others == [keys, keys]
     assert sorted(keys) == sorted(merged.index)
-    shared = pd.Index([f"m{number:05d}" for number in range(len(keys))])
+    shared = pd.Index(found["first"].ids)
+    assert all(found[name].ids == shared.tolist() for name in NAMES)
     frames = [
         found[name].arrow.to_pandas()[list(lists[name])].set_axis(shared, axis=0).replace({None: np.nan})
         for name in NAMES
     ]
     contract = made(paper, "columns", [len(keys)] * 3)
     check_cells(contract, merged.loc[keys].set_axis(shared, axis=0), frames, prepared(contract, frames))
+
+
+def matched(lists: dict[str, Table], directory: Path) -> dict[str, Table]:
+    """What each party's vault has of its list after a matching, whose parties are threads."""
+    vaults = {name: Vault(directory / name, MasterKey.generate()) for name in lists}
+    for name, vault in vaults.items():
+        vault.add("list", lists[name], created=NOW)
+    program, rules = Matching(sizes=tuple(own.rows for own in lists.values())), MatchRules(minimum=1)
+
+    def party(name: str, channel: MemoryChannel) -> np.ndarray:
+        vault, found = vaults[name], Found()
+        own = vault.open("list")
+        records = keyed_records(ids_of(own, ["id"]), rules, KEY, own.places)
+        same = match(program, *bound(channel), KEY, records, rules, ProgramLedger(program), NAMES, 1)
+        for strip in _strips(same, KEY):
+            found.add(strip)
+        source = vault.manifest("list")
+        kept = MatchedRows(source, lambda columns: vault.batches(source, columns), found)
+        vault.add("matched", kept, created=NOW)
+        return same.rows
+
+    for one in played([partial(party, name) for name in lists]):
+        assert one.error is None, one.error
+    return {name: vault.open("matched") for name, vault in vaults.items()}
 
 
 def check_cells(contract: Contract, frame: pd.DataFrame, frames: list[pd.DataFrame], results: list[Any]) -> None:

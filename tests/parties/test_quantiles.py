@@ -12,11 +12,10 @@ from mpc.errors import ProgramError
 from parties.agreement.contract import Contract
 from parties.agreement.contract_text import leaves
 from parties.agreement.leaving import inferences, leaving
-from parties.agreement.plan import parse_plan
 from parties.agreement.policy import Circumstances, Policy, Unasked, judge, verdict
 from parties.columns.encoding import Agreed, FittedColumn, ReadColumn
 from parties.columns.recipe import Recipe
-from parties.errors import DataError, PlanError
+from parties.errors import DataError
 from tests.parties.test_prepared_matrix import RECIPES, made
 
 ROWS = {"max_columns_per_100_rows": 1000, "min_cell_rows": 5}
@@ -24,7 +23,7 @@ ROWS = {"max_columns_per_100_rows": 1000, "min_cell_rows": 5}
 
 @pytest.fixture(scope="module")
 def in_blocks(paper: Contract) -> Contract:
-    """The first and the third party share columns, three of which take quantiles; the second has all rows."""
+    """The first and the third party share columns, four of which take quantiles; the second has all rows."""
     return made(paper, "blocks", [100, 180, 80])
 
 
@@ -44,13 +43,13 @@ def test_a_recipe_takes_certain_quantiles():
 def test_the_contract_says_what_is_told(in_blocks):
     """To whom, how often and how many; the operators of those who share columns read of what they are."""
     (item,) = (each for each in in_blocks.disclosures if each.name == "quantiles")
-    count = sum(len(in_blocks.preparation.of(name).quantiles) for name in ("heavy", "third", "odds"))
+    count = sum(len(in_blocks.preparation.of(name).quantiles) for name in ("heavy", "third", "dose", "odds"))
     assert (item.recipient, item.count, item.values) == ("parties:first,third", 4, count)
     assert f"to 13 binary digits: {count} numbers, 4 times at most, to first, us\n" in leaves(in_blocks, "third")
     (line,) = (each for each in leaving(in_blocks, "third") if each.clause == item.clause)
     assert (line.outside, line.to) == (True, "first, us")
     (told,) = (sentence for sentence in inferences(in_blocks, "third") if "quantile" in sentence)
-    assert "heavy, third, odds" in told
+    assert "heavy, third, dose, odds" in told
     assert "first can tell" in told
     assert not [sentence for sentence in inferences(in_blocks, "second") if "quantile" in sentence]
 
@@ -77,7 +76,7 @@ def test_a_policy_asks_counts_and_refuses(in_blocks):
         for one in judge(Policy(max_columns_per_100_rows=1), in_blocks, "first", Circumstances(datetime.now(UTC)))
         if one.rule == "max_columns_per_100_rows"
     )
-    assert f"and {in_blocks.program.quantiles.count} quantiles on" in reason
+    assert f"and {in_blocks.program.quantiles.count} quantiles and" in reason
 
 
 @pytest.mark.parametrize("recipe", [{"quantile_bins": 40}, {"winsorise": ["0", "0.9"]}, {"winsorise": ["0.01", "0.9"]}])
@@ -86,20 +85,6 @@ def test_no_contract_comes_of_quantiles_that_tell_records(paper, recipe, monkeyp
     monkeypatch.setitem(RECIPES, "heavy", recipe)
     with pytest.raises(ProgramError, match="quantile"):
         made(paper, "blocks", [100, 180, 80])
-
-
-def test_the_mean_of_divided_rows_is_refused():
-    """By a sentence that says what can be filled in instead."""
-    parties = [{"name": name, "data": "x", "columns": ["age"]} for name in ("a", "b")]
-    content = {
-        "purpose": "predict",
-        "partition": "rows",
-        "parties": parties,
-        "label": {"column": "outcome", "positive": "yes"},
-        "preparation": {"columns": {"age": {"missing": "mean"}}},
-    }
-    with pytest.raises(PlanError, match="there the median, or a constant, can be used"):
-        parse_plan(content)
 
 
 def test_columns_fit_by_what_was_told():

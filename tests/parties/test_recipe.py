@@ -111,23 +111,10 @@ def by_rows(**preparation: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "key"),
-    [
-        ({"missing": "mean"}, 'missing = "mean"'),
-    ],
-)
-def test_what_needs_rows_of_several_owners_is_refused(recipe, key):
-    """Where rows are divided, nothing is fitted by one owner's rows."""
-    with pytest.raises(PlanError, match=f"preparation of 'city': {key} needs the rows of all who have the column"):
-        parse_plan(by_rows(columns={"city": recipe}))
-    with pytest.raises(PlanError, match="preparation of 'age'"):
-        parse_plan(by_rows(default=recipe))
-
-
-@pytest.mark.parametrize(
     "recipe",
     [
         {"missing": "constant", "constant": "0", "indicator": True},
+        {"missing": "mean"},
         {"encoding": "one-hot", "levels": ["a", "b"], "missing": "own"},
         {"encoding": "ordinal", "levels": ["a", "b"]},
         {"encoding": "days", "since": "2020-01-01"},

@@ -7,6 +7,8 @@ import os
 import socket
 import sqlite3
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,6 +256,68 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path):
         source.close()
     assert "sekrit" not in repr(caught.value)
     assert "check the database's address" in caught.value.action
+
+
+SLOW = """\
+SELECT n::text AS id, CASE WHEN n < LAST THEN '' ELSE pg_sleep(60)::text END AS x FROM generate_series(1, 4000) AS n"""
+
+
+class Welcoming(threading.Thread):
+    """A server of PostgreSQL's protocol that takes a connection and then answers nothing any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+
+    def run(self) -> None:
+        with self._listening, self._listening.accept()[0] as one:
+            one.recv(4096)  # who is there, and what it wants
+            version = b"server_version\x0015.0\x00"
+            encoding = b"client_encoding\x00UTF8\x00"
+            one.sendall(b"R" + struct.pack("!II", 8, 0))
+            for setting in (version, encoding):
+                one.sendall(b"S" + struct.pack("!I", 4 + len(setting)) + setting)
+            one.sendall(b"K" + struct.pack("!III", 12, 1, 1) + b"Z" + struct.pack("!I", 5) + b"I")
+            while one.recv(4096):  # until the other side is gone
+                pass
+
+
+def test_a_server_that_hangs_after_connecting_is_given_up(tmp_path):
+    """It said who it is and then nothing more: one line, in time."""
+    server = Welcoming()
+    server.start()
+    url = f"postgresql+psycopg://user:sekrit@127.0.0.1:{server.port}/db?sslmode=disable&gssencmode=disable"
+    source = SqlQuery(make_url(url), "SELECT 1 AS id", tmp_path, connect_timeout_s=2)
+    with pytest.raises(DataError, match="the query was given up: the database had said nothing for too long") as caught:
+        survey(source, "id", Notes())
+    source.close()
+    server.join(60)
+    assert not server.is_alive()
+    assert "sekrit" not in repr(caught.value)
+    assert "load and locks" in caught.value.action
+
+
+@pytest.mark.parametrize(
+    ("last", "after"),
+    [(1, "too long;"), (3000, "too long after row 2000;")],
+    ids=["at the first row", "between rows"],
+)
+def test_a_query_that_says_nothing_more_is_given_up(server, tmp_path, last, after):
+    """At its first row and later; the vault is as it was, and a query that goes on in time is not touched."""
+    vault = Vault(tmp_path / "vault", MasterKey.generate())
+    vault.check_key()
+    before = list((tmp_path / "vault").iterdir())
+    source = SqlQuery(make_url(server.url), SLOW.replace("LAST", str(last)), tmp_path / "vault", answer_timeout_s=2)
+    began = time.monotonic()
+    with pytest.raises(DataError, match=f"had said nothing for {after}"):
+        take_in(vault, "a", source, "id", created=utc_now(), record=lambda **_: None)
+    source.close()
+    assert time.monotonic() - began < 30
+    assert list((tmp_path / "vault").iterdir()) == before
+    patient = SqlQuery(make_url(server.url), "SELECT '1' AS id, 'a' AS x", tmp_path / "vault", answer_timeout_s=2)
+    assert patient.columns() == ["id", "x"]
+    patient.close()
 
 
 def test_a_silent_connection_is_given_up_and_the_url_has_the_last_word(server, tmp_path):

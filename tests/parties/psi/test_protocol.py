@@ -175,8 +175,27 @@ def test_too_few_matches_tell_nobody_which():
         assert "10 records in common, 11 were agreed on" in str(party.error)
         assert "10" not in party.error.outward
         assert "match.places" not in party.channel.counters.sent_by_name
+        assert "match.few" in party.channel.counters.sent_by_name
     parties = played([plain(ids, (30, 40), MatchRules(minimum=10)) for ids in lists])
     assert all(len(party.rows) == 10 for party in parties)
+    assert not [party for party in parties if "match.few" in party.channel.counters.sent_by_name]
+
+
+def test_a_peer_that_dies_after_the_count_changes_nothing_about_its_outcome():
+    """Too few are too few, whether or not the others tell that they have counted so."""
+
+    class Dying(Chained):
+        """Ends instead of telling it."""
+
+        def exchange(self, name, outgoing, expected):
+            if name == "match.few":
+                raise ProtocolError("died", action="")
+            return super().exchange(name, outgoing, expected)
+
+    ids, rules = [f"p{i}" for i in range(20)], MatchRules(minimum=21)
+    parties = played([plain(ids, (20, 20), rules, chained=Dying), plain(ids, (20, 20), rules)])
+    assert str(parties[0].error).startswith("died")
+    assert isinstance(parties[1].error, TooFewMatches)
 
 
 class Recorder(ProgramLedger):
