@@ -28,8 +28,9 @@ _SESSION = _SHAPES.from_string("""<div>
 <tbody>{% for one in view.participants %}{% set at = course[one.name] or one.progress %}
 <tr><td>{{ one.name }}</td><td>{{ one.role }}</td><td>{{ "yes" if one.online else "no" }}</td>
 <td>{{ "yes" if one.approved else one.waiting or "not yet" }}</td>
-<td>{% if at %}<progress value="{{ at.iteration }}" max="{{ at.of }}"></progress> {{ at.iteration }} of {{ at.of }}
-{% endif %}</td><td>{% if at and at.loss is not none %}{{ "%.4f" | format(at.loss) }}{% endif %}</td></tr>
+<td>{% if at %}{{ at.stage or "" }}
+{% if at.of %}<progress value="{{ at.iteration }}" max="{{ at.of }}"></progress> {{ at.iteration }} of {{ at.of }}
+{% endif %}{% endif %}</td><td>{% if at and at.loss is not none %}{{ "%.4f" | format(at.loss) }}{% endif %}</td></tr>
 {% endfor %}</tbody></table>{{ figures }}{% endif %}</div>""")
 _FIGURES = _SHAPES.from_string("""<table><thead><tr><th>model</th>{% for name in names %}<th>{{ name }}</th>{% endfor %}
 </tr></thead><tbody>{% for title, told in rows %}<tr><td>{{ title }}</td>

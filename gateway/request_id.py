@@ -1,10 +1,12 @@
 """One id for each request: in the answer's header, in its problem, in the gateway's log.
 
-The gateway makes it; what a client sends as such is not taken over, so nothing of a request gets into the log by it.
+The gateway makes it; what a client sends as such is not taken over, so nothing of a request gets into the log by it but
+the id of the session that its path names.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextvars import ContextVar
 
@@ -13,6 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "x-request-id"
+_OF_SESSION = re.compile(r"/(?:v1/)?sessions/([0-9a-f]{64})(?:/.*)?")
 _current: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -34,7 +37,10 @@ class RequestIds:
         _current.set(
             secrets.token_hex(8)
         )  # for the rest of this request's task: its failure is handled outside of here
+        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=current())
+        if found := _OF_SESSION.fullmatch(scope["path"]):
+            structlog.contextvars.bind_contextvars(session=found[1])
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":

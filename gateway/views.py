@@ -12,6 +12,7 @@ from pydantic import Field
 from gateway.coordination.course import Course
 from gateway.storage.store import Member, Said, SessionRecord
 from gateway.storage.token_rows import TokenView
+from mpc.stages import Stage
 from parties.agreement.kinds import Kind
 from parties.agreement.plan import Frozen
 from parties.keys.identity import fingerprint
@@ -49,7 +50,8 @@ class Live:
 class ProgressView(Frozen):
     """How far one participant's worker is."""
 
-    iteration: int
+    stage: Stage | None = None  # None: it did not say
+    iteration: int  # 0 of 0 before the engine counts them
     of: int
     rounds: int
     bytes_sent: int

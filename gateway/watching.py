@@ -43,6 +43,7 @@ class SessionEvent:
         if self.kind == "progress":
             return Progressed(
                 who=str(self.data["who"]),
+                stage=None if self.data.get("stage") is None else str(self.data["stage"]),
                 iteration=int(self.data["iteration"]),
                 of=int(self.data["of"]),
                 rounds=int(self.data["rounds"]),
@@ -64,11 +65,12 @@ class Progressed:
     """How far one party is."""
 
     who: str
-    iteration: int  # of a prediction, rows
+    iteration: int  # of a prediction, rows; 0 of 0 before they are counted
     of: int
     rounds: int
     bytes_sent: int
     loss: float | None  # mean training loss, where the contract discloses it
+    stage: str | None = None  # that it is in; None: it did not say
 
 
 Event: TypeAlias = StateChanged | Progressed

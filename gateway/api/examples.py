@@ -169,7 +169,19 @@ TOKENS_WANTED: dict[str, Example] = {
         summary="As an administrator, another account's", value={"account": "bob", "role": "operator", "days": 30}
     ),
 }
-EVENTS = f"event: progress\nid: 5f0c2a1b-7\ndata: {json.dumps({'who': 'clinic-a', 'iteration': 7, 'of': 300})}\n\n"
+PROGRESS: dict[str, Any] = {
+    "who": "clinic-a",
+    "stage": "training",
+    "iteration": 7,
+    "of": 300,
+    "rounds": 31,
+    "bytes_sent": 90112,
+    "loss": None,
+}
+EVENTS = "".join(
+    f"event: {kind}\nid: 5f0c2a1b-{number}\ndata: {json.dumps(data)}\n\n"
+    for kind, number, data in (("state", 6, SESSION), ("progress", 7, PROGRESS))
+)
 
 
 def shown(example: object, status: HTTPStatus = HTTPStatus.OK) -> Declared:

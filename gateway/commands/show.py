@@ -41,9 +41,9 @@ class Screen:
         self._console.print(f"  {text}", highlight=False, markup=False)
 
     def on_event(self, event: SessionEvent) -> None:
-        if event.kind != "progress":
-            return
         data = event.data
+        if event.kind != "progress" or not data["of"]:
+            return
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task("training", total=data["of"], cost="")

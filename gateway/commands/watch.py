@@ -31,17 +31,26 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console, self._said, self._unit = console, "", "iteration"
+        self._course: dict[str, Progressed] = {}
 
     def take(self, event: Event) -> None:
         if isinstance(event, Progressed):
-            loss = "" if event.loss is None else f", loss {event.loss:.4f}"
-            self._say(f"{event.who}: {self._unit} {event.iteration} of {event.of}{loss}")
+            self._advanced(event, self._course.get(event.who))
+            self._course[event.who] = event
             return
         self._unit = unit(event.view)
         said = standing(event.view)
         if said != self._said:
             self._say(said)
         self._said = said
+
+    def _advanced(self, event: Progressed, before: Progressed | None) -> None:
+        if event.stage is not None and (before is None or event.stage != before.stage):
+            self._say(f"{event.who}: {event.stage}")
+        counted = (event.iteration, event.of, event.loss)
+        if event.of and (before is None or counted != (before.iteration, before.of, before.loss)):
+            loss = "" if event.loss is None else f", loss {event.loss:.4f}"
+            self._say(f"{event.who}: {self._unit} {event.iteration} of {event.of}{loss}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -67,7 +76,7 @@ class Picture:
     def _drawn(self, view: SessionView) -> RenderableType:
         head = Text.assemble((view.purpose, "bold"), (f"  {view.id[:12]}", "dim"))
         state = Text.assemble((view.state.value, COLOURS.get(view.state.value, "yellow")), f"  {sentence(view)}")
-        told = [at for one in view.participants if (at := self._at(one))]
+        told = [at for one in view.participants if (at := self._at(one)) and at.of]
         return Group(head, state, *self._bar(view, told), self._table(view))
 
     def _bar(self, view: SessionView, told: list[Progressed | ProgressView]) -> Iterator[RenderableType]:
@@ -83,7 +92,7 @@ class Picture:
 
     def _table(self, view: SessionView) -> Table:
         table = Table(box=None, pad_edge=False)
-        for title in ("participant", "connected", "signed"):
+        for title in ("participant", "connected", "signed", "stage"):
             table.add_column(title)
         for title in (unit(view), "rounds", "MB sent"):
             table.add_column(title, justify="right")
@@ -93,7 +102,8 @@ class Picture:
                 Text(one.name),
                 "yes" if one.online else Text("no", "yellow"),
                 "yes" if one.approved else Text(one.waiting or "no", "yellow"),
-                f"{at.iteration:,}" if at else "",
+                (at.stage or "") if at and not one.report else "",
+                f"{at.iteration:,}" if at and at.of else "",
                 f"{costs.rounds:,}" if costs else "",
                 f"{costs.bytes_sent / 1e6:.1f}" if costs else "",
             )

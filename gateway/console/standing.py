@@ -48,6 +48,7 @@ class Row:
     online: bool
     approved: bool
     waiting: str | None
+    stage: str  # that it is in, while it runs
     iteration: str
     rounds: int | None
     bytes_sent: int | None
@@ -61,7 +62,8 @@ class Row:
             online=one.online,
             approved=one.approved,
             waiting=one.waiting,
-            iteration=f"{one.progress.iteration:,} of {one.progress.of:,}" if one.progress else "",
+            stage=(one.progress.stage or "") if one.progress and not one.report else "",
+            iteration=f"{one.progress.iteration:,} of {one.progress.of:,}" if one.progress and one.progress.of else "",
             rounds=latest.rounds if latest else None,
             bytes_sent=latest.bytes_sent if latest else None,
         )
@@ -107,7 +109,7 @@ class Shown:
     @classmethod
     def of_session(cls, session: SessionView) -> Shown:
         rows = tuple(Row.of(one) for one in session.participants)
-        told = [one.progress for one in session.participants if one.progress]
+        told = [one.progress for one in session.participants if one.progress and one.progress.of]
         slowest = min(told, key=lambda each: each.iteration, default=None)
         losses = max((each.losses for each in told), key=len, default=())
         of = slowest.of if slowest else 0

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -25,7 +26,7 @@ from gateway.settings import GatewaySettings
 from gateway.storage.store import Member, Store
 from mpc.errors import PrivityError
 from parties.errors import GatewayError, PartnerError, SettingsError
-from parties.keys.tls import TlsKey, utc_now
+from parties.keys.tls import TlsKey, certificate_sha256, utc_now
 from parties.service.messages import (
     MAX_MESSAGE_BYTES,
     SERVICE,
@@ -37,6 +38,7 @@ from parties.service.messages import (
     decode_from_daemon,
     encode,
 )
+from parties.service.overview import OVERVIEW, Listed, Overview
 from parties.web.addresses import parse_address
 
 log = structlog.get_logger()
@@ -77,7 +79,7 @@ class StreamLine:
 
 
 class Control:
-    """The handler of all streams."""
+    """The handler of all streams, and of those who ask who is there."""
 
     def __init__(
         self,
@@ -134,6 +136,34 @@ class Control:
         while (message := await _read(context)) is not None:
             self._sessions.received(name, message)
 
+    async def overview(self, _request: bytes, context: Any) -> bytes:
+        """What a participant's operator asks for: the time, and everybody's key; nothing for who has not joined."""
+        try:
+            shown = certificate_sha256(_peer_certificate(context))
+            listed = self._sessions.listed()
+        except StoreAway as exc:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, exc.what)
+        if not any(member.certificate_sha256 == shown for member, _ in listed):
+            log.warning("overview refused", peer=context.peer())
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this certificate has not joined")
+        told = Overview(
+            gateway=self._settings.name,
+            version=version("privity"),
+            at=self._clock(),
+            participants=tuple(
+                Listed(
+                    name=member.name,
+                    role=member.role,
+                    public_key=member.public_key,
+                    version=member.version or "",
+                    online=online,
+                    left=member.left,
+                )
+                for member, online in listed
+            ),
+        )
+        return told.model_dump_json().encode()
+
 
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
@@ -163,8 +193,11 @@ def server(
     Raises: SettingsError if the address can't be listened on.
     """
     made = grpc.aio.server(options=OPTIONS)
-    handler = grpc.stream_stream_rpc_method_handler(control.stream)
-    made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {STREAM: handler}),))
+    handlers = {
+        STREAM: grpc.stream_stream_rpc_method_handler(control.stream),
+        OVERVIEW: grpc.unary_unary_rpc_method_handler(control.overview),
+    }
+    made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     address = parse_address(settings.control_address)
     try:
         port: int = made.add_secure_port(str(address), _credentials(store, settings, key, clock))

@@ -45,7 +45,9 @@ from parties.service.messages import (
     Welcome,
     Withdraw,
     Withdrawn,
+    session_of,
 )
+from parties.service.oplog import about
 from parties.testimony.withdrawal import check_withdrawal, digest_of
 
 log = structlog.get_logger()
@@ -88,6 +90,10 @@ class Reception:
 
     def received(self, name: str, message: FromDaemon) -> None:
         """One message of a connected participant. Raises: GatewayError if it has no place after the first."""
+        with about(session_of(message)):
+            self._received(name, message)
+
+    def _received(self, name: str, message: FromDaemon) -> None:
         cosigning = self._board.cosigning
         if isinstance(message, Relayed) and cosigning is not None and cosigning.concerns(message):
             for answer in cosigning.hear(name, message):
@@ -128,7 +134,7 @@ class Reception:
     def _about_session(self, turn: Turn, name: str, message: AboutSession) -> None:
         record = turn.rows.session(message.session)
         if record is None or name not in record.roles:
-            log.warning("message about a foreign session", who=name, type=message.type, session=message.session)
+            log.warning("message about a foreign session", who=name, type=message.type)
             what = "this gateway knows no such session with this participant"
             fault = Fault(code="gateway.unknown-session", who="gateway", what=what)
             turn.send([name], Stop(session=message.session, fault=fault))
@@ -188,7 +194,7 @@ class Reception:
                 record.contract, name, message.envelope, lambda party, key: key.hex() in {party.public_key, present}
             )
         except ContractError as exc:
-            log.warning("a withdrawal that does not hold", who=name, session=record.digest, error=exc.what)
+            log.warning("a withdrawal that does not hold", who=name, error=exc.what)
             return
         digest = digest_of(message.envelope)
         self._board.journal.append(ConsentWithdrawn(session=record.digest, who=name, by="partner", digest=digest))

@@ -33,7 +33,7 @@ from gateway.planning.estimate import Estimate, Link, estimate
 from gateway.planning.proposals import contract_for, sees
 from gateway.settings import GatewaySettings
 from gateway.storage.selection import EVERY, Selection
-from gateway.storage.store import Mark, Rows, SessionRecord, Store
+from gateway.storage.store import Mark, Member, Rows, SessionRecord, Store
 from gateway.views import ParticipantView, participant_view
 from parties.agreement.kinds import AnyContract, ProposedPlan, parse_plan_text
 from parties.audit.events import Event, SessionProposed
@@ -182,6 +182,12 @@ class Sessions:
         """Of all participants."""
         with self._board.store.reading() as rows:
             return rows.names()
+
+    def listed(self) -> list[tuple[Member, bool]]:
+        """All who are invited, and whether each is connected."""
+        with self._board.store.reading() as rows:
+            present = self._board.present(rows)
+            return [(member, member.name in present) for member in rows.members()]
 
     def participants(self, by: Principal) -> list[ParticipantView]:
         """All; log heads of those alone with which the account's organisation has a session."""

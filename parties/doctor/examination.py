@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Final
 
-from parties.doctor import files, machine, network
+from parties.doctor import files, machine, network, others
 from parties.doctor.symptom import Examination, Symptom, examined
 from parties.service import local
 from parties.service.home import Home
 from parties.service.standing import Disk
 
 DAEMON_S: Final = 10.0  # for a daemon's word on how it stands
+NOWHERE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def examine(home: Home, now: datetime, daemon_s: float = DAEMON_S) -> Iterator[Symptom]:
-    """Raises: SettingsError if the settings can't be read: then there is no home to examine."""
+def examine(
+    home: Home, now: datetime, daemon_s: float = DAEMON_S, dialled: Mapping[str, str] = NOWHERE
+) -> Iterator[Symptom]:
+    """`dialled`: addresses of partners, HOST:PORT by name, in the place of those that approvals told.
+
+    Raises: SettingsError if the settings can't be read: then there is no home to examine.
+    """
     role = home.settings.role
     status: dict[str, Any] | None = None
     runs = True
@@ -27,6 +35,7 @@ def examine(home: Home, now: datetime, daemon_s: float = DAEMON_S) -> Iterator[S
     except (TimeoutError, local.RemoteError):
         action = "see its operational log, and start it again"
         yield Symptom("daemon", "mend", "it runs, and does not say how it stands", action)
+    heard = cache(lambda: others.hear(home))
     examinations: dict[str, Examination] = {
         "rights": lambda: files.rights(home),
         "identity": lambda: files.identity(home),
@@ -34,8 +43,11 @@ def examine(home: Home, now: datetime, daemon_s: float = DAEMON_S) -> Iterator[S
         "clock": lambda: files.clock(home, now),
         "log": lambda: files.log(home),
         "partners": lambda: files.partners(home),
-        "gateway": lambda: network.gateway(home, status),
+        "gateway": lambda: network.gateway(home, status, now),
+        "the gateway's clock": lambda: others.clock(heard()),
         "versions": lambda: machine.versions(status),
+        "the gateway's release": lambda: others.release(heard()),
+        "each partner": lambda: others.partners(home, heard(), dialled),
         "disk": lambda: machine.disk(Disk.of(home.directory)),
         "entropy": machine.entropy,
     }

@@ -7,11 +7,13 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 
 from parties.doctor.symptom import Symptom
-from parties.keys.tls import fetch_certificate, split_address
+from parties.keys.tls import split_address
 from parties.service.home import Home
+from parties.service.notices import days_left
 from parties.web.addresses import Address, parse_address
 
 DIAL_S: Final = 5.0
@@ -24,17 +26,21 @@ _BIND: Final = {
 }
 
 
-def gateway(home: Home, status: dict[str, Any] | None) -> Iterator[Symptom]:
+def gateway(home: Home, status: dict[str, Any] | None, now: datetime) -> Iterator[Symptom]:
     """Each answers, and shows the certificate that the invitation names. Raises: PartnerError if one shows another."""
-    settings, answers = home.settings, False
-    for place in settings.every_gateway:
+    answers = False
+    for place in home.settings.every_gateway:
         try:
-            fetch_certificate(place, settings.gateway_certificate_sha256, DIAL_S)
+            shown = home.shown_certificate(place, DIAL_S)
         except OSError as exc:
             action = "ask its operator whether it runs, and let the firewall pass connections to it"
-            yield Symptom("gateway", "mend", f"{place} does not answer ({_why(exc)})", action)
+            yield Symptom("gateway", "mend", f"{place} does not answer ({why(exc)})", action)
+            continue
+        answers = True
+        if days_left(shown, now) < 0:
+            what = f"{place} shows the certificate that the invitation names, which has ended: no stream begins"
+            yield Symptom("gateway", "mend", what, "ask its operator what follows it")
         else:
-            answers = True
             yield Symptom("gateway", "ok", f"{place} shows the certificate that the invitation names")
     if answers and status is not None and not status["gateway"]:
         action = "look for `gateway away` in the daemon's log"
@@ -60,7 +66,7 @@ def address(home: Home, status: dict[str, Any] | None) -> Iterator[Symptom]:
         listener = socket.create_server(listen, backlog=1)
     except OSError as exc:
         action = _BIND.get(exc.errno or 0, "correct `listen` in settings.toml")
-        yield Symptom("listen", "mend", f"the daemon could not listen on {listen} ({_why(exc)})", action)
+        yield Symptom("listen", "mend", f"the daemon could not listen on {listen} ({why(exc)})", action)
         return
     with listener:
         yield Symptom("listen", "ok", f"no daemon runs; {listen} is free for it")
@@ -78,11 +84,11 @@ def _reach(told: str, listener: socket.socket | None) -> Iterator[Symptom]:
                 listener.accept()[0].close()
     except socket.gaierror as exc:
         action = "correct `advertise` in settings.toml, or the name in the DNS"
-        yield Symptom("advertise", "mend", f"{told} can't be resolved ({_why(exc)})", action)
+        yield Symptom("advertise", "mend", f"{told} can't be resolved ({why(exc)})", action)
     except TimeoutError:
         yield Symptom("advertise", "note", f"a call to {told} does not arrive here", from_outside)
     except OSError as exc:
-        yield Symptom("advertise", "note", f"{told} does not answer from here ({_why(exc)})", from_outside)
+        yield Symptom("advertise", "note", f"{told} does not answer from here ({why(exc)})", from_outside)
     else:
         yield Symptom("advertise", "ok", f"{told} leads here, seen from this machine")
 
@@ -93,5 +99,6 @@ def _is_any(found: Address) -> bool:
     return False
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
+    """In a few words."""
     return error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

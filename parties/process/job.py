@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, model_val
 
 from mpc.curves import Between
 from mpc.frames import MAX_DIMENSIONS
+from mpc.stages import Stage
 from parties.agreement.contract import Approval, Disclosed, Hex32, Recipient
 from parties.agreement.plan import Frozen, Name
 from parties.columns.encoding import Encoding
@@ -158,9 +159,10 @@ class Matched(Frozen):
 
 
 class Advanced(Frozen):
-    """How far the run is."""
+    """How far the run is; no iterations before the engine counts them."""
 
     type: Literal["advanced"] = "advanced"
+    stage: Stage | None = None
     iteration: Count
     of: Count
     rounds: Count

@@ -26,7 +26,7 @@ from parties.data.matched_rows import ID_BYTES
 from parties.data.tables import Table, ids_of
 from parties.errors import ContractError
 from parties.process.job import DealerJob, FoundRows, PartyJob
-from parties.process.running import Bound, NodeLedger, account, bound, connected, load
+from parties.process.running import Bound, NodeLedger, Reporter, account, bound, connected, load
 from parties.process.stopwatch import Stopwatch
 from parties.process.voice import Voice, live
 from parties.psi import Matched, Records, count, keyed_records, match
@@ -55,7 +55,7 @@ def work(job: PartyJob | DealerJob, voice: Voice) -> None:
     own, ledger = own_ids(contract, job.name, load(job, contract)), NodeLedger(contract, voice)
     with connected(job, contract) as (channel, link):
         started, watch = time.monotonic(), Stopwatch()
-        watch.stage("matching")
+        Reporter(voice, watch, channel.counters).stage("matching")
         session = Session(contract, bound(contract, job.epoch, channel, link, voice, Entropy()))
         if contract.is_estimate:
             transcript, told = session.estimate(own, ledger)

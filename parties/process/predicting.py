@@ -17,7 +17,7 @@ from parties.agreement.prediction import PredictionContract
 from parties.columns.reading import read_columns
 from parties.errors import ContractError, VaultError
 from parties.process.job import Matched, ModelPart, PartyJob, Predicted
-from parties.process.running import Bound, NodeLedger, bound, load, matched_rows, reporter
+from parties.process.running import Bound, NodeLedger, Reporter, bound, load, matched_rows
 from parties.process.stopwatch import Stopwatch
 from parties.process.voice import Speaking
 
@@ -57,7 +57,8 @@ def predict_on(
 
     Raises: DataError if the parties' records differ.
     """
-    watch.stage("matching")
+    reporter = Reporter(voice, watch, channel.counters)
+    reporter.stage("matching")
     wires = bound(contract, epoch, channel, link, voice, entropy)
     chosen = _scored(contract, wires, rows.ids, voice)
     voice.say(Matched(rows=len(rows.ids), training_rows=0))
@@ -68,7 +69,7 @@ def predict_on(
 
     block = _placed(contract.program, wires.channel.rank, rows.values[chosen])
     agreed = NodeLedger(contract, voice), contract.program, bytes.fromhex(contract.digest)
-    facts = wires.channel, wires.link, wires.keys, *agreed, reporter(voice), watch.stage
+    facts = wires.channel, wires.link, wires.keys, *agreed, reporter.advance, reporter.stage
     with Runtime(*facts, commitments=wires.commitments, entropy=entropy) as runtime:
         predict(contract.program, block, rows.weights, runtime, tell)
         return runtime.transcript

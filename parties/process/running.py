@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpc.channel import Channel, Link
+from mpc.channel import Channel, Counters, Link
 from mpc.commitment import Chained, ChainedLink, Commitments
 from mpc.disclosure import Disclosure, ProgramLedger
 from mpc.keys import SessionKeys, agree
 from mpc.randomness import Entropy, Words
+from mpc.stages import Stage
 from mpc.transcript import Transcript
 from parties.agreement.contract import Contract, membership, recipient
 from parties.agreement.kinds import AnyContract, columns_of
@@ -117,27 +118,35 @@ def matched_rows(
     return parts
 
 
-def reporter(voice: Speaking) -> Callable[[Progress], None]:
-    """Tells every loss, and the rest of the progress no more than ten times a second."""
-    said = 0.0
+class Reporter:
+    """Tells each stage as it begins, every loss, and the rest of the progress no more than ten times a second.
 
-    def report(progress: Progress) -> None:
-        nonlocal said
-        if progress.losses is None and progress.iteration < progress.of and time.monotonic() - said < PROGRESS_S:
+    All of it goes by the contract's schedule. Stages are timed as well.
+    """
+
+    def __init__(self, voice: Speaking, watch: Stopwatch, counters: Counters) -> None:
+        self._voice, self._watch, self._counters = voice, watch, counters
+        self._said, self._iteration, self._of = 0.0, 0, 0
+        self._stage: Stage | None = None
+
+    def stage(self, name: Stage) -> None:
+        """The stage before ends, this one begins."""
+        self._watch.stage(name)
+        self._stage = name
+        self._say(self._counters.rounds, self._counters.bytes_sent, None)
+
+    def advance(self, progress: Progress) -> None:
+        """The run is so far."""
+        self._iteration, self._of = progress.iteration, progress.of
+        if progress.losses is None and self._iteration < self._of and time.monotonic() - self._said < PROGRESS_S:
             return
-        said = time.monotonic()
         loss = None if progress.losses is None else float(np.mean(progress.losses))
-        voice.say(
-            Advanced(
-                iteration=progress.iteration,
-                of=progress.of,
-                rounds=progress.rounds,
-                bytes_sent=progress.bytes_sent,
-                loss=loss,
-            )
-        )
+        self._say(progress.rounds, progress.bytes_sent, loss)
 
-    return report
+    def _say(self, rounds: int, bytes_sent: int, loss: float | None) -> None:
+        self._said = time.monotonic()
+        at = {"stage": self._stage, "iteration": self._iteration, "of": self._of}
+        self._voice.say(Advanced(**at, rounds=rounds, bytes_sent=bytes_sent, loss=loss))
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from parties.process.job import DealerJob, Matched, ModelPart, Outcome, OwnModel
 from parties.process.matching import compare_classes
 from parties.process.predicting import new_rows, predict_on
 from parties.process.recording import recorded
-from parties.process.running import Bound, NodeLedger, account, bound, connected, load, matched_rows, reporter
+from parties.process.running import Bound, NodeLedger, Reporter, account, bound, connected, load, matched_rows
 from parties.process.stopwatch import Stopwatch
 from parties.process.voice import Speaking, Voice, live
 from parties.process.weighing import Told, weighed
@@ -230,16 +230,17 @@ def train_on(
     device: torch.device,
 ) -> Trained:
     """All of a training between connections and result; a replay runs it on what was recorded."""
-    watch.stage("matching")
+    reporter = Reporter(voice, watch, channel.counters)
+    reporter.stage("matching")
     wires = bound(contract, epoch, channel, link, voice, entropy)
     parts = _match(contract, wires, prepared, voice)
-    watch.stage("preparation")
+    reporter.stage("preparation")
     divided = _divided(contract, prepared, parts)
     if contract.discloses(LEVELS):
         wires.commitments.commit()
     levels = agree_on_levels(contract, wires.channel, wires.keys, prepared.columns, divided[0], voice)
     agreed = NodeLedger(contract, voice), contract.program, bytes.fromhex(contract.digest)
-    facts = wires.channel, wires.link, wires.keys, *agreed, reporter(voice), watch.stage
+    facts = wires.channel, wires.link, wires.keys, *agreed, reporter.advance, reporter.stage
     with Runtime(*facts, device=device, commitments=wires.commitments, entropy=entropy) as runtime:
         prepared = _agreed(contract, prepared, divided, levels, runtime)
         chosen, encoded, told = _weighed(contract, prepared, runtime)

@@ -54,9 +54,11 @@ from parties.service.messages import (
     Stop,
     Waiting,
     Withdrawn,
+    session_of,
 )
 from parties.service.notices import expiring, notices
 from parties.service.notify import Notifier, way_of
+from parties.service.oplog import about
 from parties.service.pause import Pause
 from parties.service.standing import Disk, Ending, ending_certificates, waiting
 from parties.service.store import Session, SessionStore
@@ -213,6 +215,10 @@ class Daemon(ABC):
             await asyncio.sleep(WATCH_S)
 
     async def on_message(self, message: FromGateway) -> None:
+        with about(session_of(message)):
+            await self._act_on(message)
+
+    async def _act_on(self, message: FromGateway) -> None:
         if isinstance(message, Proposal):
             await self.receive(message.contract.encode())
         elif isinstance(message, Start):
@@ -220,7 +226,7 @@ class Daemon(ABC):
         elif isinstance(message, Stop):
             self.stop(message.session, message.fault)
         elif isinstance(message, Withdrawn):
-            with self.reporting(session=message.session[:12], type=message.type):
+            with self.reporting(type=message.type):
                 self.withdrawals.hear(message.session, message.name, message.envelope)
                 self.partner_withdrew(message.session)
         elif isinstance(message, Relayed):
@@ -281,7 +287,11 @@ class Daemon(ABC):
         Not before: what the data hold must not answer somebody whom nobody here agreed to answer.
         Raises: PrivityError, after everybody was told.
         """
-        session = self.store.get(digest)
+        with about((session := self.store.get(digest)).digest):
+            await self._sign(session, by)
+
+    async def _sign(self, session: Session, by: Literal["operator", "policy"]) -> None:
+        digest = session.digest
         _require(session, State.PROPOSED)
         contract = parse_contract(session.contract.encode())
         if by == "operator":
@@ -354,7 +364,7 @@ class Daemon(ABC):
         if known.digest not in self._replayed:
             self._replayed.add(known.digest)
             self.journal.append(events.ContractReplayed(session=known.digest))
-            log.warning("a contract came again", session=known.digest[:12], code=error.code)
+            log.warning("a contract came again", code=error.code)
         self.stream.send(Refuse(session=known.digest, fault=Fault.of(error, self.name)))
 
     # decisions
@@ -423,7 +433,7 @@ class Daemon(ABC):
         """All approvals are there: check every one, begin the epoch, run the session's process to its end."""
         live = self.live.get(message.session)
         if live is None or live.approvals:
-            log.warning("a start came for a session that is not waiting for one", session=message.session[:12])
+            log.warning("a start came for a session that is not waiting for one")
             return
         try:
             self._check_time(live.contract)  # who relays approvals may have kept them for long

@@ -201,9 +201,13 @@ class Home:
             with suppress(PartnerError):  # damaged
                 if certificate_sha256(kept) == settings.gateway_certificate_sha256:
                     return kept
-        fetched = fetch_certificate(address or settings.gateway, settings.gateway_certificate_sha256)
+        fetched = self.shown_certificate(address or settings.gateway)
         path.write_text(fetched, encoding="ascii")
         return fetched
+
+    def shown_certificate(self, address: str, timeout_s: float = 10) -> str:
+        """The certificate (PEM) that a gateway shows now. Raises: as `gateway_certificate`."""
+        return fetch_certificate(address, self.settings.gateway_certificate_sha256, timeout_s)
 
 
 def init(directory: Path, role: Role, token: str, listen: str, now: datetime) -> Home:

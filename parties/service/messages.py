@@ -6,6 +6,7 @@ TLS key of the stream.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -188,7 +189,8 @@ class Progress(Frozen):
 
     type: Literal["progress"] = "progress"
     session: Hex32
-    iteration: Count
+    stage: Stage | None = None  # None: it did not say
+    iteration: Count  # of none, 0 of 0, before the engine counts them
     of: Count
     rounds: Count
     bytes_sent: Count
@@ -375,6 +377,13 @@ FromGateway = Annotated[
 
 _FROM_DAEMON: TypeAdapter[FromDaemon] = TypeAdapter(FromDaemon)
 _FROM_GATEWAY: TypeAdapter[FromGateway] = TypeAdapter(FromGateway)
+
+
+def session_of(message: FromDaemon | FromGateway) -> str:
+    """The id of the session that a message is about; empty if it is about none."""
+    if isinstance(message, Proposal):
+        return hashlib.sha256(message.contract.encode()).hexdigest()
+    return str(getattr(message, "session", ""))
 
 
 def encode(message: FromDaemon | FromGateway) -> bytes:

@@ -14,6 +14,7 @@ import structlog
 
 from parties.service.command import Command
 from parties.service.home import Home
+from parties.service.oplog import about
 from parties.service.webhook import Webhook, load_secret
 from parties.web.trust import trusted
 
@@ -53,10 +54,12 @@ class Notifier:
         if self._way is None:
             return
         if len(self._calls) >= MAX_WAITING:
-            log.warning("notify: too many wait, one is left out", happening=happening, session=session[:12])
+            with about(session):
+                log.warning("notify: too many wait, one is left out", happening=happening)
             return
         line = {"name": self._name, "happening": happening, "session": session, "kind": kind, "code": code}
-        call = asyncio.get_running_loop().create_task(self._call(self._way, json.dumps(line).encode() + b"\n"))
+        with about(session):  # also where it is told of what a daemon finds as it starts
+            call = asyncio.get_running_loop().create_task(self._call(self._way, json.dumps(line).encode() + b"\n"))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 

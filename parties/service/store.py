@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     Boolean,
@@ -32,9 +33,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from parties.errors import LifecycleError
+from parties.errors import LifecycleError, SettingsError
 from parties.service.lifecycle import FINAL, State, Step, advance
 from parties.service.messages import Fault
 
@@ -243,6 +244,30 @@ class SessionStore:
         for digest in lost:
             self.step(digest, Step.FAIL, fault)
         return lost
+
+
+def newest_approvals(path: Path) -> dict[str, dict[str, Any]]:
+    """By participant, the envelope of its approval in the newest session that began; the file is only read.
+
+    Raises: SettingsError if it can't be.
+    """
+    if not path.exists():
+        return {}
+    newest = func.max(_SESSIONS.c.received)  # SQLite takes the other columns from the row that has it
+    wanted = (
+        select(_APPROVALS.c.name, _APPROVALS.c.envelope, newest)
+        .join(_SESSIONS, _SESSIONS.c.digest == _APPROVALS.c.digest)
+        .group_by(_APPROVALS.c.name)
+    )
+    engine = create_engine(f"sqlite:///file:{quote(str(path.absolute()))}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            return {row.name: json.loads(row.envelope) for row in connection.execute(wanted)}
+    except SQLAlchemyError as exc:
+        action = "start the daemon, which undoes what was broken off, or restore the file from a backup"
+        raise SettingsError(f"{path} can't be read", action=action) from exc
+    finally:
+        engine.dispose()
 
 
 def _durable(connection: object, _: object) -> None:

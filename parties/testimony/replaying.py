@@ -74,7 +74,7 @@ class _Quiet:
         return self.stages == sum(name == self._name for name, _ in self._signed)
 
     def say(self, report: Report) -> None:
-        if isinstance(report, Advanced):
+        if isinstance(report, Advanced) and report.of:
             self._told(report.iteration, report.of)
 
     def ask(self, intent: Intent) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from mpc.stages import Stage
 from tests.browser import DEADLINE_S, DESKTOP, PHONE, Browser, browser, needs_chromium
 from tests.e2e.looks import FAULTS
 from tests.e2e.world import ID, LABEL, World, privity, until
@@ -17,6 +19,14 @@ from tests.e2e.world import ID, LABEL, World, privity, until
 pytestmark = needs_chromium
 LOADING = (NoSuchElementException, StaleElementReferenceException)  # of a page that comes and goes
 PURPOSE = "see how a disease goes on"
+KEEP_SAID = """  // all that was said to those who listen, and all that the table's column of stages showed
+window.said = []; window.cells = [];
+new MutationObserver((changes) => {
+  for (const { target, addedNodes } of changes)
+    if (target.id === "said") for (const node of addedNodes) said.push(node.textContent);
+  for (const cell of document.querySelectorAll("#live td[data-label=stage]")) cells.push(cell.textContent);
+}).observe(document.body, {childList: true, subtree: true});
+"""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +82,7 @@ def completed(world: World, window: Browser) -> str:
     window.until("wait", "document.querySelector('#standing')?.textContent.startsWith('waits for the signature of')")
     session = window.driver.current_url.rpartition("/")[2]
     window.run("document.body.dataset.kept = 'yes'")  # gone, were the page loaded again
+    window.run(KEEP_SAID)
     for name in world.parties:
         until(f"the contract at {name}", lambda name=name: world.state(name, session) == "proposed")
         sign(world, name, session)
@@ -80,6 +91,8 @@ def completed(world: World, window: Browser) -> str:
     window.until("end", "document.querySelector('.standing')?.textContent.includes('completed')")
     assert window.run("return document.body.dataset.kept") == "yes"
     assert "completed" in window.one("#said").get_attribute("textContent")
+    assert "training" in window.run("return said")  # each stage as it began, while the run went on
+    assert set(window.run("return cells")) & set(get_args(Stage))
     return session
 
 

@@ -150,8 +150,9 @@ def watched(client: Gateway, consortium: Consortium, session: str, console: Cons
             yield event
             if number == 0:
                 for daemon in (consortium.a, consortium.b):
-                    said = Progress(session=session, iteration=7, of=40, rounds=9, bytes_sent=2_000_000, loss=0.5)
-                    daemon.say(said).settled()
+                    daemon.say(Progress(session=session, stage="masking", iteration=0, of=0, rounds=2, bytes_sent=9))
+                    told = {"iteration": 7, "of": 40, "rounds": 9, "bytes_sent": 2_000_000, "loss": 0.5}
+                    daemon.say(Progress(session=session, stage="training", **told)).settled()
                 for daemon in consortium.everybody:
                     daemon.say(daemon.finished(session)).settled()
 
@@ -188,8 +189,34 @@ def test_without_a_terminal_it_is_lines(client: Gateway, consortium: Consortium,
     assert lines[0] == "running: computing at clinic-a, clinic-b and dealer"
     assert lines[-1] == "completed: as agreed"
     assert "clinic-a: iteration 7 of 40, loss 0.5000" in lines
+    assert "clinic-a: training" in lines
+    assert not any("0 of 0" in line for line in lines)
     assert all(one != other for one, other in pairwise(lines))
     assert "\x1b" not in out.getvalue()
+
+
+def test_a_stage_is_said_once_and_drawn_while_it_lasts(client: Gateway, consortium: Consortium, session: str):
+    """Each as it begins; counts wait until there are some."""
+    told = [
+        Progressed("clinic-a", 0, 0, 2, 9, None, "matching"),
+        Progressed("clinic-a", 0, 0, 3, 9, None, "masking"),
+        Progressed("clinic-a", 1, 40, 4, 9, None, "training"),
+        Progressed("clinic-a", 1, 40, 4, 9, None, "results"),
+    ]
+    out, drawn = io.StringIO(), io.StringIO()
+    view = StateChanged(client.session(session))
+    follow(iter([view, *told]), Console(file=out, width=40))
+    assert out.getvalue().splitlines()[1:] == [
+        "clinic-a: matching",
+        "clinic-a: masking",
+        "clinic-a: training",
+        "clinic-a: iteration 1 of 40",
+        "clinic-a: results",
+    ]
+    follow(iter([view, *told[:2]]), Console(file=drawn, force_terminal=True, width=100, color_system=None))
+    assert "masking" in drawn.getvalue()
+    assert "0 of 0" not in drawn.getvalue()
+    assert consortium.everybody
 
 
 def test_words_of_others_stay_words(client: Gateway, consortium: Consortium, session: str):

@@ -618,6 +618,21 @@ def test_it_stays_usable_with_10000_sessions(gateway, consortium, client, pages,
     assert pages.get("/", params={"cursor": "0" * 64}).status_code == 400
 
 
+def test_the_stage_of_each_party_is_shown_while_it_runs(consortium, client, pages, make_plan):
+    """As it said last, by page and by REST; before the engine counts, no bar; after the party's end none."""
+    session = client.propose(make_plan()).id
+    consortium.started()
+    consortium.a.say(Progress(session=session, stage="masking", iteration=0, of=0, rounds=3, bytes_sent=9)).settled()
+    shown = pages.get(f"/sessions/{session}/live").text
+    assert '<td data-label="stage">masking</td>' in shown
+    assert "<progress" not in shown
+    assert "0 of 0" not in shown
+    progress = client.session(session).participants[0].progress
+    assert (progress.stage, progress.iteration, progress.of) == ("masking", 0, 0)
+    consortium.a.say(consortium.a.finished(session)).settled()
+    assert "masking" not in pages.get(f"/sessions/{session}/live").text
+
+
 def test_losses_so_far_make_a_curve(consortium, client, pages, make_plan):
     """Whoever opens the page in the middle of a run, or after it, sees the whole course of the loss."""
     session = client.propose(make_plan()).id

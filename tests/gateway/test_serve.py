@@ -29,7 +29,7 @@ from parties.audit.verify import verify
 from parties.errors import AuditError, SettingsError
 from parties.keys.tls import DAEMON_DAYS, split_address
 from parties.service.lifecycle import State
-from parties.service.messages import Finished, Progress, Stop, Welcome
+from parties.service.messages import Finished, Progress, SignedTranscript, Stop, Welcome, Withdraw
 
 SERVE = (
     "import sys, pathlib, gateway.serve; gateway.serve.serve(pathlib.Path(sys.argv[1])); print('torch' in sys.modules)"
@@ -63,6 +63,36 @@ def test_process_serves_and_ends(house, number: signal.Signals):
         assert daemon.incoming.get(timeout=30) is None
     assert not (house.home / SERVING_FILE).exists()
     assert not list(house.home.glob("*-wal"))
+
+
+def test_every_line_about_a_session_has_its_id(house, make_plan):
+    """Those of a participant's message and of a request by its path, as the process writes them; others have none."""
+    other = "ab" * 32
+    with process(house.home) as (gateway, ready):
+        house.serving = type(house.serving)(**{name: str(ready[name]) for name in ("rest", "control", "url")})
+        consortium = house.consortium()
+        with house.client() as client:
+            session = client.propose(make_plan()).id
+            consortium.proposed()
+            nobody = SignedTranscript(peer="nobody", public_key="11" * 32, session=session, envelope={})
+            consortium.a.say(nobody).say(Withdraw(session=session, envelope={})).settled()
+            consortium.a.say(Progress(session=other, iteration=0, of=0, rounds=0, bytes_sent=0))
+            assert consortium.a.hear(Stop).session == other
+            client.cancel(session)
+        house.hang_up()
+        gateway.send_signal(signal.SIGTERM)
+        _, err = gateway.communicate(timeout=30)
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]  # gRPC has words of its own
+    said = {(line["event"], line.get("session")) for line in lines}
+    assert said >= {
+        ("message for nobody", session),
+        ("a withdrawal that does not hold", session),
+        ("message about a foreign session", other),
+        ("session", session),
+        ("connected", None),
+    }
+    (cancelled,) = [line for line in lines if line.get("state") == "cancelled"]
+    assert (cancelled["session"], len(cancelled["request"])) == (session, 16)
 
 
 def test_killed_process_leaves_everything_usable(house):

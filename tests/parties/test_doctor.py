@@ -8,26 +8,31 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from parties.agreement.contract import Approval, sign_approval
 from parties.audit.log import AuditLog
 from parties.data.vault import Vault
-from parties.doctor import files, machine, network
+from parties.doctor import files, machine, network, others
 from parties.doctor.examination import examine
 from parties.doctor.symptom import Symptom, examined
-from parties.errors import ContractError
+from parties.errors import ContractError, GatewayError
 from parties.keys.identity import Identity
 from parties.keys.partners import Partners
 from parties.keys.tls import DAEMON_DAYS, Invitation, TlsKey, utc_now
 from parties.service import local
 from parties.service.home import Home, init
 from parties.service.standing import Disk
+from parties.service.store import SessionStore
+from tests.parties.doors import opened
 
 DEADLINE_S = 60
 
@@ -106,7 +111,7 @@ def test_a_healthy_home_needs_nothing(tmp_path):
     assert [one for one in symptoms if one.state == "mend"] == []
     assert {one.about for one in symptoms} == {
         *("rights", "identity", "certificates", "clock", "log", "partners", "gateway", "versions", "disk", "entropy"),
-        *("listen", "advertise", "policy", "vault", "gpu"),
+        *("listen", "advertise", "policy", "vault", "gpu", "partner clinic-b"),
     }
     assert seen(home.directory) == before
 
@@ -150,9 +155,18 @@ def test_another_certificate_at_the_gateway_s_address_is_found(tmp_path):
     key, other = (TlsKey.generate("gateway", now=utc_now()) for _ in range(2))
     with gateway(other, tmp_path) as address:
         home = made(tmp_path, address=address, sha256=key.sha256)
-        one = found("gateway", examined("gateway", lambda: network.gateway(home, None)))
+        one = found("gateway", examined("gateway", lambda: network.gateway(home, None, utc_now())))
     assert one.state == "mend"
     assert "another certificate than the invitation names" in one.what
+
+
+def test_a_certificate_of_the_gateway_that_has_ended_is_found(tmp_path):
+    """The one that the invitation names, and too old: no stream begins under it."""
+    key = TlsKey.generate("gateway", now=utc_now() - timedelta(days=30), days=29)
+    with gateway(key, tmp_path) as address:
+        home = made(tmp_path, address=address, sha256=key.sha256)
+        one = found("gateway", network.gateway(home, None, utc_now()))
+    assert (one.state, "which has ended" in one.what) == ("mend", True)
 
 
 def test_a_daemon_that_is_not_connected_is_found(tmp_path):
@@ -160,9 +174,9 @@ def test_a_daemon_that_is_not_connected_is_found(tmp_path):
     key = TlsKey.generate("gateway", now=utc_now())
     with gateway(key, tmp_path) as address:
         home = made(tmp_path, address=address, sha256=key.sha256)
-        _, second = network.gateway(home, {"gateway": False})
+        _, second = network.gateway(home, {"gateway": False}, utc_now())
         assert second.state == "mend"
-        assert len(list(network.gateway(home, {"gateway": True}))) == 1
+        assert len(list(network.gateway(home, {"gateway": True}, utc_now()))) == 1
 
 
 # addresses
@@ -225,6 +239,116 @@ def test_a_silent_daemon_is_found(home):
         symptoms = list(examine(home, utc_now(), daemon_s=0.2))
     assert found("daemon", symptoms).state == "mend"
     assert "listen" not in {one.about for one in symptoms}
+
+
+# partners
+
+UNHEARD = GatewayError("none answers", action="look")
+
+
+def port_of(home: Home, *, dialled: str = "", dial_s: float = 5) -> Symptom:
+    """What is said of the one partner's port."""
+    return found("partner clinic-b", others.partners(home, UNHEARD, {"clinic-b": dialled} if dialled else {}, dial_s))
+
+
+@contextmanager
+def answering(words: bytes) -> Iterator[str]:
+    """A port that says something, or takes calls and says nothing; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as raw, suppress(ConnectionResetError):
+                raw.sendall(words)
+                while raw.recv(1000):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(DEADLINE_S)
+
+
+def test_a_partner_s_open_port_is_called_in_no_session_s_name(home):
+    """A real one takes the call and hangs up; what that does not show, a key, is said; no session hears of it."""
+    with opened() as door, door.inbox("11" * 32) as inbox:
+        one = port_of(home, dialled=door.endpoint)
+        inbox.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inbox.recv(1)
+    assert (one.state, "its TLS key shows in them alone" in one.what) == ("ok", True)
+
+
+def test_a_partner_s_closed_port_is_found(home):
+    """Nobody listens; whether the partner is down or a route is missing, only the gateway could tell."""
+    one = port_of(home, dialled=f"127.0.0.1:{free_port()}")
+    assert (one.state, "does not answer (Connection refused)" in one.what) == ("note", True)
+
+
+def test_a_partner_s_name_that_nobody_knows_is_found(home):
+    """An address that does not resolve."""
+    assert "can't be resolved" in port_of(home, dialled="nobody.invalid:8480").what
+
+
+@pytest.mark.parametrize(("words", "said"), [(b"SSH-2.0-x\r\n", "answers with words"), (b"", "no answer in time")])
+def test_another_program_at_a_partner_s_port_is_found(home, words, said):
+    """A participant's port never speaks first, and hangs up on a call of no session."""
+    with answering(words) as address:
+        assert said in port_of(home, dialled=address, dial_s=0.5).what
+
+
+def test_a_partner_s_port_is_where_its_newest_approval_says(home, contract):
+    """Of two sessions the later one's address counts; without any, the operator is told how to give one."""
+    assert "not known here" in port_of(home).what
+    store, partner = SessionStore(home.path("state.sqlite")), Identity.generate()
+    with opened() as door:
+        for digest, endpoint in (("aa" * 32, "127.0.0.1:1"), ("11" * 32, door.endpoint)):
+            store.receive(digest, contract.canonical().decode())
+            approval = Approval(
+                contract=digest, name="clinic-b", role="party", certificate=home.tls.certificate, endpoint=endpoint
+            )
+            store.keep_approvals(digest, {"clinic-b": sign_approval(partner, approval)})
+        one = port_of(home)
+    assert (one.state, door.endpoint in one.what) == ("ok", True)
+
+
+def test_sessions_that_can_not_be_read_are_found(home):
+    """A state file that is none is a finding, not a traceback."""
+    home.path("state.sqlite").write_bytes(b"x" * 5000)
+    (one,) = examined("each partner", lambda: others.partners(home, UNHEARD, {}))
+    assert (one.state, "can't be read" in one.what) == ("mend", True)
+
+
+def test_a_dealer_dials_nobody(tmp_path):
+    """So partners' ports are no matter of its home."""
+    assert list(others.partners(made(tmp_path, "dealer"), UNHEARD, {})) == []
+
+
+def test_an_address_to_dial_must_be_one(home):
+    """Anything else is an error of one line, before anything is looked at."""
+    result = CliRunner().invoke(app, ["doctor", "--home", str(home.directory), "--dial", "clinic-b"])
+    assert "is not NAME=HOST:PORT" in str(result.exception)
+
+
+def test_a_gateway_of_an_earlier_release_is_told(tmp_path):
+    """It has no such method, and the line says so in words."""
+    key = TlsKey.generate("gateway", now=utc_now())
+    server = grpc.server(ThreadPoolExecutor(1))
+    pair = [(key.key_pem, key.certificate.encode())]
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair))
+    server.start()
+    try:
+        heard = others.hear(made(tmp_path, address=f"127.0.0.1:{port}", sha256=key.sha256))
+    finally:
+        server.stop(None).wait(DEADLINE_S)
+    assert isinstance(heard, GatewayError)
+    assert "is of a release that tells no time" in heard.what
+
+
+def test_a_gateway_that_tells_no_time_is_worth_knowing():
+    """Then nothing is known of clocks, and the line says why."""
+    (one,) = others.clock(UNHEARD)
+    assert (one.state, one.action) == ("note", "look")
+    assert list(others.release(UNHEARD)) == []
 
 
 # files

@@ -5,8 +5,28 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from mpc.channel import Counters
+from mpc.runtime import Progress
+from parties.process.job import Answer, Intent, Report
+from parties.process.running import Reporter
 from parties.process.stopwatch import Stopwatch
 from parties.service.messages import Finished
+
+
+class Quiet:
+    """In place of a node: keeps what its worker says."""
+
+    def __init__(self, said: list[Report]) -> None:
+        self.said = said
+
+    def say(self, report: Report) -> None:
+        self.said.append(report)
+
+    def ask(self, intent: Intent) -> None:
+        raise AssertionError(intent)
+
+    def request(self, report: Report) -> Answer:
+        raise AssertionError(report)
 
 
 def test_stages_follow_each_other():
@@ -32,6 +52,24 @@ def test_a_stage_that_comes_again_counts_twice():
 def test_without_a_stage_there_is_no_time():
     """A run that fails at once has none."""
     assert Stopwatch().seconds() == {}
+
+
+def test_a_stage_is_told_as_it_begins_with_what_was_counted():
+    """Before the engine counts, of nothing; later what was counted last, and the rounds of the moment."""
+    said: list[Report] = []
+    counters = Counters()
+    reporter = Reporter(Quiet(said), Stopwatch(), counters)
+    reporter.stage("masking")
+    counters.rounds, counters.bytes_sent = 7, 900
+    reporter.advance(Progress(1, 2, 5, 600, None))  # a moment later: left out, and not forgotten
+    reporter.stage("training")
+    reporter.advance(Progress(2, 2, 8, 901, (0.5, 0.25)))
+    told = [(one.stage, one.iteration, one.of, one.rounds, one.bytes_sent, one.loss) for one in said]
+    assert told == [
+        ("masking", 0, 0, 0, 0, None),
+        ("training", 1, 2, 7, 900, None),
+        ("training", 2, 2, 8, 901, 0.375),
+    ]
 
 
 @pytest.mark.parametrize("stages", [{"sleeping": 1}, {"training": -1}, {"training": "NaN"}], ids=str)

@@ -13,6 +13,8 @@ let busy = false;
 /** What is to be fetched next: nothing, the live part, or the whole page. @type {"" | "live" | "page"} */
 let due = "";
 let quarter = -1; // of the progress that was said last
+/** Stages that were said, as the first participant came to each. @type {Set<string>} */
+const stages = new Set();
 
 /** Say something to whoever listens instead of looking. @param {string} text */
 function say(text) {
@@ -20,9 +22,16 @@ function say(text) {
   if (said !== null && said.textContent !== text) said.textContent = text;
 }
 
-/** Each quarter of the way is said once. @param {{iteration: number, of: number}} progress */
-function sayProgress({ iteration, of }) {
-  const now = of > 0 ? Math.floor((4 * iteration) / of) : 0;
+/** Each stage, and each quarter of the way, is said once.
+ * @param {{stage: string | null, iteration: number, of: number}} progress */
+function sayProgress({ stage, iteration, of }) {
+  if (stage !== null && !stages.has(stage)) {
+    stages.add(stage);
+    say(stage);
+    return;
+  }
+  if (of === 0) return; // not counted yet
+  const now = Math.floor((4 * iteration) / of);
   if (now > quarter) {
     quarter = now;
     say(`${iteration} of ${of}`);
