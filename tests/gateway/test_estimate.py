@@ -17,6 +17,7 @@ from gateway.api.examples import ESTIMATES, PLANS
 from gateway.cli import app
 from gateway.client import Gateway
 from gateway.planning.estimate import EstimateAsked, Link
+from mpc.requests import waits
 from parties.agreement.kinds import AnyPlan
 from parties.agreement.match_plan import parse_matching_plan
 from parties.agreement.plan import Plan
@@ -58,15 +59,15 @@ def test_estimate_leaves_nothing(gateway: House, consortium: Consortium, client:
 
 
 @pytest.mark.usefixtures("consortium")
-def test_link_changes_the_time_alone(client: Gateway, make_plan: MakePlan):
+def test_link_changes_the_time_alone(consortium: Consortium, client: Gateway, make_plan: MakePlan):
     """A longer or a narrower link takes longer by its round trips, or its bytes; the quote stays."""
     usual = client.estimate(make_plan())
     far = client.estimate(make_plan(), Link(round_trip_ms=220))
     narrow = client.estimate(make_plan(), Link(mbit_s=1))
     assert far.quote == narrow.quote == usual.quote
-    assert far.seconds - usual.seconds == pytest.approx(
-        0.2 * (usual.quote.rounds / 2 + usual.quote.requests.total), abs=1
-    )
+    client.propose(make_plan())
+    waited = usual.quote.rounds / 2 + waits(consortium.proposed().program)
+    assert far.seconds - usual.seconds == pytest.approx(0.2 * waited, abs=1)
     widest = max(*usual.quote.bytes_sent, usual.quote.dealer_bytes)
     assert narrow.seconds - usual.seconds == pytest.approx(widest * (8e-6 - 8e-8), abs=1)
 

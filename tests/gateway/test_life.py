@@ -32,7 +32,8 @@ from parties.testimony.withdrawal import Withdrawal, check_withdrawal, sign_with
 
 
 def progress(session: str, iteration: int, loss: float | None = None) -> Progress:
-    return Progress(session=session, iteration=iteration, of=300, rounds=iteration * 3, bytes_sent=7, loss=loss)
+    counts = {"iteration": iteration, "of": 300, "rounds": iteration * 3, "bytes_sent": 7}
+    return Progress(session=session, stage="training", **counts, loss=loss)
 
 
 def test_whole_life(consortium, client: Gateway, make_plan):
@@ -47,7 +48,8 @@ def test_whole_life(consortium, client: Gateway, make_plan):
     consortium.a.say(progress(created.id, 10, loss=0.5))
     event = next(seen)
     assert event.kind == "progress"
-    assert event.data == {"who": "clinic-a", "iteration": 10, "of": 300, "rounds": 30, "bytes_sent": 7, "loss": 0.5}
+    counts = {"iteration": 10, "of": 300, "rounds": 30, "bytes_sent": 7}
+    assert event.data == {"who": "clinic-a", "stage": "training", **counts, "loss": 0.5}
     for daemon in consortium.everybody:
         daemon.say(daemon.finished(created.id))
     *_, last = seen
