@@ -38,14 +38,15 @@ class Agenda:
     @property
     def precedes_phases(self) -> bool:
         """Whether a request is due that is made before the first phase."""
-        return not self._started and bool(self._look(1))
+        return not self._started and bool(self.ahead(1))
 
     def ahead(self, count: int) -> list[tuple[int, Request]]:
         """The next requests of the list that is gone through, so many at most, without taking them.
 
         They may be sent at once: nothing that others say comes between them.
         """
-        return self._look(count)
+        self._coming.extend(islice(self._due, max(0, count - len(self._coming))))
+        return list(islice(self._coming, count))
 
     def take(self) -> tuple[int, Request]:
         """The next request and its number. Raises: ProtocolError if the list ends here."""
@@ -100,16 +101,12 @@ class Agenda:
 
     def _peek(self) -> tuple[int, Request] | None:
         """What is due of the list that is gone through, or of the first phase's once what precedes it is over."""
-        found = self._look(1)
+        found = self.ahead(1)
         if not found and not self._started:
             self._started = True
             self._load(self._listed.phase)
-            found = self._look(1)
+            found = self.ahead(1)
         return found[0] if found else None
-
-    def _look(self, count: int) -> list[tuple[int, Request]]:
-        self._coming.extend(islice(self._due, max(0, count - len(self._coming))))
-        return list(islice(self._coming, count))
 
     def _load(self, requests: Iterable[Request]) -> None:
         self._due = self._numbered(requests)

@@ -290,7 +290,7 @@ def _density(state: Run, program: Newton, solver: LaggedNewton) -> None:
     if step is None or step.scores.density is None:
         raise EngineError("a refresh came in a slot without p (1 - p)")
     if strip == 0:
-        state.refresh = Refresh.of_strips(program, solver.inverse, void=step.scores.void)
+        state.refresh = Refresh.of_strips(program, solver.inverse, void=step.astray)
     if state.refresh is None:
         raise EngineError("a refresh does not begin with its first strip")
     rows, count = program.strip(strip), program.strip_rows

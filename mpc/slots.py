@@ -48,7 +48,6 @@ class Scores:
     residuals: Words  # (m, models)
     density: Words | None  # (m, models), in slots with a refresh
     softplus: Words | None  # (models,), in slots that may report the loss: of the rows that judge a model
-    void: bool  # they are of no iterate: a spare slot, or its opening was rejected
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,6 +58,7 @@ class Step:
     w: Truncated  # (d, models)
     gradient: ArithmeticSharedTensor  # (d, models)
     scores: Scores
+    astray: bool  # these are of no iterate: a spare slot, or the iterate's opening was rejected
     loss: ArithmeticSharedTensor | None = None  # summed, of each model, scale 2**LOSS_BITS
 
 
@@ -80,8 +80,8 @@ def step(
     (parts, values), slot = taken, Slot(void=void)
     w = slot.truncating("weights", iterate, parts["mask"], values["low"], program.state_window, program.state_shift)
     z = table.product(w, values["table_low"])
-    theta = slot.period("scores", z, tables.turn, rung.modulus_bits)
-    scores = _scores(program, rung, rank, table, z, theta, tables, void=slot.void)
+    theta, astray = slot.period("scores", z, tables.turn, rung.modulus_bits), slot.void
+    scores = _scores(program, rung, rank, table, z, theta, tables)
     r = slot.truncating(
         "residuals",
         shared(scores.residuals),
@@ -90,19 +90,11 @@ def step(
         program.residual_window,
         program.residual_shift,
     )
-    return Step(slot, w, table.transposed_product(r, values["table_noise"]), scores)
+    return Step(slot, w, table.transposed_product(r, values["table_noise"]), scores, astray)
 
 
 def _scores(
-    program: Fused,
-    rung: Rung,
-    rank: int,
-    table: Table,
-    z: ArithmeticSharedTensor,
-    theta: Words,
-    tables: Tables,
-    *,
-    void: bool,
+    program: Fused, rung: Rung, rank: int, table: Table, z: ArithmeticSharedTensor, theta: Words, tables: Tables
 ) -> Scores:
     """No round."""
     residuals = np.empty(theta.shape, dtype=np.int64)
@@ -117,7 +109,7 @@ def _scores(
             density[rows] = _of(trained, angles.density(rank))
         if softplus is not None:
             softplus += angles.loss(rank, shared(words(z)[rows]), judges(program, table.order[rows]))
-    return Scores(residuals, density, softplus, void)
+    return Scores(residuals, density, softplus)
 
 
 def _of(trained: Words | None, x: Words) -> Words:

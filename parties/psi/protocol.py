@@ -190,9 +190,8 @@ class _Run:
     def _enough(self, total: int) -> Disclosure:
         """The last word before anybody is told which records they are. Raises: TooFewMatches."""
         if total < self._rules.minimum:
-            with suppress(
-                PeerLost
-            ):  # whoever ended before the others have counted would look to them as if it were lost
+            # Whoever ended before the others have counted would look to them as if it were lost.
+            with suppress(PeerLost):
                 self._to_all("match.few", NOTHING, NOTHING.shape)
             raise TooFewMatches(
                 f"the parties have {total} records in common, {self._rules.minimum} were agreed on",
