@@ -18,6 +18,8 @@ PrivityError                 what happened; `action` says what to do about it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PrivityError(Exception):
     """An error with a code for programs, a sentence for people and the next step.
@@ -94,9 +96,15 @@ class PeerLost(EngineError):
     code = "engine.peer-lost"
 
     def __init__(
-        self, who: str, what: str, *, action: str = "ask its operator, then propose the session again"
+        self,
+        who: str,
+        what: str,
+        *,
+        others: Sequence[str] = (),
+        action: str = "ask its operator, then propose the session again",
     ) -> None:
-        super().__init__(f"{who} {what}", action=action)
+        """`others`: who went the same way; the first is the one to ask about."""
+        super().__init__(f"{', '.join((who, *others))} {what}", action=action)
         self.who = who
 
 

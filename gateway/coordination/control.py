@@ -8,6 +8,7 @@ gone silent is noticed within five seconds.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -45,6 +46,7 @@ log = structlog.get_logger()
 
 PING_MS = 2_500  # a silent peer is pinged so often ...
 SILENCE_MS = 2_500  # ... and given up after so long without an answer
+SETTLE_S = 0.05  # for handshakes under way, before what they were begun with is replaced
 OPTIONS = (
     ("grpc.keepalive_time_ms", PING_MS),
     ("grpc.keepalive_timeout_ms", SILENCE_MS),
@@ -209,18 +211,32 @@ def server(
 
 
 def _credentials(store: Store, settings: GatewaySettings, key: TlsKey, clock: Callable[[], datetime]) -> Any:
+    """The gateway's certificate, and the invitations under which whoever dials must have signed its own.
+
+    gRPC asks `fetch` at every handshake. What it is given replaces what another handshake may have taken hold of a
+    moment ago, which is freed under it (its issue 36693): thousands of refused handshakes brought a gateway down.
+    So it is given something only when there is something new, and while others wait for that, those before them finish.
+    """
     pair = ((key.key_pem, key.certificate.encode()),)
 
-    def configuration() -> Any:
+    def roots() -> bytes:
         """With no invitation at all the gateway's own certificate stands in, under which nobody can sign."""
-        roots = store.authorities(clock(), settings.invitation_hours)
-        return grpc.ssl_server_certificate_configuration(pair, roots or key.certificate.encode())
+        return store.authorities(clock(), settings.invitation_hours) or key.certificate.encode()
+
+    known = roots()
 
     def fetch() -> Any:
+        nonlocal known
         try:
-            return configuration()
+            found = roots()
         except StoreAway:
             log.exception("invitations can't be read; the ones known before hold")
             return None
+        if found == known:
+            return None
+        known = found
+        time.sleep(SETTLE_S)
+        return grpc.ssl_server_certificate_configuration(pair, found)
 
-    return grpc.dynamic_ssl_server_credentials(configuration(), fetch, require_client_authentication=True)
+    first = grpc.ssl_server_certificate_configuration(pair, known)
+    return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)

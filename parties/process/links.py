@@ -105,7 +105,7 @@ def secure(
     except (ssl.SSLEOFError, ConnectionError, TimeoutError) as exc:
         raw.close()
         raise PeerLost(approval.name, "went away during the TLS handshake, perhaps refusing this side's key") from exc
-    except (ssl.SSLError, EOFError) as exc:
+    except ssl.SSLError as exc:
         raw.close()
         raise PartnerError(
             f"the TLS handshake with {approval.name} failed: one side's key is not the one that its approval names",
@@ -125,8 +125,8 @@ def _shake_hands(raw: socket.socket, context: ssl.SSLContext, approval: Approval
         if not shown or certificate_sha256(ssl.DER_cert_to_PEM_cert(shown)) != certificate_sha256(approval.certificate):
             raise ssl.SSLError("another certificate")
         tls.sendall(b"!")
-        if tls.recv(1) != b"!":
-            raise ssl.SSLError("refused")
+        if not tls.recv(1):  # a refusal is an alert, so this is a death, or a refusal that nobody could explain
+            raise ssl.SSLEOFError("hung up")
     except BaseException:
         _hang_up(tls)
         raise
@@ -280,8 +280,8 @@ class TlsChannel:
         """Those whose connection is ready, if any is before the deadline. Raises: PeerLost after it."""
         left = deadline - self._clock()
         if left <= 0:
-            names = ", ".join(peer.name for peer in busy)
-            raise PeerLost(names, f"kept silent for {self._timeout_s:.0f} s in round '{name}'")
+            silent, *others = (peer.name for peer in busy)
+            raise PeerLost(silent, f"kept silent for {self._timeout_s:.0f} s in round '{name}'", others=others)
         if len(busy) == 1 and busy[0].wanted == select.POLLIN:
             return busy if busy[0].is_readable(left) else []
         waiting = select.poll()

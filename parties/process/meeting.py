@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mpc.errors import PeerLost
 from parties.agreement.contract import Terms
@@ -111,13 +111,13 @@ def _let_in(found: dict[str, ssl.SSLSocket], job: Job, awaited: Collection[str],
                 continue  # a call that was given up before this process had started
 
 
-def _accept(inbox: socket.socket, job: Job, missing: Collection[str], deadline: float) -> tuple[str, socket.socket]:
+def _accept(inbox: socket.socket, job: Job, missing: Sequence[str], deadline: float) -> tuple[str, socket.socket]:
     """The next connection in the name of one who is missing, answered.
 
     Raises: PeerLost if none comes in time.
     """
     while True:
-        raw, greeting = _next_call(inbox, ", ".join(missing), deadline)
+        raw, greeting = _next_call(inbox, missing, deadline)
         if greeting in {Greeting(job.approvals[name].contract, job.epoch, name) for name in missing}:
             with contextlib.suppress(OSError):
                 raw.setblocking(True)
@@ -127,12 +127,12 @@ def _accept(inbox: socket.socket, job: Job, missing: Collection[str], deadline: 
         raw.close()  # a stranger's call, or one given up, ends here; the real caller can still come
 
 
-def _next_call(inbox: socket.socket, missing: str, deadline: float) -> tuple[socket.socket, Greeting]:
+def _next_call(inbox: socket.socket, missing: Sequence[str], deadline: float) -> tuple[socket.socket, Greeting]:
     inbox.settimeout(max(0.1, deadline - time.monotonic()))
     try:
         line, descriptors, _, _ = socket.recv_fds(inbox, MAX_GREETING_BYTES, 1)
     except TimeoutError as exc:
-        raise PeerLost(missing, "did not connect in time") from exc
+        raise PeerLost(missing[0], "did not connect in time", others=missing[1:]) from exc
     if not descriptors:
-        raise PeerLost(missing, "did not connect before the daemon closed the session")
+        raise PeerLost(missing[0], "did not connect before the daemon closed the session", others=missing[1:])
     return socket.socket(fileno=descriptors[0]), parse_greeting(line)

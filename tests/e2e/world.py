@@ -236,7 +236,7 @@ class World:
     def until_training(self, session: str, party: str) -> None:
         """Until a worker of this session has gone through iterations: the gateway hears of them."""
         for event in self.client.events(session):
-            if event.kind == "progress" and event.data["who"] == party:
+            if event.kind == "progress" and event.data["who"] == party and int(event.data["iteration"]) > 0:
                 return
             assert event.kind != "state" or event.data["state"] not in FINAL, event.data
         pytest.fail("the session ended before it trained")

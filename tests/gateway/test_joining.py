@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import grpc
@@ -14,7 +15,7 @@ from gateway.home import invite
 from parties.errors import SettingsError
 from parties.keys.handover import hand_over
 from parties.keys.identity import Identity
-from parties.keys.tls import Invitation, TlsKey, split_address, utc_now
+from parties.keys.tls import Invitation, TlsKey, fetch_certificate, split_address, utc_now
 from parties.service.messages import Rejected, Waiting, Welcome
 
 
@@ -169,3 +170,18 @@ def test_names_that_mean_something_else_are_refused(gateway, name: str):
     """A participant can't be called like the gateway itself, or by what is no name."""
     with pytest.raises(SettingsError):
         invite(gateway.home, name)
+
+
+def test_calls_without_a_certificate_bring_nobody_down(gateway):
+    """Thousands at once of strangers, whose handshakes are refused, while invitations are written: daemons join."""
+
+    def call(_: int) -> None:
+        fetch_certificate(gateway.serving.control, stranger.gateway_sha256)
+
+    stranger = gateway.invited("stranger").invitation
+    with ThreadPoolExecutor(8) as callers:
+        calls = callers.map(call, range(2_000))
+        for number in range(8):
+            gateway.joined(f"clinic-{number}")
+        assert len(list(calls)) == 2_000
+    gateway.joined("clinic-8").settled()

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from mpc.errors import PeerLost
 from parties.agreement.contract import Contract
 from parties.errors import PartnerError
-from parties.keys.tls import TlsKey, utc_now
+from parties.keys.tls import TlsKey, utc_now, worker_context
 from parties.process.dealer_link import DealerLink
 from parties.process.job import Job, TlsMaterial
 from parties.process.links import Greeting, TlsChannel, dial, secure
@@ -168,6 +168,28 @@ def test_peers_are_checked_as_the_dealer_checks(town, stranger):
     assert "clinic-b" in str(first)
     assert isinstance(second, (PartnerError, PeerLost))
     assert "clinic-a" in str(second)
+
+
+def test_a_worker_that_dies_in_the_handshake_is_named(town):
+    """Its peer went away, says who dials it: it is not taken for one with another key."""
+    caller, called = socket.socketpair()
+
+    def dies() -> None:
+        context = worker_context(town.keys["clinic-a"], town.keys["clinic-b"].certificate, server=True)
+        with context.wrap_socket(called, server_side=True) as tls:
+            socket.socket.shutdown(tls, socket.SHUT_RDWR)
+
+    error, _ = at_once(lambda: secure(caller, town.keys["clinic-b"], town.approvals["clinic-a"], server=False), dies)
+    assert isinstance(error, PeerLost)
+    assert error.who == "clinic-a"
+
+
+def test_the_first_of_several_who_do_not_come_is_blamed(town):
+    """A sentence about all of them, and one to ask."""
+    (error,) = at_once(lambda: town.dealer(within_s=0.2))
+    assert isinstance(error, PeerLost)
+    assert error.who == "clinic-a"
+    assert error.what == "clinic-a, clinic-b did not connect in time"
 
 
 UNWANTED = {
