@@ -310,6 +310,7 @@ def session_show(
     as_json: AsJson = False,
 ) -> None:
     """Where a session stands, whose turn it is, and what it was told of its model."""
+    from gateway.commands.watch import so_far
     from parties.agreement.contract import Contract
     from parties.outcome.telling import convergence
 
@@ -325,6 +326,8 @@ def session_show(
     typer.echo(f"{view.id}\n{view.state}, {view.kind}: {view.purpose}")
     if view.waiting_for:
         typer.echo(f"waits for {', '.join(view.waiting_for)}")
+    for line in so_far(view):
+        typer.echo(line)
     if view.converged is not None and isinstance(agreed, Contract) and agreed.convergence is not None:
         typer.echo(convergence(view.converged, agreed.convergence.tol, agreed.program.max_iter))
     if view.estimate is not None and agreed is not None:

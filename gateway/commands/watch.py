@@ -14,6 +14,7 @@ from rich.text import Text
 from gateway.console.standing import sentence
 from gateway.views import ParticipantState, ProgressView, SessionView
 from gateway.watching import Event, Progressed, StateChanged
+from parties.service.lifecycle import State
 
 BAR_WIDTH = 40
 DRAWN_A_SECOND = 8
@@ -139,3 +140,15 @@ def standing(view: SessionView) -> str:
 def unit(view: SessionView) -> str:
     """What progress counts."""
     return "row" if view.kind == "prediction" else "iteration"
+
+
+def so_far(view: SessionView) -> Iterator[str]:
+    """Where each participant of a run is, and the loss that was told last."""
+    for one in view.participants:
+        if view.state is State.RUNNING and one.progress is not None:
+            at = one.progress
+            counted = f"{unit(view)} {at.iteration:,} of {at.of:,}" if at.of else ""
+            yield f"{one.name}: {', '.join(filter(None, (at.stage, counted)))}"
+    told = max((loss for one in view.participants if one.progress for loss in one.progress.losses), default=None)
+    if told is not None:
+        yield "loss after {} iterations: {:.4f}".format(*told)

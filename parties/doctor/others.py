@@ -83,8 +83,11 @@ def partners(
     """
     known = Partners(home.path("partners.json"))
     listed = {one.name: one for one in heard.overview.participants} if isinstance(heard, Told) else {}
+    no_participants = {heard.overview.gateway} - listed.keys() if isinstance(heard, Told) else set()  # it witnesses
     told = {} if home.settings.role == "dealer" else _addresses(home) | dict(dialled)
     for name, confirmed in sorted(known.all().items()):
+        if name in no_participants:
+            continue
         about = f"partner {name}"
         if isinstance(heard, Told):
             yield from _known(about, name, confirmed, listed.get(name), known)

@@ -118,7 +118,8 @@ def lines(tables: Mapping[Curve, Points]) -> Iterator[str]:
     """Both tables as a terminal shows them."""
     if (points := tables.get("roc")) is not None:
         yield "roc of the held-out rows: of rows with such a probability or more, in steps of cells"
-        yield f"  {'probability':>12s}  {'positive':>12s}  {'negative':>12s}  {'true pos. rate':>18s}  {'false':>18s}"
+        rates = f"{'true pos. rate':>18s}  {'false pos. rate':>18s}"
+        yield f"  {'probability':>12s}  {'positive':>12s}  {'negative':>12s}  {rates}"
         for each in roc(points):
             rates = f"{_rate(each.true_rate, each.true_range)}  {_rate(each.false_rate, each.false_range)}"
             yield f"  {each.at_least:>12s}  {_count(each.positives):>12s}  {_count(each.negatives):>12s}  {rates}"

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from gateway.access.tokens import TOKEN_FILE
 from gateway.cli import app
 from gateway.client import Gateway
-from gateway.commands.watch import follow
+from gateway.commands.watch import follow, so_far
 from gateway.views import SessionView
 from gateway.watching import Event, Progressed, StateChanged
 from parties.agreement.plan import Plan
@@ -217,6 +217,19 @@ def test_a_stage_is_said_once_and_drawn_while_it_lasts(client: Gateway, consorti
     assert "masking" in drawn.getvalue()
     assert "0 of 0" not in drawn.getvalue()
     assert consortium.everybody
+
+
+def test_where_a_run_is_shows_at_any_time(client: Gateway, consortium: Consortium, session: str):
+    """Each party's stage and count, once there are some; at the end the loss alone."""
+    a, b = consortium.a, consortium.b
+    a.say(Progress(session=session, stage="masking", iteration=0, of=0, rounds=2, bytes_sent=9)).settled()
+    told = {"iteration": 7, "of": 40, "rounds": 9, "bytes_sent": 2_000_000, "loss": 0.5}
+    b.say(Progress(session=session, stage="training", **told)).settled()
+    running = ["clinic-a: masking", "clinic-b: training, iteration 7 of 40", "loss after 7 iterations: 0.5000"]
+    assert list(so_far(client.session(session))) == running
+    for daemon in consortium.everybody:
+        daemon.say(daemon.finished(session)).settled()
+    assert list(so_far(client.session(session))) == ["loss after 7 iterations: 0.5000"]
 
 
 def test_words_of_others_stay_words(client: Gateway, consortium: Consortium, session: str):

@@ -94,6 +94,8 @@ def test_a_partner_that_is_away_or_unknown_is_told(gateway, home):
     known = Partners(home.path("partners.json"))
     known.add("clinic-b", Identity.generate().fingerprint)
     assert "knows nobody of that name" in said(home)[0].what
+    known.add("gateway", Identity.generate().fingerprint)  # which cosigns heads, and takes no part in sessions
+    assert said(home, "partner gateway") == []
     partner = gateway.invited("clinic-b")
     assert "has not joined yet" in said(home)[0].what
     known.remove("clinic-b")
