@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from parties.audit.events import CommitmentReceived, CommitmentSigned, DealerKeyBound, Event
+from parties.audit.events import CommitmentReceived, CommitmentSigned, DealerKeyBound, DisclosureRecorded, Event
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,21 @@ class Told:
 
 def commitments(one: Told, other: Told, *, completed: bool) -> str | None:
     """The first thing on which two parties do not agree. `completed`: whether either log says that the run did."""
-    found = (*_of(one, other, completed=completed), *_of(other, one, completed=completed))
+    found = [*_of(one, other, completed=completed), *_of(other, one, completed=completed)]
+    if completed:
+        found += [*_unsigned(one), *_unsigned(other)]
     return found[0] if found else None
+
+
+def _unsigned(signer: Told) -> Iterator[str]:
+    """What a whole run lacks of statements, where both logs left it out: stages count from 1, and the last ends it."""
+    stages = signer.signed()
+    missing = sorted(set(range(1, max(stages, default=0))) - stages.keys())
+    if missing:
+        yield f"{signer.name} did not record what it signed at stage {missing[0]}"
+    kinds = [type(event) for event in signer.events if isinstance(event, CommitmentSigned | DisclosureRecorded)]
+    if kinds and kinds[-1] is DisclosureRecorded:
+        yield f"{signer.name} recorded no signature on what it sent at last, after everything was disclosed"
 
 
 def _of(signer: Told, holder: Told, *, completed: bool) -> Iterator[str]:

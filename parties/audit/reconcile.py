@@ -264,8 +264,8 @@ def _openings(one: _Side, other: _Side) -> str | None:
 
 
 def _endings(one: _Side, other: _Side) -> str | None:
-    if one.ending == other.ending:
-        return None
+    if one.ending == other.ending or (one.every(ContractRefused) and other.every(ContractRefused)):
+        return None  # of two that refused each did so first, as far as it knows
     mine, theirs = (side.ending or "has not ended" for side in (one, other))
     return f"at {one.name} the session {mine}, at {other.name} it {theirs}"
 

@@ -60,10 +60,11 @@ class Story:
     def failed(self, who=B, reason="engine.peer-lost"):
         return SessionFailed(session=self.session, reason=reason, who=who)
 
-    def run(self, partner):
-        """A party's session that completes."""
+    def run(self, partner, bound=None):
+        """A party's session that completes; `bound`: what was signed of what was sent."""
         disclosures = [self.disclosed(1), self.disclosed(1, "coefficients", "party:clinic-a", (2,), "disclosures.1")]
-        return [*disclosures, self.compared(partner), self.counted(), self.completed()]
+        bound = [signed(self), received(self, partner)] if bound is None else bound
+        return [*disclosures, *bound, self.compared(partner), self.counted(), self.completed()]
 
     def bundle(self, name, events, *, envelopes=None, identity=None, contract=True, withdrawals=None):
         path = self.directory / f"{name}.bundle"
@@ -106,22 +107,23 @@ def test_the_dealer_tells_of_approvals_and_the_ending(story):
 
 def altered(story):
     """Changes of clinic-b's events, by what is to be said of them."""
-    loss, coefficients, compared, counted, completed = story.run(A)
+    loss, coefficients, *bound, compared, counted, completed = story.run(A)
+    told = [loss, coefficients, *bound]
     return [
-        ("disclosures", "'coefficients' to party:clinic-a (2)", [loss, compared, counted, completed]),
+        ("disclosures", "'coefficients' to party:clinic-a (2)", [loss, *bound, compared, counted, completed]),
         ("disclosures", "to session (2) by", [story.disclosed(1, shape=(2,)), *story.run(A)[1:]]),
         ("disclosures", "to party:clinic-b", [story.disclosed(1, recipient="party:clinic-b"), *story.run(A)[1:]]),
         ("disclosures", "disclosures.7", [story.disclosed(1, clause="disclosures.7"), *story.run(A)[1:]]),
         ("disclosures", "no. 2", [story.disclosed(2), *story.run(A)[1:]]),
         ("disclosures", "missing at clinic-a", [loss, coefficients, story.disclosed(2), *story.run(A)[2:]]),
-        ("transcript", "0f0f", [loss, coefficients, story.compared(A, OTHER_DIGEST), counted, completed]),
-        ("transcript", "differs", [loss, coefficients, story.compared(A, equal=False), counted, completed]),
-        ("transcript", "did not record", [loss, coefficients, counted, completed]),
-        ("openings", "8 rounds", [loss, coefficients, compared, story.counted(rounds=8), completed]),
-        ("openings", "91 words", [loss, coefficients, compared, story.counted(words=91), completed]),
-        ("openings", "did not record", [loss, coefficients, compared, completed]),
-        ("ending", "ended early by clinic-b", [loss, coefficients, compared, counted, story.failed()]),
-        ("ending", "has not ended", [loss, coefficients, compared, counted]),
+        ("transcript", "0f0f", [*told, story.compared(A, OTHER_DIGEST), counted, completed]),
+        ("transcript", "differs", [*told, story.compared(A, equal=False), counted, completed]),
+        ("transcript", "did not record", [*told, counted, completed]),
+        ("openings", "8 rounds", [*told, compared, story.counted(rounds=8), completed]),
+        ("openings", "91 words", [*told, compared, story.counted(words=91), completed]),
+        ("openings", "did not record", [*told, compared, completed]),
+        ("ending", "ended early by clinic-b", [*told, compared, counted, story.failed()]),
+        ("ending", "has not ended", [*told, compared, counted]),
     ]
 
 
@@ -160,6 +162,9 @@ def test_endings_without_a_run(story):
     heard = SessionCancelled(session=session, reason="operator.purpose", who=B)
     refused = ContractRefused(session=session, by="operator", reason="operator.purpose")
     assert story.differences([heard], [refused]) == {}
+    itself = ContractRefused(session=session, by="policy", reason="policy.hours")
+    assert story.differences([itself], [refused]) == {}
+    assert list(story.differences([story.failed()], [refused])) == ["ending"]
     expired = SessionCancelled(session=session, reason="expired", who="gateway")
     assert story.differences([expired], [ContractExpired(session=session)]) == {}
     assert list(story.differences([expired], [refused])) == ["ending"]
@@ -233,15 +238,38 @@ def received(story, partner, stage=1, digest="d1" * 32, equal=True):
 
 def test_what_one_signed_is_what_the_other_received(story):
     """Stage by stage both logs have the same statement on what was sent; each difference has its sentence."""
-    mine = [signed(story), *story.run(B)]
-    assert story.differences(mine, [received(story, A), *story.run(A)]) == {}
+    back, mine = signed(story), story.run(B)
     for theirs, words in [
         ([received(story, A, equal=False)], "clinic-b recorded that what clinic-a signed at stage 1 is not what came"),
         ([received(story, A, digest="d2" * 32)], "at stage 1 clinic-a recorded another statement than clinic-b"),
         ([received(story, A), received(story, A, stage=2)], "at stage 2, clinic-a did not"),
         ([], "clinic-b did not record what clinic-a signed at stage 1"),
     ]:
-        assert story.differences(mine, [*theirs, *story.run(A)])["sent"].count(words) == 1
+        assert story.differences(mine, story.run(A, [back, *theirs]))["sent"].count(words) == 1
+
+
+def both(story, *stages):
+    """Each party's statements of these stages, at both."""
+    return [
+        [event for stage in stages for event in (signed(story, stage), received(story, of, stage))] for of in (B, A)
+    ]
+
+
+def test_what_both_leave_out_is_missed(story):
+    """Stages count from 1 without a gap, and the last comes after all disclosures: two logs can't drop one alike."""
+    for stages, words in [
+        ((1, 2, 3), None),
+        ((2, 3), "at stage 1"),
+        ((1, 3), "at stage 2"),
+        ((), "signature on what it"),
+    ]:
+        mine, theirs = both(story, *stages)
+        found = story.differences(story.run(B, mine), story.run(A, theirs))
+        assert list(found) == ([] if words is None else ["sent"])
+        assert words is None or words in found["sent"]
+    (_, *mine), (_, *theirs) = (story.run(partner, []) for partner in (B, A))
+    early = [[*bound, story.disclosed(1), *rest] for bound, rest in zip(both(story, 1), (mine, theirs), strict=True)]
+    assert "after everything was disclosed" in story.differences(*early)["sent"]
 
 
 def test_the_dealer_s_key_is_the_party_s(story):
