@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pymerkle import InmemoryTree
+from pymerkle import InmemoryTree, verify_consistency
 
 from parties.audit.merkle import (
     EMPTY_ROOT,
@@ -75,6 +75,14 @@ def test_inclusion_proofs_are_those_of_the_oracle(oracle):
             theirs = oracle.prove_inclusion(index + 1, size).path
             assert proof == [node for node in theirs if node != leaf]
             assert includes(ROOTS[size - 1], size, leaf, index, proof)
+
+
+def test_consistent_trees_are_those_of_the_oracle(oracle):
+    """pymerkle, whose consistency proofs have other nodes than the RFC's, holds the same pairs of roots consistent."""
+    for new in range(2, LARGEST + 1):
+        for old in range(1, new):
+            verify_consistency(ROOTS[old - 1], ROOTS[new - 1], oracle.prove_consistency(old, new))
+            assert len(consistency_proof(old, new, SUBTREES)) <= len(oracle.prove_consistency(old, new).path)
 
 
 def test_proofs_are_those_of_the_rfc():
