@@ -20,7 +20,7 @@ from mpc.curves import CURVES, Points, exact_points
 from mpc.moments import pooled_mean
 from mpc.quantiles import quantiles_of
 from parties.agreement.contract import Contract
-from parties.columns.encoding import Agreed, Encoding, ReadColumn, joint_limits
+from parties.columns.encoding import Agreed, Encoding, ReadColumn, winsorised
 from parties.columns.levels import joint, own_levels
 from parties.columns.preparation import split
 from parties.columns.reading import read_columns
@@ -144,8 +144,7 @@ def _agreed(
         found[name] = Agreed(quantiles=quantiles_of(pooled, preparation.of(name).quantiles))
     for name in contract.averaged_columns(side[0]).values():
         pooled, agreed = np.concatenate([one.present for one in each(name)]), found.get(name, Agreed())
-        limits = joint_limits(preparation.of(name), agreed)
-        found[name] = replace(agreed, mean=pooled_mean(pooled if limits is None else np.clip(pooled, *limits)))
+        found[name] = replace(agreed, mean=pooled_mean(winsorised(preparation.of(name), pooled, agreed)))
     return found
 
 

@@ -91,7 +91,7 @@ class FittedColumn(BaseModel):
         found = dict(zip(recipe.quantiles, agreed.quantiles, strict=True))
         if not np.isfinite([*agreed.quantiles, *([] if agreed.mean is None else [agreed.mean])]).all():
             raise _without_values(name)
-        if limits := joint_limits(recipe, agreed):
+        if limits := _joint_limits(recipe, agreed):
             found = {quantile: min(max(value, limits[0]), limits[1]) for quantile, value in found.items()}
         bins = [found[Fraction(place, recipe.quantile_bins)] for place in range(1, recipe.quantile_bins)]
         return cls(
@@ -173,13 +173,19 @@ class FittedColumn(BaseModel):
         return [not (self.recipe.numeric and place == 0) for place in range(self.recipe.width)]
 
 
-def joint_limits(recipe: Recipe, agreed: Agreed) -> tuple[float, float] | None:
+def _joint_limits(recipe: Recipe, agreed: Agreed) -> tuple[float, float] | None:
     """Between which values of a column lie that is winsorised by joint quantiles."""
     if not recipe.winsorise:
         return None
     found = dict(zip(recipe.quantiles, agreed.quantiles, strict=True))
     low, high = (found[Fraction(quantile)] for quantile in recipe.winsorise)
     return low, high
+
+
+def winsorised(recipe: Recipe, present: Values, agreed: Agreed) -> Values:
+    """A column's values between the joint limits, where it has such. Shapes: (n,) -> (n,)."""
+    limits = _joint_limits(recipe, agreed)
+    return present if limits is None else np.clip(present, *limits)
 
 
 def _without_values(name: str) -> DataError:

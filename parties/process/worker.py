@@ -31,9 +31,9 @@ from parties.agreement.contract import LEVELS, Contract
 from parties.agreement.kinds import parse_contract, training
 from parties.agreement.plan import LabelPlan
 from parties.agreement.prediction import PredictionContract
-from parties.columns.encoding import Agreed, Encoding, ReadColumn, joint_limits
+from parties.columns.encoding import Agreed, Encoding, ReadColumn, winsorised
 from parties.columns.levels import Lists
-from parties.columns.preparation import Rows, Standardiser, Values, split
+from parties.columns.preparation import Rows, Standardiser, split
 from parties.columns.reading import read_columns
 from parties.data.tables import CLASSES, classes, labels
 from parties.errors import ContractError, DataError
@@ -273,8 +273,11 @@ def _agreed(
     told = joint_quantiles(program, own, runtime) if isinstance(program, Fused) else {}
     agreed = {name: Agreed(levels=each) for name, each in levels.items()}
     agreed |= {name: Agreed(quantiles=told[place]) for place, name in ranked.items()}
-    winsorised = {place: _winsorised(contract, name, present[name], agreed) for place, name in averaged.items()}
-    means = joint_means(program, winsorised, runtime) if isinstance(program, Fused) else {}
+    within = {
+        place: winsorised(contract.preparation.of(name), present[name], agreed.get(name, Agreed()))
+        for place, name in averaged.items()
+    }
+    means = joint_means(program, within, runtime) if isinstance(program, Fused) else {}
     agreed |= {name: replace(agreed.get(name, Agreed()), mean=means[place]) for place, name in averaged.items()}
     if prepared.chosen is not None:
         return prepared
@@ -294,11 +297,6 @@ def check_values(contract: Contract, present: Mapping[str, int]) -> None:
                 action="fill its gaps with a constant, or bring more rows that have it",
                 outward=f"of a column that is filled with the mean fewer than {smallest} training rows have a value",
             )
-
-
-def _winsorised(contract: Contract, name: str, present: Values, agreed: Mapping[str, Agreed]) -> Values:
-    limits = joint_limits(contract.preparation.of(name), agreed.get(name, Agreed()))
-    return present if limits is None else np.clip(present, *limits)
 
 
 def _weighed(contract: Contract, prepared: Prepared, runtime: Runtime) -> tuple[Chosen, Encoded, Told]:
