@@ -8,9 +8,8 @@ from parties.agreement.plan import LabelPlan, PartyPlan
 from parties.errors import PrivityError
 from parties.service import local
 from parties.service.lifecycle import State
-from tests.e2e.world import ID, LABEL, privity, tables, until
+from tests.e2e.world import ID, LABEL, PROMPT_S, privity, tables, until
 
-PROMPT_S = 10.0
 X, Y = tables("diabetes")
 IDS = [f"R{row:05d}" for row in range(len(X))]
 

@@ -18,9 +18,7 @@ from parties.audit.snapshot import locate, take
 from parties.service.lifecycle import FINAL
 from parties.service.store import SessionStore
 from tests.e2e.modified_gateway import DEED, OLD
-from tests.e2e.world import ID, World, plan_for, split_columns, until
-
-PROMPT_S = 10.0
+from tests.e2e.world import ID, PROMPT_S, World, plan_for, split_columns, until
 
 
 class ModifiedConsortium(Consortium):

@@ -12,9 +12,7 @@ from parties.agreement.contract import Approval
 from parties.keys.tls import TlsKey
 from parties.process.links import Greeting, dial, secure
 from parties.service.lifecycle import State
-from tests.e2e.world import DEADLINE_S, until
-
-PROMPT_S = 10.0
+from tests.e2e.world import DEADLINE_S, PROMPT_S, until
 
 
 def test_stranger_is_sent_away_and_the_session_goes_on(world):

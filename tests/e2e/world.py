@@ -27,6 +27,7 @@ from parties.service import local
 from parties.service.lifecycle import FINAL, State
 
 DEADLINE_S = 120.0
+PROMPT_S = 30.0  # by itself, not because somebody gave up waiting; seconds, where cores are free
 LONG_RUN = 20_000  # iterations
 ID, LABEL = "record", "outcome"
 
