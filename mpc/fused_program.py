@@ -102,6 +102,7 @@ class Fused(Common):
     segments: tuple[Segment, ...]
     ladder: tuple[Rung, ...]
     convergence: Convergence | None = None
+    noise: int = 0  # deviation of what each party adds to each told weight, at scale 2**ITERATE_BITS (mpc/noise.py)
     evaluation: Evaluation | None = None
     evidence: Evidence | None = None
     quantiles: Quantiles | None = None

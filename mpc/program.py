@@ -14,7 +14,8 @@ from pydantic import Field
 from mpc.errors import ProgramError
 from mpc.fused_program import FirstOrder, MiniBatch, Newton
 from mpc.reference_program import Reference
-from mpc.specification import Spec, check_specification
+from mpc.scales import ITERATE_BITS
+from mpc.specification import Spec, check_specification, noise
 
 DESCENT_ITERATIONS = 300  # of first-order solvers, unless the plan says otherwise
 
@@ -36,7 +37,7 @@ def derive(spec: Spec) -> FirstOrder | MiniBatch | Newton | Reference:
             action="ask for loss reports more often, or for more iterations",
         )
     convergence = convergence_derivation.convergence(spec, program)
-    found = {"convergence": convergence, "evaluation": evaluation}
+    found = {"convergence": convergence, "evaluation": evaluation, "noise": int(noise(spec) * (1 << ITERATE_BITS))}
     taken_over = {"evidence": spec.evidence, "quantiles": spec.quantiles, "means": spec.means}
     return program.model_copy(update=found | taken_over)
 

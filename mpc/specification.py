@@ -21,6 +21,7 @@ MOST_MODELS = 128  # of a run, with those that only a cross-validation needs
 
 LIMITS = (("max_iter", 1, 100_000), ("loss_every", 0, 100_000), ("clip_bits", 0, 8))
 MOST_LEARNING_RATE = 10
+LEAST_NOISE, MOST_NOISE = Decimal("0.0001"), Decimal(1)  # less is lost in rounding, more leaves no model
 
 
 class Trained(NamedTuple):
@@ -46,6 +47,7 @@ class Spec(Partition):
     batch_rows: int | None = None  # of sgd alone: rows of one gradient
     learning_rate: str | None = None  # of sgd alone: what the mean gradient of a batch is multiplied by
     tol: str = "0"  # below which the greatest entry of the mean gradient is to end; 0: not asked; auto: as can be told
+    noise: str = "0"  # standard deviation of what each party adds to each told weight, in standardised units
     held_out: Partition | None = None  # rows kept out of training, in the same columns
     figures: tuple[Told, ...] = ()  # of the held-out rows, in the order of EVERY_FIGURE
     smallest_cell: int = USUAL_CELL  # rows that a step of a table stands for, at least
@@ -85,6 +87,7 @@ def check_specification(spec: Spec) -> None:
             raise ProgramError(f"{name}={found} lies outside {least} to {most}", action=f"choose a {name} within")
     _check_batches(spec)
     _check_grid(spec)
+    _check_noise(spec)
     check_evidence(spec, spec.evidence, spec.classes, spec.folds)
     check_quantiles(spec, spec.quantiles)
     check_means(spec, spec.means)
@@ -145,6 +148,16 @@ def _check_batches(spec: Spec) -> None:
         )
 
 
+def _check_noise(spec: Spec) -> None:
+    found = noise(spec)
+    if found and not LEAST_NOISE <= found <= MOST_NOISE:
+        raise ProgramError(
+            f"noise={spec.noise} lies outside {LEAST_NOISE} to {MOST_NOISE}", action="choose one within, or 0 for none"
+        )
+    if found and spec.engine == "reference":
+        raise ProgramError("the reference engine adds no noise", action="leave noise out")
+
+
 def strengths(spec: Spec) -> tuple[Decimal, ...]:
     """C of each model as a number. Raises: ProgramError if it is none."""
     return tuple(_decimal("C", each.C) for each in spec.trained)
@@ -153,6 +166,11 @@ def strengths(spec: Spec) -> tuple[Decimal, ...]:
 def learning_rate(spec: Spec) -> Decimal:
     """Raises: ProgramError if it is no number."""
     return _decimal("learning_rate", spec.learning_rate or "")
+
+
+def noise(spec: Spec) -> Decimal:
+    """Raises: ProgramError if it is no number."""
+    return _decimal("noise", spec.noise)
 
 
 def tolerance(spec: Spec) -> Decimal:

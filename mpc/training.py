@@ -15,6 +15,7 @@ from mpc.errors import ProgramError
 from mpc.evaluation import Figures, evaluate
 from mpc.fused_program import Fused
 from mpc.held_out import OwnRows, mask_held_out
+from mpc.noise import noised
 from mpc.partition import Partition
 from mpc.program import Program
 from mpc.ring import Words, decode
@@ -97,7 +98,7 @@ def _fused(
     weights, reports, rungs, converged = fused.run(program, block, labels, runtime)
     validated = reports[-1].validated if program.folds else ()
     places = told(program, validated)
-    share = np.ascontiguousarray(weights[:, places])
+    share = noised(program, np.ascontiguousarray(weights[:, places]), runtime.entropy)
     figures: list[Figures] = [{}] * program.results
     if table is not None:
         runtime.stage("evaluation")

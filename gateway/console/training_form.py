@@ -15,7 +15,7 @@ from parties.columns.recipe import PreparationPlan, Recipe
 from parties.data.schema import Column
 
 PARTS: Final = {
-    "model": ("folds", "solver", "max_iter", "tol", "batch_size", "learning_rate", "epochs"),
+    "model": ("folds", "solver", "max_iter", "tol", "noise", "batch_size", "learning_rate", "epochs"),
     "split": ("held_out",),
     "evaluation": ("smallest_cell",),
     "disclosures": ("loss_reports",),

@@ -407,6 +407,7 @@ def spec_for(
         loss_every=loss_every,
         clip_bits=preparation.clip_bits,
         tol=model.tol,
+        noise=model.noise,
         batch_rows=model.batch_size or None,
         learning_rate=model.learning_rate if model.solver == "sgd" else None,
         held_out=division.partition(others, *facts) if evaluation.figures else None,

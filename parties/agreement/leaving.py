@@ -52,7 +52,7 @@ def leaving(contract: Terms, own: str) -> list[Leaving]:
     return [
         Leaving(
             clause=item.clause,
-            what=_what(item),
+            what=_what(item) + _noise(contract, item),
             to=_to(contract, item, own),
             outside=item.recipient != f"party:{own}",
             numbers=item.values,
@@ -71,6 +71,12 @@ def _what(item: Disclosure) -> str:
     if item.name == "coefficients":
         return f"{what} of the columns of {item.recipient.removeprefix('parties:').replace(',', ' and ')}"
     return what
+
+
+def _noise(contract: Terms, item: Disclosure) -> str:
+    if item.name not in {"coefficients", "intercept"} or not isinstance(contract, Contract):
+        return ""
+    return f", with normal noise of {contract.model.noise} from each party" if contract.model.is_noised else ""
 
 
 def _to(contract: Terms, item: Disclosure, own: str) -> str:

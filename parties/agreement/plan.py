@@ -170,6 +170,8 @@ class ModelPlan(Frozen):
     solver: Literal["auto", "newton", "nesterov", "sgd"] = "auto"  # auto: newton up to 256 columns and 100 iterations
     max_iter: Annotated[int, Field(ge=0, le=100_000)] = 0  # exactly so many iterations run; 0: what the solver needs
     tol: Tolerance = "auto"  # of the mean gradient's greatest entry; auto: 0.0001, or as little as can be told; 0: none
+    # Standard deviation, in standardised units, of the normal noise that each party adds to each told weight; 0: none.
+    noise: DecimalText = "0"
     batch_size: Annotated[int, Field(ge=0, le=MOST_BATCH)] = 0  # of sgd: rows of one step
     learning_rate: DecimalText = "0"  # of sgd: what a batch's mean gradient is multiplied by, a decimal in quotes
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 0  # of sgd: passes through the training rows, instead of max_iter
@@ -200,12 +202,17 @@ class ModelPlan(Frozen):
         return bool(self.folds) or len(self.grid) == 1
 
     @property
+    def is_noised(self) -> bool:
+        return Decimal(self.noise) != 0
+
+    @property
     def in_words(self) -> str:
-        """The family, and what its penalty may be."""
+        """The family, what its penalty may be, and how much noise its weights have."""
+        noise = f", noise of {self.noise} from each party" if self.is_noised else ""
         if len(self.grid) == 1:
-            return f"{self.kind}, C={self.grid[0]}" + (f", {self.folds} folds" if self.folds else "")
+            return f"{self.kind}, C={self.grid[0]}{f', {self.folds} folds' if self.folds else ''}{noise}"
         how = f"the best of {self.folds} folds" if self.folds else "a model each"
-        return f"{self.kind}, C={', '.join(self.grid)}: {how}"
+        return f"{self.kind}, C={', '.join(self.grid)}: {how}{noise}"
 
     def iterations(self, rows: int) -> int | None:
         """How many run on so many training rows; None: what the solver needs."""

@@ -308,6 +308,11 @@ max_iter = {model.max_iter}
 # All are told whether the mean gradient's greatest entry ended below this, a decimal in quotes; "0" is not told, "auto"
 # is "0.0001" or, if that is more, the least that rounding lets be told; of sgd nothing is told. Default: "{model.tol}".
 tol = {quoted(model.tol)}
+# Standard deviation of the normal noise that each party adds to each told weight, in standardised units, a decimal in
+# quotes such as "0.05": nobody is told the exact optimum, and figures are of the noised model. Default: "{
+        model.noise
+    }".
+noise = {quoted(model.noise)}
 # Of sgd alone, which needs it: rows of one step. Default: {model.batch_size}.
 batch_size = {model.batch_size}
 # Of sgd alone, which needs it: the learning rate, a decimal in quotes such as "0.01". Default: "{model.learning_rate}".

@@ -70,6 +70,7 @@ class Rules(Frozen):
     min_batch_rows: Annotated[int, Field(ge=2)] = 20
     max_columns_per_100_rows: Annotated[int, Field(ge=0)] = 20
     max_loss_reports: Annotated[int, Field(ge=0)] = 100
+    min_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     min_cell_rows: Annotated[int, Field(ge=LEAST_CELL)] = USUAL_CELL
     max_predicted_rows: Annotated[int, Field(ge=0)] = 10_000
     max_replay_days: Annotated[int, Field(ge=0)] = 0
@@ -198,6 +199,7 @@ _OF_TRAININGS = {
     "min_training_rows",
     "max_columns_per_100_rows",
     "max_loss_reports",
+    "min_noise",
     "min_cell_rows",
 }
 _OF_BATCHES = {"min_batch_rows", "whole_pass"}
@@ -268,6 +270,9 @@ def _of_training(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[
             "max_loss_reports",
             f"the loss is disclosed up to {losses} times; the policy allows {rules.max_loss_reports}",
         )
+    if float(noise := contract.model.noise) < rules.min_noise:
+        said = f"each party adds noise of {noise}" if contract.model.is_noised else "no noise is added to told weights"
+        yield "min_noise", f"{said}; the policy asks for {rules.min_noise:g}"
     yield from _of_cells(rules, contract)
     yield from _of_batches(rules, program)
 

@@ -322,6 +322,8 @@ min_batch_rows = 20
 max_columns_per_100_rows = 20
 # How often a session may disclose its training loss.
 max_loss_reports = 100
+# Least noise that each party adds to each told weight of a training, a deviation in standardised units; 0: none.
+min_noise = 0.0
 # Fewest rows of the smallest cell: of ROC and calibration tables of held-out rows, of bins' weights of evidence, of
 # levels that are named to others, between joint quantiles, of a party's part of a joint mean of a column with gaps.
 min_cell_rows = 10

@@ -242,7 +242,7 @@ def test_the_policy_is_explained_rule_by_rule(home, tmp_path):
     policy.write_text(policy.read_text().replace("min_training_rows = 50", "min_training_rows = 500"))
     shown = done("policy", "explain", file, "--home", home)
     assert "refuses  min_training_rows: 300 training rows; the policy asks for 500" in shown
-    assert shown.count("holds ") == 16
+    assert shown.count("holds ") == 17
     assert "asks     approve: every contract waits for the operator" in shown
     assert shown.endswith("The contract would be refused.\n")
     told = json.loads(done("policy", "explain", file, "--home", home, "--json"))
@@ -310,6 +310,19 @@ def test_a_contract_is_read_on_one_screen(contract):
         assert item.what in line
         assert line.endswith(f"{'once' if item.times == 1 else f'{item.times} times'} at most, to {item.to}")
     assert "(s)" not in screen
+
+
+def test_noise_is_read_with_what_it_is_on(contract):
+    """The model's line has it, and each told weight's, and no other."""
+    noised = contract.model_copy(update={"model": contract.model.model_copy(update={"noise": "0.05"})})
+    lines = leaves(noised, "clinic-a").splitlines()
+    told = [line.split(":")[1] for line in lines if "with normal noise of 0.05 from each party" in line]
+    assert [what.split(" of ")[0].split(",")[0].strip() for what in told] == [
+        "The model’s coefficients",
+        "The model’s coefficients",
+        "The model’s intercept",
+    ]
+    assert "model    logistic-regression, C=1.0, noise of 0.05 from each party, 20 iterations" in lines
 
 
 def test_home_may_come_from_the_environment(tmp_path, token, monkeypatch):

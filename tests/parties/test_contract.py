@@ -33,7 +33,7 @@ from parties.errors import ContractError
 from parties.keys.identity import Identity
 
 VECTOR = Path(__file__).parent / "vectors" / "contract.json"
-VECTOR_SHA256 = "6324b74728dd53cd25c053416b3354e41991899bb3f38d3c82e84137070e168f"
+VECTOR_SHA256 = "85a199fc19d5fbafdc2a03b69c28e53a2e3cf0e9dc6ef05d538936fba9b397a0"
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

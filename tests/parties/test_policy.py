@@ -38,6 +38,16 @@ def test_the_default_policy_allows_a_default_contract(contract):
     checked(Policy(), contract)
 
 
+@pytest.mark.parametrize(("noise", "held"), [("0.049", False), ("0.05", True), ("0.1", True)])
+def test_noise_is_held_against_what_is_asked_for(contract, noise, held):
+    """A training's noise is the policy's at least; the refusal says both."""
+    noised = contract.model_copy(update={"model": contract.model.model_copy(update={"noise": noise})})
+    assert broken(Policy(min_noise=0.05), noised) == ([] if held else ["min_noise"])
+    if not held:
+        with pytest.raises(PolicyRefusal, match=r"adds noise of 0\.049; the policy asks for 0\.05"):
+            checked(Policy(min_noise=0.05), noised)
+
+
 def test_the_written_policy_is_the_default_one(tmp_path):
     """The file that `init` writes states every key with the default that the model has, and asks the operator."""
     path = tmp_path / "policy.toml"
@@ -57,6 +67,8 @@ RULES = {
     "purpose of another case": ({"purposes": ("Predict the outcome",)}, ["purposes"]),
     "as many losses": ({"max_loss_reports": 2}, []),
     "one loss too many": ({"max_loss_reports": 1}, ["max_loss_reports"]),
+    "no noise asked for": ({"min_noise": 0.0}, []),
+    "noise asked for": ({"min_noise": 0.001}, ["min_noise"]),
     "one disclosure fewer": ({"disclosures": ("coefficients", "intercept", "guard")}, ["disclosures"]),
     "no disclosure": ({"disclosures": ()}, ["disclosures"]),
     "partners and dealer listed": ({"partners": ("clinic-b",), "dealers": ("dealer",)}, []),
