@@ -27,7 +27,7 @@ from pydantic import (
 
 from mpc.curves import LEAST_CELL, USUAL_CELL
 from mpc.evaluation_program import EVERY_FIGURE, FIGURES, Told
-from mpc.specification import MOST_CLASSES, MOST_FOLDS, MOST_STRENGTHS
+from mpc.specification import LEAST_NOISE, MOST_CLASSES, MOST_FOLDS, MOST_NOISE, MOST_STRENGTHS
 from parties.columns.division import KINDS, HasFeatures, Kind, check_blocks
 from parties.columns.recipe import MOST_CELL, PreparationPlan
 from parties.data.schema import ColumnName
@@ -76,6 +76,12 @@ def _fraction(text: str) -> str:
     return text
 
 
+def _noise(text: str) -> str:
+    if Decimal(text) and not LEAST_NOISE <= Decimal(text) <= MOST_NOISE:
+        raise ValueError(f"must lie within {LEAST_NOISE} and {MOST_NOISE}, or be 0 for none")
+    return text
+
+
 def _in_order(figures: tuple[Told, ...]) -> tuple[Told, ...]:
     """One order, whatever the plan's: contracts of the same figures are the same bytes."""
     if len(set(figures)) != len(figures):
@@ -94,6 +100,7 @@ Strengths = Annotated[str | tuple[str, ...], BeforeValidator(_strengths)]
 AssessmentDigest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]  # SHA-256 of the document
 Tolerance = Annotated[str, BeforeValidator(_decimal_or_auto)]
 Iterations = Annotated[int, Field(ge=0, le=100_000)]
+Noise = Annotated[DecimalText, AfterValidator(_noise)]
 HeldOut = Annotated[DecimalText, AfterValidator(_fraction)]
 
 
@@ -171,7 +178,7 @@ class ModelPlan(Frozen):
     max_iter: Annotated[int, Field(ge=0, le=100_000)] = 0  # exactly so many iterations run; 0: what the solver needs
     tol: Tolerance = "auto"  # of the mean gradient's greatest entry; auto: 0.0001, or as little as can be told; 0: none
     # Standard deviation, in standardised units, of the normal noise that each party adds to each told weight; 0: none.
-    noise: DecimalText = "0"
+    noise: Noise = "0"
     batch_size: Annotated[int, Field(ge=0, le=MOST_BATCH)] = 0  # of sgd: rows of one step
     learning_rate: DecimalText = "0"  # of sgd: what a batch's mean gradient is multiplied by, a decimal in quotes
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 0  # of sgd: passes through the training rows, instead of max_iter

@@ -100,6 +100,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "clipped to a word": ({"preparation": {"clip_bits": SECRET}}, "preparation.clip_bits: Input should be a valid int"),
     "clipped too far out": ({"preparation": {"clip_bits": 9}}, "preparation.clip_bits: Input should be less than or"),
     "not standardised": ({"preparation": {"standardise": False}}, "preparation.standardise: Input should be True"),
+    "noise that leaves no model": ({"model": {"noise": "1.5"}}, "model.noise: must lie within 0.0001 and 1"),
+    "noise below a unit": ({"model": {"noise": "0.00001"}}, "model.noise: must lie within 0.0001 and 1"),
     "nothing to train on": ({"split": {"held_out": "1"}}, "split.held_out: must lie above 0 and be at most 0.9"),
     "nothing held out": ({"split": {"held_out": "0.0"}}, "split.held_out: must lie above 0"),
     "an unknown figure": ({"evaluation": {"figures": [SECRET]}}, "evaluation.figures.0: Input should be 'auc'"),
