@@ -191,6 +191,10 @@ class Desk:
         self._journal.append(events.RecordsSearched(by=by, sessions=searched))
         return [found.model_dump(mode="json") for found in search(records, store.all(), record)]
 
+    def audit_verified(self, entries: int, *, intact: bool) -> None:
+        """Record what the operator's own command found of the log up to an entry before this one."""
+        self._journal.append(events.LogVerified(by="operator", entries=entries, intact=intact))
+
     def audit_replay(self, session: str) -> None:
         """Record that a session's data, and the model that it used, are read to make this party's part again.
 
