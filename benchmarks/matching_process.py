@@ -13,6 +13,7 @@ from benchmarks.meeting import Meeting
 from mpc.commitment import Chained, Commitments, Unsigned
 from mpc.disclosure import ProgramLedger
 from mpc.matching_program import derive_matching
+from mpc.randomness import Entropy
 from parties.agreement.match_rules import MatchRules
 from parties.data.tables import Table, ids_of
 from parties.psi import count, keyed_records, match
@@ -47,6 +48,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         RULES,
         ProgramLedger(program),
         meeting.names,
+        Entropy(),
         job["workers"],
     )
     if job["estimate"]:

@@ -23,6 +23,8 @@ from gateway.coordination.sessions import Sessions
 from gateway.metrics import Metrics, Stopwatch
 from gateway.request_id import RequestIds
 from gateway.settings import GatewaySettings
+from parties.audit.events import LoginFailed, LoginWay
+from parties.audit.refusals import Refusals
 
 if TYPE_CHECKING:
     from gateway.access.oidc import Provider
@@ -45,6 +47,8 @@ def make_app(
     app = FastAPI(title="Privity gateway", version=version("privity"), docs_url=None, redoc_url=None)
     app.state.sessions, app.state.accounts, app.state.name = coordinator, accounts, settings.name
     app.state.logins, app.state.log, app.state.provider, app.state.metrics = logins, log, provider, metrics
+    refusals: Refusals[LoginWay] = Refusals(lambda way, count: coordinator.record(LoginFailed(by=way, count=count)))
+    app.state.refusals = refusals
     for routes in (plans, sessions, participants, tokens, browsers, oidc, figures, pages):
         app.include_router(routes.router)
     problems.install(app)
@@ -57,6 +61,7 @@ def make_app(
         permissions=permissions,
         places=settings.places,
         rates=Rates(settings.request_rate, settings.failures_a_minute),
+        refusals=refusals,
         sign_in="/oidc/login" if provider else None,
     )
     app.add_middleware(Explained, name=settings.name)

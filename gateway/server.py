@@ -104,7 +104,7 @@ async def _serving(
     app = make_app(coordinator, accounts, logins, token, settings, metrics, home / AUDIT_FILE, provider)
     rest = Server(app, FAREWELL_S, load_context(home, settings))
     control = Control(store, journal, coordinator, settings, clock=clock)
-    with listen(parse_address(settings.rest_address), "rest_address") as listener:
+    with listen(parse_address(settings.rest_address), "rest_address") as listener, closing(app.state.refusals):
         streams, control_port = control_plane.server(control, store, settings, key, clock)
         serving = Serving(
             rest=str(parse_address(settings.rest_address)._replace(port=listener.getsockname()[1])),

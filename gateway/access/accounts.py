@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
@@ -19,10 +19,11 @@ from gateway.access.principal import BOOTSTRAP, CONSORTIUM, Principal, Role
 from gateway.access.tokens import PersonalToken
 from gateway.coordination.journal import Journal
 from gateway.errors import BadToken, KeyReused, NotFound, Unauthorised
+from gateway.storage.login_rows import Ended
 from gateway.storage.store import Rows, Store
 from gateway.storage.token_rows import TokenRecord
 from parties.agreement.plan import Frozen, Name, explain
-from parties.audit.events import Event, TokenCreated, TokenRevoked
+from parties.audit.events import ConsoleClosed, Event, TokenCreated, TokenRevoked
 from parties.errors import SettingsError
 from parties.keys.tls import utc_now
 
@@ -50,6 +51,9 @@ def asked_for(account: str, organisation: str, role: Role, *, is_read_only: bool
         return TokenAsked(account=account, organisation=organisation, role=role, is_read_only=is_read_only, days=days)
     except ValidationError as exc:
         raise SettingsError(f"no such token can be made: {explain(exc)}", action="mend what is named") from exc
+
+
+_ENDED_BY: Final[dict[Ended, Literal["operator", "token"]]] = {"ended": "operator", "revoked": "token"}
 
 
 class Accounts:
@@ -122,6 +126,7 @@ class Accounts:
                 return found
             ended = replace(found, revoked=self._clock(), revoked_by=by)
             rows.tokens.revoke(token_id, by, self._clock())
+            rows.logins.end_of(token_id)
             self._record(rows, ended)
         return ended
 
@@ -180,13 +185,16 @@ class Accounts:
         return True
 
     def record_all(self) -> None:
-        """What was changed beside the daemon."""
+        """What was changed beside the daemon, and which logins ended with that."""
         with self._store.reading() as rows:
-            pending = rows.tokens.unrecorded()
-        if pending:
+            pending = bool(rows.tokens.unrecorded() or rows.logins.ended())
+        if pending and self._journal is not None:
             with self._store.transaction() as rows:
                 for record in rows.tokens.unrecorded():  # again: another gateway may have done it
                     self._record(rows, record)
+                for kind, principal in rows.logins.ended():
+                    self._journal.append(ConsoleClosed(account=principal.account, by=_ENDED_BY[kind]))
+                rows.logins.forget_ended()
 
     def _record(self, rows: Rows, record: TokenRecord) -> None:
         """What is not in the audit log yet of a token's changes; nothing, beside the daemon."""

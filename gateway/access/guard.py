@@ -25,6 +25,8 @@ from gateway.access.tokens import PersonalToken, Token
 from gateway.errors import TooLarge, TooMany, Unauthorised
 from gateway.problems import problem_of
 from mpc.errors import PrivityError
+from parties.audit.events import LoginWay
+from parties.audit.refusals import Refusals
 
 MAX_BODY_BYTES = 1 << 20
 BURST_S = 5.0  # seconds' worth of requests that may come at once
@@ -115,11 +117,12 @@ class Guard:
         permissions: Permissions,
         places: Places,
         rates: Rates,
+        refusals: Refusals[LoginWay],
         sign_in: str | None = None,
     ) -> None:
-        """`sign_in` is where browsers that are not logged in are sent."""
+        """`sign_in` is where browsers that are not logged in are sent; `refusals` takes those of shown tokens."""
         self._app, self._authentication, self._permissions = app, authentication, permissions
-        self._places, self._rates, self._sign_in = places, rates, sign_in
+        self._places, self._rates, self._refusals, self._sign_in = places, rates, refusals, sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -160,6 +163,8 @@ class Guard:
         try:
             principal = self._authentication.principal(headers, is_secure=is_secure)
         except Unauthorised:
+            if "authorization" in headers:  # without one nobody tried: a login is over, or a page was opened
+                self._refusals.add("token")
             self._rates.check_failure(sender)
             raise
         self._rates.check(principal.token or principal.account)

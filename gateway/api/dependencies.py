@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request, Security
@@ -17,6 +18,8 @@ from gateway.coordination.feed import Watcher
 from gateway.coordination.once import MAX_KEY
 from gateway.coordination.seen import SeenSessions
 from gateway.coordination.sessions import Sessions
+from gateway.errors import Unauthorised
+from parties.audit.events import LoginWay
 
 BEARER = HTTPBearer(scheme_name="token", description="a personal token, or the gateway's own", auto_error=False)
 Described = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]  # for OpenAPI; the guard has looked
@@ -44,6 +47,16 @@ async def accounts(request: Request) -> Accounts:
     """Who has personal tokens."""
     found: Accounts = request.app.state.accounts
     return found
+
+
+@contextmanager
+def counted(request: Request, way: LoginWay) -> Iterator[None]:
+    """A login that is refused meanwhile is counted in the audit log."""
+    try:
+        yield
+    except Unauthorised:
+        request.app.state.refusals.add(way)
+        raise
 
 
 LoggedIn = Annotated[Principal, Depends(principal)]

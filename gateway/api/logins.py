@@ -12,7 +12,7 @@ from starlette.responses import Response
 from gateway.access.guard import cookie_of
 from gateway.access.logins import LOGIN_S, cookie_name
 from gateway.access.principal import Principal
-from gateway.api.dependencies import AllLogins, LoggedIn, Whole
+from gateway.api.dependencies import AllLogins, LoggedIn, Whole, counted
 from gateway.api.examples import LOGIN, ME, merged, shown
 from gateway.console.rendering import goodbye
 from gateway.problems import responses
@@ -42,7 +42,8 @@ async def login(
     request: Request, logins: AllLogins, sessions: Whole, code: Annotated[str, Query(max_length=100)]
 ) -> RedirectResponse:
     """Turn a code into a cookie, and go to the first page."""
-    principal, cookie = logins.redeem(code)
+    with counted(request, "code"):
+        principal, cookie = logins.redeem(code)
     sessions.record(ConsoleOpened(**principal.recorded, by="code"))
     response = RedirectResponse("/", HTTPStatus.SEE_OTHER, {"referrer-policy": "no-referrer"})
     set_cookie(request, response, cookie, same_site="strict")
@@ -54,7 +55,7 @@ async def logout(request: Request, logins: AllLogins, sessions: Whole) -> HTMLRe
     """End the browser's login. What follows is a page: a form may not lead on to the identity provider."""
     name = cookie_name(is_secure=request.state.is_secure)
     if principal := logins.close(cookie_of(request.headers, name)):
-        sessions.record(ConsoleClosed(account=principal.account))
+        sessions.record(ConsoleClosed(account=principal.account, by="browser"))
     response = goodbye(request.app.state.name, by_provider=request.app.state.provider is not None)
     response.delete_cookie(name, secure=request.state.is_secure, httponly=True)
     return response

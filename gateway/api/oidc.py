@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 
 from gateway.access.guard import cookie_of
 from gateway.access.logins import CODE_S, Attempt
-from gateway.api.dependencies import AllLogins, Whole
+from gateway.api.dependencies import AllLogins, Whole, counted
 from gateway.api.logins import set_cookie
 from gateway.errors import Forbidden, NotFound, Unauthorised
 from parties.audit.events import ConsoleOpened, ConsoleRefused
@@ -62,15 +62,16 @@ async def finish(
 ) -> RedirectResponse:
     """Take what the provider says of the browser's user, and log them in."""
     provider, shown = _provider(request), cookie_of(request.headers, _cookie_name(request))
-    attempt = Attempt.of(shown, state, logins.clock())
-    if attempt is None:
-        raise Unauthorised("this login was not begun in this browser, or is over", action=_AGAIN)
-    if iss and iss != provider.issuer:
-        raise Unauthorised("another identity provider than this gateway's answered", action=_AGAIN)
-    if error or not code:
-        reason = error if re.fullmatch(r"[a-z_]{1,60}", error) else "no code"
-        raise Unauthorised(f"the identity provider refused the login: {reason}", action=_AGAIN)
-    principal, account = await provider.principal(attempt, code)
+    with counted(request, "provider"):
+        attempt = Attempt.of(shown, state, logins.clock())
+        if attempt is None:
+            raise Unauthorised("this login was not begun in this browser, or is over", action=_AGAIN)
+        if iss and iss != provider.issuer:
+            raise Unauthorised("another identity provider than this gateway's answered", action=_AGAIN)
+        if error or not code:
+            reason = error if re.fullmatch(r"[a-z_]{1,60}", error) else "no code"
+            raise Unauthorised(f"the identity provider refused the login: {reason}", action=_AGAIN)
+        principal, account = await provider.principal(attempt, code)
     if principal is None:
         sessions.record(ConsoleRefused(account=account, reason="no-grant"))
         raise Forbidden(

@@ -73,6 +73,7 @@ def _settings(plan: MatchingPlan) -> Iterator[tuple[str, str]]:
     yield from lines_of(plan)
     yield from (("reveal", plan.reveal), ("result", plan.result or RESULT), ("keep_days", str(plan.keep_days)))
     yield from (("rules.duplicates", plan.rules.duplicates), ("rules.minimum", str(plan.rules.minimum)))
+    yield "retention.replay_days", str(plan.retention.replay_days)
     for turn, rule in enumerate(plan.rules.columns):
         values = _way_of(rule), _SEPARATOR.join(rule.formats), rule.region
         yield from ((f"rules.columns.{turn}.{key}", value) for key, value in zip(_RULE, values, strict=True))
@@ -113,7 +114,7 @@ def content_of(form: Form, data: Data) -> dict[str, Any]:
     """The plan's keys as a tidied form has them; what is empty is left out, so that defaults hold."""
     found = range(turns(form))
     is_estimate = form.get("reveal") == "estimate"
-    own = {name: value for name in ("reveal", "result", "keep_days") if (value := form.get(name))}
+    own: dict[str, Any] = {name: value for name in ("reveal", "result", "keep_days") if (value := form.get(name))}
     if is_estimate:
         own.pop("result", None)
     rules = {name: value for name in ("duplicates", "minimum") if (value := form.get(f"rules.{name}"))}
@@ -122,6 +123,8 @@ def content_of(form: Form, data: Data) -> dict[str, Any]:
         for number, (party, published) in enumerate(data)
     ]
     compared = {"columns": [_rule(form, turn) for turn in found]}
+    if days := form.get("retention.replay_days"):
+        own["retention"] = {"replay_days": days}
     return lines_in(form) | own | {"kind": MATCHING, "rules": rules | compared, "parties": parties}
 
 
@@ -150,6 +153,8 @@ def field_of(where: str) -> str:
             return f"rules.columns.{turn}.{rest[0] if rest else 'kind'}"
         case ["rules", ("duplicates" | "minimum") as name, *_]:
             return f"rules.{name}"
+        case ["retention", *_]:
+            return "retention.replay_days"
         case [("parties" | "reveal" | "result" | "keep_days" | "links") as name, *_]:
             return name
     return where if where in LINES else ""

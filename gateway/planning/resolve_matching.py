@@ -32,6 +32,7 @@ def resolve_matching(plan: MatchingPlan, directory: Directory, now: datetime, no
         result=plan.result,
         keep_days=plan.keep_days,
         rules=plan.rules,
+        retention=plan.retention,
     )
 
 

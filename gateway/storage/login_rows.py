@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Index, String, bindparam, delete, select
+from sqlalchemy import Connection, Index, String, bindparam, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from gateway.access.principal import Principal
 from gateway.storage.tables import Base
 
 Kind = Literal["code", "cookie"]
+# Cookies that were ended beside the daemon, by the operator or with their token, until the audit log has that.
+Ended = Literal["ended", "revoked"]
 MOST = 10_000  # of each kind at once; of more the oldest is forgotten
 _PRINCIPAL: TypeAdapter[Principal] = TypeAdapter(Principal)
+_ENDED: TypeAdapter[Ended] = TypeAdapter(Ended)
 
 
 class LoginRow(Base):
@@ -35,7 +39,7 @@ class Logins:
 
     def add(self, kind: Kind, sha256: str, principal: Principal, until: datetime, now: datetime) -> None:
         """Another, and forget those that are over."""
-        self._session.execute(delete(LoginRow).where(LoginRow.until <= now))
+        self._session.execute(delete(LoginRow).where(LoginRow.until <= now, LoginRow.kind.in_(get_args(Kind))))
         content = _PRINCIPAL.dump_json(principal).decode()
         self._session.add(LoginRow(sha256=sha256, kind=kind, until=until, principal=content))
         self._session.flush()
@@ -55,12 +59,34 @@ class Logins:
         self._session.execute(delete(LoginRow).where(LoginRow.sha256 == sha256, LoginRow.kind == kind))
         return found
 
-    def clear(self) -> int:
+    def end_all(self) -> int:
         """End all; tells how many cookies there were."""
-        found = self._session.execute(delete(LoginRow).returning(LoginRow.kind)).scalars().all()
-        return found.count("cookie")
+        found = self._session.execute(select(LoginRow.sha256).where(LoginRow.kind == "cookie")).scalars().all()
+        self._end(found, "ended")
+        self._session.execute(delete(LoginRow).where(LoginRow.kind == "code"))
+        return len(found)
+
+    def end_of(self, token: str) -> None:
+        """End those that were asked for by a token, which is over itself."""
+        rows = self._session.execute(select(LoginRow.sha256, LoginRow.principal).where(LoginRow.kind == "cookie"))
+        self._end(
+            [sha256 for sha256, principal in rows if _PRINCIPAL.validate_json(principal).token == token], "revoked"
+        )
+
+    def _end(self, found: Sequence[str], kind: Ended) -> None:
+        self._session.execute(update(LoginRow).where(LoginRow.sha256.in_(found)).values(kind=kind))
+
+    def ended(self) -> list[tuple[Ended, Principal]]:
+        """Cookies of which the audit log does not have the end yet."""
+        found = self._connection.execute(select(LoginRow.kind, LoginRow.principal).where(_IS_ENDED))
+        return [(_ENDED.validate_python(kind), _PRINCIPAL.validate_json(principal)) for kind, principal in found]
+
+    def forget_ended(self) -> None:
+        """The audit log has them."""
+        self._session.execute(delete(LoginRow).where(_IS_ENDED))
 
 
+_IS_ENDED = LoginRow.kind.in_(get_args(Ended))
 _FIND = select(LoginRow.principal).where(
     LoginRow.sha256 == bindparam("sha256"),
     LoginRow.kind == bindparam("kind"),

@@ -78,7 +78,7 @@ def _of_prediction(contract: PredictionContract) -> list[str]:
     ]
 
 
-def _recording(contract: Contract | PredictionContract) -> list[str]:
+def _recording(contract: AnyContract) -> list[str]:
     return [f"kept     {contract.recording_in_words}"] if contract.replay_days else []
 
 
@@ -99,6 +99,7 @@ def _of_matching(contract: MatchingContract) -> list[str]:
         f"matches  {lists}{_sample(contract)}",
         f"rules    {contract.rules.in_words}",
         f"kept     {contract.kept_in_words}{'' if contract.is_estimate else ', at each party'}",
+        *_recording(contract),
         f"told     {told}",
     ]
 

@@ -19,6 +19,7 @@ from parties.agreement.plan import (
     Column,
     Frozen,
     Name,
+    RecordingPlan,
     check_assessment,
     check_names,
     explain,
@@ -47,6 +48,7 @@ class MatchingPlan(Asked):
     result: Name | None = None  # what each party's vault calls the matched data set; an estimate leaves none
     keep_days: KeepDays = 90  # each party deletes it then
     rules: MatchRules = MatchRules()
+    retention: RecordingPlan = RecordingPlan()
     parties: Annotated[tuple[Listed, ...], Field(min_length=2, max_length=16)]
 
     @model_validator(mode="after")
@@ -60,8 +62,8 @@ class MatchingPlan(Asked):
         return self
 
     def as_estimate(self) -> MatchingPlan:
-        """The same, of which only about how many records are common is told."""
-        content = self.model_dump(mode="json") | {"reveal": "estimate", "result": None}
+        """The same, of which only about how many records are common is told, and nothing is kept."""
+        content = self.model_dump(mode="json", exclude={"retention"}) | {"reveal": "estimate", "result": None}
         return parse_matching_plan(content)
 
     @property
@@ -81,6 +83,7 @@ class MatchingContract(Terms):
     keep_days: KeepDays
     rules: MatchRules
     program: Matching
+    retention: RecordingPlan = RecordingPlan()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -90,6 +93,10 @@ class MatchingContract(Terms):
         if self.rules.minimum > (most := min(party.rows for party in self.parties)):
             raise ValueError(f"rules.minimum: {self.rules.minimum} common records, of {most} that one party has")
         return self
+
+    @property
+    def replay_days(self) -> int:
+        return self.retention.replay_days
 
     @property
     def is_estimate(self) -> bool:

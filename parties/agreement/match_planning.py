@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from parties.agreement.match_plan import MatchingPlan, parse_matching_plan
 from parties.agreement.match_rules import IdRule, MatchRules
-from parties.agreement.plan import explain
+from parties.agreement.plan import RecordingPlan, explain
 from parties.agreement.plan_text import quoted, quoted_list
 from parties.data.joining import common_records
 from parties.data.tables import Table
@@ -47,6 +47,7 @@ def propose_matching(
     text = "\n".join(
         [
             _heading(result),
+            _retention(),
             _rules(agreed),
             *(_party(table, columns[party]) for party, table in tables.items()),
         ]
@@ -121,6 +122,17 @@ result = {quoted(result)}
 
 # Days for which each party keeps it, at most. Default: {default["keep_days"]}.
 keep_days = {default["keep_days"]}
+"""
+
+
+def _retention() -> str:
+    default = RecordingPlan()
+    return f"""\
+[retention]
+# Days for which each party keeps a sealed recording of what came in and its secrets, so that its officer can replay its
+# part; the secrets undo its layer of all lists' encryption (docs/replay.md). 0: not at all.
+# Default: {default.replay_days}.
+replay_days = {default.replay_days}
 """
 
 

@@ -249,7 +249,7 @@ class RecordingPlan(Frozen):
     """What stays of what came in, beside results and logs."""
 
     # A sealed recording of what came in and of the seed, at each party, for an officer's replay; 0: none. It holds the
-    # others' masked rows.
+    # others' masked rows; of a matching the seed takes this party's layer off all lists.
     replay_days: Annotated[int, Field(ge=0, le=365)] = 0
 
 

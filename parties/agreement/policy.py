@@ -188,7 +188,7 @@ def _rules(contract: AnyContract) -> list[str]:
     if isinstance(contract, PredictionContract):
         return [rule for rule in Rules.model_fields if rule not in _OF_TRAININGS | _OF_BATCHES | _OF_MATCHINGS]
     if isinstance(contract, MatchingContract):
-        others = _OF_TRAININGS | _OF_BATCHES | _OF_PREDICTIONS | _OF_RECORDINGS
+        others = _OF_TRAININGS | _OF_BATCHES | _OF_PREDICTIONS
         return [rule for rule in Rules.model_fields if rule not in others]
     names = [rule for rule in Rules.model_fields if rule not in _OF_PREDICTIONS | _OF_BATCHES | _OF_MATCHINGS]
     return names + (sorted(_OF_BATCHES) if isinstance(contract.program, MiniBatch) else [])
@@ -204,7 +204,6 @@ _OF_TRAININGS = {
 }
 _OF_BATCHES = {"min_batch_rows", "whole_pass"}
 _OF_PREDICTIONS = {"max_predicted_rows"}
-_OF_RECORDINGS = {"max_replay_days"}
 _OF_MATCHINGS = {"min_matches", "estimates_a_partner"}
 
 
@@ -278,7 +277,7 @@ def _of_training(rules: Rules, contract: Contract, name: str) -> Iterator[tuple[
 
 
 def _of_recordings(rules: Rules, contract: Terms) -> Iterator[tuple[str, str]]:
-    """Among what comes in are the others' masked rows."""
+    """Among what comes in are the others' masked rows, or lists that the seed takes a layer off."""
     if (days := contract.replay_days) > rules.max_replay_days:
         yield (
             "max_replay_days",

@@ -50,12 +50,16 @@ def verify_command(
 ) -> None:
     """Check every byte of a log, a proof of one entry or a bundle, offline. Exit status 0 only if it verifies.
 
-    Without --key the signer is not confirmed. Of a home, the log is held against the heads that partners cosigned too.
+    Without --key the signer is not confirmed. Of a home, the log is held against the heads that partners cosigned too,
+    and its daemon, if it runs, records the verdict; of a file nothing is recorded.
     """
     from parties.audit import proof
+    from parties.audit.verified import record_verification
     from parties.audit.verify import verify
 
     verdict = verify(path, key, *(head or ()))
+    if path.is_dir() and _is_of_the_log(verdict, head):
+        complain(record_verification(path, verdict.entries, intact=verdict.ok))
     if as_json:
         typer.echo(json.dumps(verdict.as_dict()))
     else:
@@ -63,6 +67,18 @@ def verify_command(
         if verdict.ok and verdict.kind == "proof":
             _show_entry(proof.read(path).entry())
     raise typer.Exit(0 if verdict.ok else 1)
+
+
+def _is_of_the_log(verdict: Verdict, heads: list[Path] | None) -> bool:
+    """Whether it says something of a log itself, and not of a key, or a head, that was given and is another log's."""
+    fault = verdict.failure.fault if verdict.failure else None
+    return verdict.kind == "log" and fault != "key" and not (heads and fault == "head")
+
+
+def complain(why: str) -> None:
+    """Say that a verification is not in the log, if there is a reason."""
+    if why:
+        typer.echo(f"privity: that the log was verified could not be recorded: {why}", err=True)
 
 
 @app.command("reconcile")

@@ -1,9 +1,9 @@
 """A participant's own append-only log: one SQLite file that only grows, with a signed head at every commit.
 
 Guarantees: when `append` returns, the event and a signed head over it are on the disk; a failed or interrupted append
-leaves nothing behind; there is one writer, and the log never forks. Trusts: the disk does not lie about `fsync`, and
-the identity key is not used elsewhere under this log's origin. Somebody who holds that key and the file can write
-another history; only a head that was handed out before reveals it.
+leaves nothing behind, or all of it if it broke off after its commit; there is one writer, and the log never forks.
+Trusts: the disk does not lie about `fsync`, and the identity key is not used elsewhere under this log's origin.
+Somebody who holds that key and the file can write another history; only a head that was handed out before reveals it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,7 +25,7 @@ from parties.audit import layout, notes
 from parties.audit.batch import Batch
 from parties.audit.entries import ORIGIN_PATTERN, Entry
 from parties.audit.events import Event, IdentityCreated, IdentityRotated, LibraryChanged, LogCreated
-from parties.audit.logfile import connect, lock, primary_code, reported, unusable
+from parties.audit.logfile import MAKE_ROOM, connect, lock, primary_code, reported, unusable
 from parties.audit.merkle import Frontier, consistency_proof
 from parties.audit.notes import Checkpoint
 from parties.audit.tail import read_tail
@@ -34,10 +35,13 @@ from parties.keys.identity import Identity
 
 FILE_NAME: Final = "audit.sqlite"
 GATHER_S: Final = 0.001  # who shared a commit is about to append again: waiting for them is less than a commit takes
+CHANGED: Final = "was changed by something else than this process"
 MAX_BATCHES: Final = 512  # of as many callers, in one commit
 
 # After these SQLite has rolled back cleanly and the file is as before; any other failure leaves doubt.
 _CLEAN_FAILURES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY})
+# These may pass, as a full disk does: the file is read again before the next append. After others it is not touched.
+_PASSING_FAILURES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 
 def utc_now() -> datetime:
@@ -61,6 +65,7 @@ class AuditLog:
         self._waiting: deque[Batch] = deque()
         self._committing = False
         self._shared = False  # whether the last commit took others along
+        self._may_return = False  # whether what made the file doubtful may have passed
         self._connection: sqlite3.Connection | None = None
         self._frontier = Frontier()
         self._head = ""
@@ -120,7 +125,8 @@ class AuditLog:
     def append(self, event: Event) -> int:
         """Write one event; its index, once it is durable.
 
-        Raises: AuditError if it could not be written; then nothing of it was, and the act must not go on.
+        Raises: AuditError if it could not be written; the act must not go on then. Nothing of it was written, unless
+        the disk failed after the very commit: then it stands, of an act that did not happen.
         """
         return self.append_all([event])[0]
 
@@ -172,6 +178,7 @@ class AuditLog:
     def close(self) -> None:
         """Let go of the file; a closed log refuses to append."""
         with self._mutex:
+            self._may_return = False
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -206,18 +213,18 @@ class AuditLog:
     def _create(self) -> None:
         """Write a whole log of one entry under another name, then let it appear."""
         draft = self.path.with_name(f"{self.path.name}.new")
-        for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
-            leftover.unlink(missing_ok=True)
+        _discard(draft)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = connect(draft)
         try:
-            layout.create(connection, self.origin, self._identity.public)
-            created = LogCreated(fingerprint=self._identity.fingerprint, sqlite=sqlite3.sqlite_version)
-            frontier, first = Frontier(), Batch([created])
-            self._write(connection, frontier, self._rows(frontier, first))
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
+            with closing(connect(draft)) as connection:
+                layout.create(connection, self.origin, self._identity.public)
+                created = LogCreated(fingerprint=self._identity.fingerprint, sqlite=sqlite3.sqlite_version)
+                frontier, first = Frontier(), Batch([created])
+                self._write(connection, frontier, self._rows(frontier, first))
+                connection.execute("COMMIT")
+        except BaseException:
+            _discard(draft)  # on a full disk even this much is room
+            raise
         # Its content is on the disk before its name is, or a crash could leave a log that does not verify.
         draft.rename(self.path)
         sync_directory(self.path.parent)
@@ -225,6 +232,10 @@ class AuditLog:
     def _resume(self, connection: sqlite3.Connection) -> None:
         """Take up the log at its end, if its end is what this identity signed. All of it is checked by `verify`."""
         tail = read_tail(connection, self.path, self.origin, self._identity.public)
+        # Whoever wrote the end may have died, or failed, before it was durable: a head that is handed out must be.
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        sync_directory(self.path.parent)
         self._frontier, self._head = tail.frontier, tail.head
 
     def _commit_waiting(self) -> None:
@@ -245,7 +256,7 @@ class AuditLog:
 
     def _append(self, batches: Sequence[Batch]) -> None:
         """Write what fits the format, and let the rest fail by itself."""
-        connection = self._opened()
+        connection = self._writable()
         frontier = self._frontier.copy()
         rows = [row for batch in batches for row in self._rows(frontier, batch)]
         if not rows:
@@ -266,9 +277,33 @@ class AuditLog:
         for batch in batches:
             batch.succeed()
 
+    def _writable(self) -> sqlite3.Connection:
+        """Raises: AuditError if the log is closed, or what made it doubtful has not passed."""
+        if self._connection is None and self._may_return:
+            connection = connect(self.path)
+            try:
+                self._check_continues(connection)
+                self._resume(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._opened()
+
+    def _check_continues(self, connection: sqlite3.Connection) -> None:
+        """What this process had written, and handed out heads over, must still be there. Raises: AuditError."""
+        tail = read_tail(connection, self.path, self.origin, self._identity.public)
+        known = Frontier.at(self.size, partial(layout.subtree, connection)) if self.size <= tail.frontier.size else None
+        if known is None or known.root() != self._frontier.root():
+            self._may_return = False
+            raise unusable(self.path, CHANGED)
+
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise AuditError(f"the audit log {self.path} is closed", action="start the daemon again")
+            raise AuditError(
+                f"the audit log {self.path} is closed",
+                action=f"{MAKE_ROOM}: the next append opens it" if self._may_return else "start the daemon again",
+            )
         return self._connection
 
     def _subtree(self, last: int, level: int) -> bytes:
@@ -298,10 +333,11 @@ class AuditLog:
                 connection.execute("ROLLBACK")
         clean = isinstance(cause, AuditError) or primary_code(cause) in _CLEAN_FAILURES
         if not clean or connection.in_transaction:
+            self._may_return = primary_code(cause) in _PASSING_FAILURES
             self._abandon()
 
     def _abandon(self) -> None:
-        """What the disk holds is in doubt: nothing more is written before the log is opened, and so checked, again."""
+        """What the disk holds is in doubt: nothing more is written before the log is read, and so checked, again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -309,7 +345,12 @@ class AuditLog:
     def _check_unchanged(self, connection: sqlite3.Connection) -> None:
         """Compare and swap: on top of anything that this process did not write, the log would fork."""
         if layout.last_head(connection) != (self.size, self._head):
-            raise unusable(self.path, "was changed by something else than this process")
+            raise unusable(self.path, CHANGED)
 
     def _checkpoint(self, frontier: Frontier) -> Checkpoint:
         return Checkpoint(self.origin, frontier.size, frontier.root())
+
+
+def _discard(draft: Path) -> None:
+    for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
+        leftover.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -14,6 +15,8 @@ from parties.audit import layout
 from parties.errors import AuditError
 
 BUSY_TIMEOUT_S: Final = 60.0  # how long a reader may hold up a commit
+MAKE_ROOM: Final = "make room on the disk"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def lock(path: Path) -> int:
@@ -27,7 +30,7 @@ def lock(path: Path) -> int:
     except OSError as exc:
         raise AuditError(
             f"the audit log {path} can't be opened: {exc.strerror}",
-            action="check that its directory exists and is yours",
+            action=MAKE_ROOM if exc.errno in _NO_ROOM else "check that its directory exists and is yours",
         ) from exc
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,11 +70,14 @@ def reported(path: Path) -> Iterator[None]:
         full = primary_code(exc) == sqlite3.SQLITE_FULL
         raise AuditError(
             f"the audit log {path} could not be read or written ({name})",
-            action="make room on the disk" if full else "check the disk, then `privity audit verify` the log",
+            action=MAKE_ROOM
+            if full
+            else f"{MAKE_ROOM} if it is full, or check it, then `privity audit verify` the log",
         ) from exc
     except OSError as exc:
         raise AuditError(
-            f"the audit log {path} could not be read or written: {exc.strerror}", action="check the disk"
+            f"the audit log {path} could not be read or written: {exc.strerror}",
+            action=MAKE_ROOM if exc.errno in _NO_ROOM else "check the disk",
         ) from exc
 
 

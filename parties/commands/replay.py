@@ -17,7 +17,7 @@ def replay(
 ) -> None:
     """Make this party's part of a session again, and hold all that it sent to what it signed; exit status 1 if not.
 
-    Of a training or a prediction whose contract keeps a recording: from its own rows, the seed that was kept and what
+    Of a session whose contract keeps a recording: from its own rows, the seed that was kept and what
     came in then. The log has that these were read, and the verdict. Nothing is sent to anybody, and no value is shown.
     """
     from rich.console import Console

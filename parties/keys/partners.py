@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -18,6 +18,11 @@ from parties.errors import PartnerError, SettingsError
 from parties.keys.identity import parse_fingerprint
 
 KEYS_FILE: Final = "partner-keys.json"
+Record: TypeAlias = Callable[[str], object]  # of a change to the key of this fingerprint, before it is made
+
+
+def unrecorded(*_: str) -> None:
+    """Of a change that no log is kept of."""
 
 
 class Keys(Frozen):
@@ -31,7 +36,10 @@ class Keys(Frozen):
 
 
 class Partners:
-    """Two small files, each replaced as a whole: who is confirmed, and what became of partners' other keys."""
+    """Two small files, each replaced as a whole: who is confirmed, and what became of partners' other keys.
+
+    Whatever `record` raises, nothing is changed then.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -56,7 +64,7 @@ class Partners:
         except ValidationError as exc:
             raise SettingsError(f"{self._keys_path} is damaged", action="restore it from a backup") from exc
 
-    def add(self, name: str, fingerprint: str) -> None:
+    def add(self, name: str, fingerprint: str, record: Record = unrecorded) -> None:
         """Raises: PartnerError if that is no name, another key is confirmed under it, or this one was revoked."""
         if not re.fullmatch(NAME_PATTERN, name):
             raise PartnerError("that is not a participant's name", action="write it as contracts do, such as clinic-a")
@@ -67,43 +75,49 @@ class Partners:
                 action="if its key was really replaced, `privity partner remove` it first",
             )
         self._refuse_revoked(name, found)
+        record(found)
         self._confirm(name, found)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, record: Record = unrecorded) -> None:
         """Raises: PartnerError if there is none of that name."""
         known = self._known(name)
+        record(known[name])
         write_json(self._path, {other: value for other, value in known.items() if other != name})
         keys = self.keys()
         self._keep(keys, offered=_without(keys.offered, name), former=_without(keys.former, name))
 
-    def revoke(self, name: str) -> str:
+    def revoke(self, name: str, record: Record = unrecorded) -> str:
         """Withdraw the confirmation of a key for ever; its fingerprint. Raises: PartnerError as `remove`."""
         revoked = self._known(name)[name]
         keys = self.keys()
+        record(revoked)
         # First what refuses it for ever: broken off in between, it is confirmed still, and refused all the same.
         self._keep(keys, revoked={**keys.revoked, revoked: name})
         self.remove(name)
         return revoked
 
-    def offer(self, name: str, successor: str) -> bool:
-        """Remember that the confirmed key handed over to this one; whether that is news.
+    def offer(self, name: str, successor: str, record: Record = unrecorded) -> None:
+        """Remember that the confirmed key handed over to this one, if that is news.
 
         Raises: PartnerError if either is revoked.
         """
         keys = self.keys()
         self._refuse_revoked(name, successor)
-        if keys.offered.get(name) == successor:
-            return False
-        self._keep(keys, offered={**keys.offered, name: successor})
-        return True
+        if keys.offered.get(name) != successor:
+            record(successor)
+            self._keep(keys, offered={**keys.offered, name: successor})
 
-    def accept(self, name: str) -> tuple[str, str]:
-        """Confirm the key that the confirmed one handed over to; both. Raises: PartnerError if there is none."""
+    def accept(self, name: str, record: Callable[[str, str], object] = unrecorded) -> tuple[str, str]:
+        """Confirm the key that the confirmed one handed over to; both. Raises: PartnerError if there is none.
+
+        `record` is of both too.
+        """
         known, keys = self._known(name), self.keys()
         successor = keys.offered.get(name)
         if successor is None:
             raise PartnerError(f"'{name}' has handed over to no other key", action="`privity partner list` shows them")
         self._refuse_revoked(name, successor)
+        record(known[name], successor)
         former = (*keys.former.get(name, ()), known[name])
         # The former key is remembered first: broken off in between, the operator accepts again.
         self._keep(keys, former={**keys.former, name: tuple(dict.fromkeys(former))})

@@ -43,5 +43,6 @@ class Succession:
                 f"hand-overs came for '{name}' that do not begin at the key confirmed for it",
                 action="if its key was replaced, ask for the fingerprint by phone",
             )
-        if confirmed != keys[-1] and self._partners.offer(name, keys[-1]):
-            self._journal.append(PartnerKeyOffered(name=name, confirmed=confirmed, successor=keys[-1]))
+        if confirmed != keys[-1]:
+            offered = PartnerKeyOffered(name=name, confirmed=confirmed, successor=keys[-1])
+            self._partners.offer(name, keys[-1], lambda _: self._journal.append(offered))

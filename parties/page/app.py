@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -27,6 +27,7 @@ from parties.agreement.leaving import inferences, leaving
 from parties.audit import events
 from parties.audit.events import VOCABULARY, Reader
 from parties.audit.notes import parse_checkpoint, parse_note
+from parties.audit.refusals import Refusals
 from parties.audit.snapshot import take
 from parties.audit.verdict import Verdict
 from parties.audit.verify import verify
@@ -56,9 +57,9 @@ _templates = Environment(
 )
 
 
-def make_app(node: Node, logins: Logins) -> ASGIApp:
+def make_app(node: Node, logins: Logins, refusals: Refusals[Literal["link"]]) -> ASGIApp:
     """The application of one node; it must run in the node's event loop."""
-    pages = Pages(node, logins)
+    pages = Pages(node, logins, refusals)
     routes = [
         Route("/", pages.outside),
         Route("/style.css", pages.style),
@@ -84,8 +85,8 @@ class Verification:
 class Pages:
     """What each endpoint answers."""
 
-    def __init__(self, node: Node, logins: Logins) -> None:
-        self._node, self._logins = node, logins
+    def __init__(self, node: Node, logins: Logins, refusals: Refusals[Literal["link"]]) -> None:
+        self._node, self._logins, self._refusals = node, logins, refusals
         self._verifying = asyncio.Lock()
         self._verification: Verification | None = None
 
@@ -102,7 +103,11 @@ class Pages:
         return FileResponse(STYLE, media_type="text/css")
 
     async def enter(self, request: Request) -> Response:
-        login, cookie = self._logins.enter(request.query_params.get("code", ""))
+        try:
+            login, cookie = self._logins.enter(request.query_params.get("code", ""))
+        except PageError:
+            self._refusals.add("link")
+            raise
         self._node.journal.append(events.LoginOpened(role=login.role))
         response = RedirectResponse(f"/{login.place}/", HTTPStatus.SEE_OTHER)
         response.set_cookie(
@@ -126,6 +131,7 @@ class Pages:
 
     async def leave(self, asked: Asked) -> Response:
         self._logins.leave(cookie_of(asked.request))
+        self._node.journal.append(events.LoginClosed(role=asked.login.role))
         raise PageError(HTTPStatus.OK, "you are logged out", action="`privity node login` gives a new link")
 
     # reading

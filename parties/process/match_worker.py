@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.channel import Channel, Link
 from mpc.commitment import Chained, Commitments
 from mpc.disclosure import Disclosure, Ledger
 from mpc.lanes import GOODBYE
@@ -26,9 +27,10 @@ from parties.data.matched_rows import ID_BYTES
 from parties.data.tables import Table, ids_of
 from parties.errors import ContractError
 from parties.process.job import DealerJob, FoundRows, PartyJob
+from parties.process.recording import recorded
 from parties.process.running import Bound, NodeLedger, Reporter, account, bound, connected, load
 from parties.process.stopwatch import Stopwatch
-from parties.process.voice import Voice, live
+from parties.process.voice import Speaking, Voice, live
 from parties.psi import Matched, Records, count, keyed_records, match
 
 STRIP_RECORDS = 1 << 14  # that one report tells of
@@ -52,17 +54,34 @@ def work(job: PartyJob | DealerJob, voice: Voice) -> None:
     contract = parse_contract(job.contract.encode())
     if not isinstance(job, PartyJob) or not isinstance(contract, MatchingContract):
         raise ContractError("another job came to a matching's process")
-    own, ledger = own_ids(contract, job.name, load(job, contract)), NodeLedger(contract, voice)
-    with connected(job, contract) as (channel, link):
+    own = own_ids(contract, job.name, load(job, contract))
+    with connected(job, contract) as (channel, link), recorded(job) as tape:
         started, watch = time.monotonic(), Stopwatch()
-        Reporter(voice, watch, channel.counters).stage("matching")
-        session = Session(contract, bound(contract, job.epoch, channel, link, voice, Entropy()))
-        if contract.is_estimate:
-            transcript, told = session.estimate(own, ledger)
-        else:
-            transcript, told = session.match(own, ledger, voice), None
+        wires = tape.wires(channel, link)
+        transcript, told = match_on(contract, job.epoch, *wires, own, voice, watch, tape.entropy)
         channel.finish()
-        voice.say(account(transcript, channel, link, started, watch).model_copy(update={"estimate": told}))
+        done = account(transcript, channel, link, started, watch)
+        voice.say(done.model_copy(update={"estimate": told, "tape": tape.finish()}))
+
+
+def match_on(
+    contract: MatchingContract,
+    epoch: int,
+    channel: Channel,
+    link: Link,
+    own: OwnIds,
+    voice: Speaking,
+    watch: Stopwatch,
+    entropy: Entropy,
+) -> tuple[Transcript, int | None]:
+    """All of a matching between connections and the last common record; a replay runs it on what was recorded.
+
+    Of an estimate also what it tells. Raises: as `Session.match`.
+    """
+    Reporter(voice, watch, channel.counters).stage("matching")
+    ledger = NodeLedger(contract, voice)
+    session = Session(contract, bound(contract, epoch, channel, link, voice, entropy), entropy)
+    return session.estimate(own, ledger) if contract.is_estimate else (session.match(own, ledger, voice), None)
 
 
 @dataclass(frozen=True)
@@ -71,8 +90,9 @@ class Session:
 
     contract: MatchingContract
     wires: Bound
+    entropy: Entropy
 
-    def match(self, own: OwnIds, ledger: Ledger, voice: Voice) -> Transcript:
+    def match(self, own: OwnIds, ledger: Ledger, voice: Speaking) -> Transcript:
         """To the last common record. Raises: DataError for ids that can't be compared; as `psi.match`."""
         found = match(*self._facts(own, ledger))
         for strip in _strips(found, self.wires.keys.parties_key("matched ids")):
@@ -90,11 +110,12 @@ class Session:
 
     def _facts(
         self, own: OwnIds, ledger: Ledger
-    ) -> tuple[Matching, Chained, Commitments, bytes, Records, MatchRules, Ledger, list[str]]:
+    ) -> tuple[Matching, Chained, Commitments, bytes, Records, MatchRules, Ledger, list[str], Entropy]:
         contract, wires, key = self.contract, self.wires, self.wires.keys.parties_key("match")
         records = keyed_records(own.columns, contract.rules, key, own.places)
         names = [party.name for party in contract.parties]
-        return contract.program, wires.channel, wires.commitments, key, records, contract.rules, ledger, names
+        bound_to = wires.channel, wires.commitments
+        return contract.program, *bound_to, key, records, contract.rules, ledger, names, self.entropy
 
 
 def _strips(found: Matched, key: bytes) -> Iterator[FoundRows]:

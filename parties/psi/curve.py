@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import ProtocolError
+from mpc.randomness import Entropy
 from parties.errors import SettingsError
 
 POINT_BYTES = 33  # compressed
 CHUNK = 2048  # points that a thread takes at a time
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256's group
 
 Points = NDArray[np.uint8]  # (n, POINT_BYTES)
 
@@ -32,15 +34,18 @@ def check_library() -> None:
 
 
 class Cipher:
-    """A party's secret exponent of one session; never printed, gone with the object."""
+    """A party's secret exponent of one session; never printed, gone with the object.
 
-    def __init__(self, workers: int) -> None:
+    The library would draw one itself: from entropy it can be drawn again, where the contract keeps the seed.
+    """
+
+    def __init__(self, workers: int, entropy: Entropy) -> None:
         """Raises: SettingsError if the library is not installed."""
         check_library()
         import private_set_intersection.python as psi
 
         self._psi = psi
-        self._key: bytes = psi.client.CreateWithNewKey(True).GetPrivateKeyBytes()
+        self._key = _exponent(entropy)
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(workers)
 
@@ -88,3 +93,10 @@ class Cipher:
 
     def close(self) -> None:
         self._pool.shutdown()
+
+
+def _exponent(entropy: Entropy) -> bytes:
+    """Uniform in 1 .. ORDER - 1: what is none is drawn again, once in four thousand million times."""
+    while not 0 < int.from_bytes(drawn := entropy.fresh("exponent"), "big") < ORDER:
+        pass
+    return drawn

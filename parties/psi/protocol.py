@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from mpc.disclosure import Disclosure, Ledger
 from mpc.errors import PeerLost, ProtocolError
 from mpc.frames import Array
 from mpc.matching_program import Matching
+from mpc.randomness import Entropy
 from mpc.transcript import Transcript
 from parties.agreement.match_rules import MatchRules
 from parties.errors import DataError
@@ -85,12 +85,13 @@ def match(
     rules: MatchRules,
     ledger: Ledger,
     names: Sequence[str],
+    entropy: Entropy,
     workers: int | None = None,
 ) -> Matched:
     """Every party calls this at the same time, with a key that only they share.
 
     What each sent is bound by its signature before the lists that all can compare, before places are taken back, and
-    at the end.
+    at the end. All that is drawn, the secret exponent included, comes from `entropy`, in the order of the program.
 
     Cost: as `parties.psi.costs` says; 55 us of computing for each time that a point is raised, over `workers` threads
     (all cores by default); memory 33 bytes a record of all parties, and what their ids take.
@@ -101,9 +102,9 @@ def match(
     ProtocolError if a peer has other rules or does not keep to the protocol, or if there are more records than the
     program says; PeerLost.
     """
-    cipher = Cipher(workers or os.cpu_count() or 1)
+    cipher = Cipher(workers or os.cpu_count() or 1, entropy)
     try:
-        return _Run(program, channel, commitments, key, records, rules, ledger, names, cipher).result()
+        return _Run(program, channel, commitments, key, records, rules, ledger, names, entropy, cipher).result()
     finally:
         cipher.close()
 
@@ -117,6 +118,7 @@ def count(
     rules: MatchRules,
     ledger: Ledger,
     names: Sequence[str],
+    entropy: Entropy,
     workers: int | None = None,
 ) -> Counted:
     """As `match`, of an estimate's program: a sample of all lists is compared, and nothing taken back.
@@ -126,9 +128,9 @@ def count(
     no more of it than `program.estimated`, for which this has the ledger's leave ("estimate").
     Raises: as `match`, but for TooFewMatches.
     """
-    cipher = Cipher(workers or os.cpu_count() or 1)
+    cipher = Cipher(workers or os.cpu_count() or 1, entropy)
     try:
-        return _Run(program, channel, commitments, key, records, rules, ledger, names, cipher).count()
+        return _Run(program, channel, commitments, key, records, rules, ledger, names, entropy, cipher).count()
     finally:
         cipher.close()
 
@@ -146,11 +148,12 @@ class _Run:
         rules: MatchRules,
         ledger: Ledger,
         names: Sequence[str],
+        entropy: Entropy,
         cipher: Cipher,
     ) -> None:
         self._program, self._channel, self._commitments, self._key = program, channel, commitments, key
         self._rules, self._ledger, self._names = rules, ledger, names
-        self._records, self._cipher = records, cipher
+        self._records, self._entropy, self._cipher = records, entropy, cipher
         self._rank, self._world = channel.rank, channel.world
         self._peers = [rank for rank in range(self._world) if rank != self._rank]
         self._transcript = Transcript(hmac.digest(key, b"privity match 1 transcript\n", "sha256"), b"")
@@ -222,11 +225,21 @@ class _Run:
             places = np.flatnonzero(shard_of == number).astype(np.int64)
             if len(places) > room:
                 raise ProtocolError("records are spread unevenly", action="propose the session again")
-            places = np.concatenate([places, np.full(room - len(places), DUMMY)])[shuffle(room)]
-            yield [self._element(place) for place in places.tolist()], places
+            filling = room - len(places)
+            places = np.concatenate([places, np.full(filling, DUMMY)])[self._shuffle(room)]
+            yield self._filled(places, filling), places
 
-    def _element(self, place: int) -> bytes:
-        return secrets.token_bytes(ELEMENT_BYTES) if place == DUMMY else self._records.elements[place].tobytes()
+    def _filled(self, places: Indices, filling: int) -> list[bytes]:
+        """Elements at these places, and random ones at the others."""
+        random = self._entropy.fresh("filling", ELEMENT_BYTES * filling)
+        fillers = (random[start : start + ELEMENT_BYTES] for start in range(0, len(random), ELEMENT_BYTES))
+        own = self._records.elements
+        return [next(fillers) if place == DUMMY else own[place].tobytes() for place in places.tolist()]
+
+    def _shuffle(self, length: int) -> Indices:
+        """A random order, by sorting random numbers."""
+        numbers = np.frombuffer(self._entropy.fresh("shuffle", 8 * length), dtype="<u8")
+        return np.argsort(numbers, kind="stable").astype(np.int64)
 
     def _go_round(self) -> list[_Shard]:
         """Every shard's lists, and what was sent of them bound, before anybody sees one that all encrypted."""
@@ -241,7 +254,7 @@ class _Run:
             whose = (self._rank - hop) % self._world
             came = self._pass("match.lists", points, +1, (self._capacity[whose], POINT_BYTES), "u1")
             points = self._cipher.raise_points(came.astype(np.uint8, copy=False), self._names[self._toward(-1)])
-            shard.shuffles.append(shuffle(len(points)))
+            shard.shuffles.append(self._shuffle(len(points)))
             points = points[shard.shuffles[-1]]
         shard.final = points
         return shard
@@ -319,12 +332,6 @@ class _Run:
                 raise ProtocolError(
                     f"{self._names[rank]} has found other records, or another order", action="propose the session again"
                 )
-
-
-def shuffle(length: int) -> Indices:
-    """A random order, by sorting random numbers."""
-    numbers = np.frombuffer(secrets.token_bytes(8 * length), dtype="<u8")
-    return np.argsort(numbers, kind="stable").astype(np.int64)
 
 
 def _digest(lists: Sequence[Points]) -> NDArray[np.uint8]:

@@ -24,15 +24,19 @@ def report(
 ) -> None:
     """Write what happened in a session as one HTML file for people: who, why, whose data, what was told, to whom.
 
-    It is read from the stored contract and the log, which is verified for it; exit status 1 if that does not verify.
+    It is read from the stored contract and the log, which is verified for it, as the daemon, if it runs, records; exit
+    status 1 if that does not verify.
     """
     from datetime import UTC, datetime
 
+    from parties.audit.cli import complain
+    from parties.audit.verified import record_verification
     from parties.errors import SettingsError
     from parties.report import render
     from parties.service.home import Home as HomeDirectory
 
     facts = render.report(HomeDirectory(home), session, datetime.now(UTC))
+    complain(record_verification(home, facts.checked.entries, intact=facts.checked.intact))
     if as_json:
         typer.echo(facts.model_dump_json(indent=2))
     else:

@@ -36,7 +36,7 @@ from parties.service.deviations import evidence
 from parties.service.door import Door
 from parties.service.home import Home
 from parties.service.lifecycle import FINAL, State, Step
-from parties.service.local import serve_local
+from parties.service.local import direct, serve_local
 from parties.service.messages import (
     Approve,
     Fault,
@@ -579,6 +579,7 @@ class Daemon(ABC):
             "partner-remove": partner_remove,
             "partner-accept": partner_accept,
             "partner-revoke": partner_revoke,
+            "audit-verified": direct(desk.audit_verified),
             "status": status,
         }
 

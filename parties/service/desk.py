@@ -191,6 +191,10 @@ class Desk:
         self._journal.append(events.RecordsSearched(by=by, sessions=searched))
         return [found.model_dump(mode="json") for found in search(records, store.all(), record)]
 
+    def audit_verified(self, entries: int, *, intact: bool) -> None:
+        """Record what the operator's own command found of the log up to an entry before this one."""
+        self._journal.append(events.LogVerified(by="operator", entries=entries, intact=intact))
+
     def audit_replay(self, session: str) -> None:
         """Record that a session's data, and the model that it used, are read to make this party's part again.
 
@@ -224,27 +228,32 @@ class Desk:
 
     def partner_add(self, name: str, fingerprint: str) -> None:
         """Raises: PartnerError."""
-        self._partners.add(name, fingerprint)
-        self._journal.append(events.PartnerAdded(name=name, fingerprint=self._partners.all()[name]))
+        self._partners.add(
+            name,
+            fingerprint,
+            lambda found: self._journal.append(events.PartnerAdded(name=name, fingerprint=found)),
+        )
 
     def partner_remove(self, name: str) -> None:
         """The head of its log that was cosigned here is forgotten too. Raises: PartnerError."""
-        found = self._partners.all().get(name)
-        self._partners.remove(name)
-        if found is not None:
-            self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
+        self._partners.remove(
+            name, lambda found: self._journal.append(events.PartnerRemoved(name=name, fingerprint=found))
+        )
         Heads(self._home.path("state.sqlite")).forget(name)
 
     def partner_revoke(self, name: str) -> str:
         """The fingerprint that nobody takes here from now on. Raises: PartnerError if there is none of that name."""
-        revoked = self._partners.revoke(name)
-        self._journal.append(events.PartnerRevoked(name=name, fingerprint=revoked))
-        return revoked
+        return self._partners.revoke(
+            name, lambda found: self._journal.append(events.PartnerRevoked(name=name, fingerprint=found))
+        )
 
     def partner_accept(self, name: str) -> str:
         """The fingerprint of the key that is confirmed now. Raises: PartnerError if none was handed over to."""
-        former, successor = self._partners.accept(name)
-        self._journal.append(events.PartnerKeyReplaced(name=name, fingerprint=former, successor=successor))
+
+        def record(former: str, successor: str) -> None:
+            self._journal.append(events.PartnerKeyReplaced(name=name, fingerprint=former, successor=successor))
+
+        _, successor = self._partners.accept(name, record)
         return successor
 
     def _open_records(self) -> Records:

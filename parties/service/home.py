@@ -330,7 +330,8 @@ min_cell_rows = 10
 # Most rows of a prediction; each tells its recipient something of the model and of the other parties' columns.
 max_predicted_rows = 10000
 # Most days for which each party may keep a sealed recording of what came in, for its officer's replay; 0: never. A
-# recording holds the others' masked rows: whoever has it and the dealer's masks has the rows.
+# recording holds the others' masked rows: whoever has it and the dealer's masks has the rows. That of a matching, with
+# the seed beside it, takes this party's layer off all lists (docs/replay.md).
 max_replay_days = 0
 # Fewest common records of a matching: with fewer it must end before anybody is told which they are.
 min_matches = 50

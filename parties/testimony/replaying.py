@@ -6,9 +6,9 @@ and at each stage to what its node signed. Nothing is sent, told or stored; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import SecretStr
 
@@ -17,14 +17,15 @@ from mpc.device import resolved
 from mpc.errors import DisclosureRefused, PrivityError, ReplayDiffers, ReplayEnded
 from mpc.randomness import Entropy, Secret
 from mpc.replay import Replayed
-from parties.agreement.contract import Contract
 from parties.agreement.kinds import AnyContract, parse_contract
 from parties.agreement.match_plan import MatchingContract
 from parties.agreement.prediction import PredictionContract
-from parties.errors import ContractError, VaultError
+from parties.errors import VaultError
 from parties.process.job import Advanced, Answer, Commit, Committed, Intent, KeySigned, PartyJob, Report, TlsMaterial
+from parties.process.match_worker import match_on, own_ids
 from parties.process.predicting import new_rows, predict_on
 from parties.process.recording import NAME
+from parties.process.running import load
 from parties.process.stopwatch import Stopwatch
 from parties.process.worker import prepare, train_on
 from parties.sealing import DataKey, Digests, Unsealed, unseal
@@ -115,16 +116,11 @@ def replay(home: Home, beginning: str, record: Record, told: Told = lambda *_: N
     """Make this party's part of the one session whose id begins so again; `record` has said that data are read.
 
     Raises: LifecycleError if there is none; VaultError if no recording of it is kept, it is over, or it was altered;
-    ContractError if the session is a matching, or this home is its dealer's.
+    ContractError if this home is the session's dealer's, or the data set is another than was agreed on.
     """
     name, store = home.settings.name, SessionStore(home.path("state.sqlite"))
     contract = parse_contract(store.get(beginning).contract.encode())
     contract.party(name)  # a dealer has no part to make again
-    if isinstance(contract, MatchingContract):
-        raise ContractError(
-            "a matching can't be made again: its secrets died with the process",
-            action="what was sent in it is in the signed commitments: export the bundle, and reconcile it",
-        )
     if not contract.replay_days:
         raise VaultError(
             f"the contract of session {contract.digest[:12]} keeps no recording",
@@ -137,7 +133,7 @@ def replay(home: Home, beginning: str, record: Record, told: Told = lambda *_: N
     key = DataKey(bytes.fromhex(recording.key))
     quiet = _Quiet(contract, name, contract.party(name).key, store, told)
     with replays.tape(contract.digest).open("rb") as file:
-        reel = Unsealed(unseal(file, NAME, key, Digests(digests.version, digests.ciphertext)))
+        reel = Unsealed(_chunks(file, key, Digests(digests.version, digests.ciphertext), contract.digest))
         inner = Replayed(contract.rank(name), len(contract.parties), reel)
         entropy = Entropy(Secret(bytes.fromhex(recording.seed)))
         try:
@@ -154,9 +150,20 @@ def replay(home: Home, beginning: str, record: Record, told: Told = lambda *_: N
     return Verdict(contract.digest, True, quiet.stages, "all that was sent is equal to what was signed")
 
 
+def _chunks(file: BinaryIO, key: DataKey, digests: Digests, session: str) -> Iterator[bytes]:
+    """The recording, each chunk once it is authentic. Raises: VaultError if a byte of it is another."""
+    try:
+        yield from unseal(file, NAME, key, digests)
+    except VaultError as exc:
+        raise VaultError(
+            f"the recording of session {session[:12]} was altered: it does not verify",
+            action="restore it from a backup; as it is, it shows nothing of what was sent",
+        ) from exc
+
+
 def _again(
     job: PartyJob,
-    contract: Contract | PredictionContract,
+    contract: AnyContract,
     channel: Channel,
     link: Link,
     quiet: _Quiet,
@@ -165,11 +172,14 @@ def _again(
     watch = Stopwatch()
     if isinstance(contract, PredictionContract):
         predict_on(contract, EPOCH, channel, link, new_rows(job, contract), quiet, watch, entropy)
+    elif isinstance(contract, MatchingContract):
+        own = own_ids(contract, job.name, load(job, contract))
+        match_on(contract, EPOCH, channel, link, own, quiet, watch, entropy)
     else:
         train_on(contract, EPOCH, channel, link, prepare(job, contract), quiet, watch, entropy, resolved("cpu"))
 
 
-def _job(home: Home, contract: Contract | PredictionContract) -> PartyJob:
+def _job(home: Home, contract: AnyContract) -> PartyJob:
     """What the worker was told then, as far as it needs it without peers."""
     party, vault, model = contract.party(home.settings.name), vault_of(home), None
     if isinstance(contract, PredictionContract):

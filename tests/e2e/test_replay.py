@@ -110,7 +110,7 @@ def test_a_prediction_is_made_again_as_a_training_is(world, predicted, name):
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     done = again(world, name, predicted[:12])
     path.write_bytes(content)
-    assert (done.status, "does not verify" in done.err) == (1, True), done.out + done.err
+    assert (done.status, "was altered: it does not verify" in done.err) == (1, True), done.out + done.err
     assert again(world, name, predicted[:12]).status == 0
 
 
@@ -128,7 +128,7 @@ def test_a_tampered_recording_is_refused(world, session):
     path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
     done = again(world, "org-0", session[:12])
     path.write_bytes(content)
-    assert (done.status, "does not verify" in done.err) == (1, True), done.out + done.err
+    assert (done.status, "was altered: it does not verify" in done.err) == (1, True), done.out + done.err
     assert again(world, "org-0", session[:12]).status == 0
     assert path.stat().st_mode & 0o077 == 0
 

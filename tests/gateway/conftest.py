@@ -19,7 +19,7 @@ import rfc8785
 from gateway.access.accounts import Accounts, TokenAsked
 from gateway.access.tokens import TOKEN_FILE, PersonalToken, Token
 from gateway.client import Gateway
-from gateway.home import init, invite
+from gateway.home import AUDIT_FILE, init, invite
 from gateway.problems import MEDIA_TYPE, TABLE, Problem
 from gateway.sandbox.consortium import GATEWAY
 from gateway.server import Serving, running
@@ -31,6 +31,8 @@ from mpc.stages import Stage
 from parties.agreement.contract import Approval, Contract, check_approvals, sign_approval
 from parties.agreement.kinds import parse_contract
 from parties.agreement.plan import Plan, parse_plan
+from parties.audit.events import Event
+from parties.audit.snapshot import take
 from parties.data.schema import Column, Schema
 from parties.keys.handover import SignedHandover
 from parties.keys.identity import Identity
@@ -256,6 +258,10 @@ class House:
         """A plain HTTP client with a token: the gateway's own, or this one."""
         headers = {"authorization": f"Bearer {token or self.token}"}
         return httpx2.Client(base_url=self.serving.url, headers=headers, timeout=DEADLINE_S, verify=trusted())
+
+    def recorded(self, *kinds: type[Event]) -> list[Event]:
+        """What the gateway's own log has of these kinds, in order."""
+        return [entry.event for entry in take(self.home / AUDIT_FILE).entries() if isinstance(entry.event, kinds)]
 
     def hang_up(self) -> None:
         for daemon in self.daemons:

@@ -10,7 +10,7 @@ import sqlite3
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,16 +24,18 @@ from gateway.access.principal import BOOTSTRAP
 from gateway.cli import app
 from gateway.console import rendering
 from gateway.errors import Unauthorised
+from gateway.home import AUDIT_FILE
 from gateway.problems import MEDIA_TYPE
 from gateway.storage.store import Store
 from mpc.curves import Points
 from parties.agreement.match_plan import MatchingPlan
 from parties.agreement.plan import parse_plan
+from parties.audit.events import ConsoleClosed, Event, LoginFailed
 from parties.audit.snapshot import locate, take
 from parties.data.schema import Column, Schema
 from parties.keys.identity import fingerprint_words
 from parties.service.messages import Fault, Figures, Progress, Publish, PublishedData, ToldModel
-from tests.gateway.conftest import COLUMNS
+from tests.gateway.conftest import COLUMNS, DEADLINE_S
 
 
 class Clock:
@@ -77,6 +79,48 @@ def test_an_operator_ends_all_logins(gateway, client):
         done = CliRunner().invoke(app, ["gateway", "logout", "--home", str(gateway.home)])
         assert done.output == "1 logins ended\n"
         assert browser.get(f"http://{gateway.serving.rest}/").status_code == 401
+    assert closed(gateway) == [ConsoleClosed(account=BOOTSTRAP.account, by="operator")]
+
+
+def test_a_revoked_token_s_logins_end_and_are_recorded(gateway):
+    """Those that it was asked for by, however many; another's goes on."""
+    gateway.invited("clinic-a")
+    token, other = (gateway.personal(name, "clinic-a", "operator") for name in ("ada", "bob"))
+    with ExitStack() as open_now:
+        browsers = [open_now.enter_context(httpx2.Client()) for _ in range(3)]
+        for browser, shown in zip(browsers, (token, token, other), strict=True):
+            with gateway.client(shown) as client:
+                browser.get(client.login())
+        gateway.revoke(token)
+        found = [browser.get(f"{gateway.serving.url}/v1/me").status_code for browser in browsers]
+    assert found == [401, 401, 200]
+    assert closed(gateway, 2) == [ConsoleClosed(account="ada", by="token")] * 2
+
+
+def closed(gateway, count: int = 1) -> list[Event]:
+    """What the log has of logins that ended, once the daemon has recorded so many."""
+    deadline = time.monotonic() + DEADLINE_S
+    while len(found := gateway.recorded(ConsoleClosed)) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def test_refused_logins_are_recorded(house):
+    """Wrong tokens, used and made-up codes; nobody who showed nothing, and nothing of what was shown."""
+    with house.serve():
+        with house.client() as client, httpx2.Client(base_url=house.serving.url) as browser:
+            address = client.login()
+            assert browser.get(address).status_code == 303
+            for code in (address.partition("code=")[2], "a-made-up-code", "a-made-up-code"):
+                assert browser.get("/login", params={"code": code}).status_code == 401
+            browser.cookies.clear()
+            for headers in ({}, {"authorization": "Bearer a-made-up-token"}, {"authorization": "Basic made-up"}, {}):
+                assert browser.get("/v1/me", headers=headers).status_code == 401
+        assert house.recorded(LoginFailed) == [LoginFailed(by="code", count=1), LoginFailed(by="token", count=1)]
+    later = house.recorded(LoginFailed)[2:]
+    assert sorted((one.by, one.count) for one in later) == [("code", 2), ("token", 1)]
+    assert b"made-up" not in (house.home / AUDIT_FILE).read_bytes()
 
 
 def test_a_provider_s_login_is_its_browser_s_alone():
@@ -134,7 +178,9 @@ def test_a_browser_logs_in(gateway, client):
         assert "Nothing was proposed yet" in page.text
         assert browser.get(url).status_code == 401
         logged = [entry.event.type for entry in take(locate(gateway.home)).entries()]
-        assert [kind for kind in logged if ":login:" in kind] == ["gateway:login:offered", "gateway:login:opened"]
+        assert [kind for kind in logged if ":login:" in kind] == [
+            f"gateway:login:{what}" for what in ("offered", "opened", "failed")
+        ]
         foreign = {"origin": "http://elsewhere.example"}
         assert browser.post(f"http://{gateway.serving.rest}/v1/logins", headers=foreign).status_code == 403
     with httpx2.Client(cookies={COOKIE: "guessed"}) as stranger:

@@ -12,11 +12,13 @@ import pytest
 
 from gateway.client import Gateway
 from gateway.home import invite
+from parties.audit.events import KeyMismatched, KeyReplaced, NodeJoined
 from parties.errors import SettingsError
 from parties.keys.handover import hand_over
 from parties.keys.identity import Identity
 from parties.keys.tls import Invitation, TlsKey, fetch_certificate, split_address, utc_now
 from parties.service.messages import Rejected, Waiting, Welcome
+from tests.gateway.conftest import Daemon
 
 
 def test_invitation_admits_one_daemon(gateway, client: Gateway):
@@ -38,6 +40,12 @@ def test_daemon_returns_with_its_key(gateway):
     second.settled()
 
 
+def mismatched(known: Daemon, shown: Daemon) -> KeyMismatched:
+    """What the gateway's log says of a daemon with another key, or certificate, than the one that joined."""
+    facts = {"known": known.identity.fingerprint, "presented": shown.identity.fingerprint}
+    return KeyMismatched(name=known.name, **facts)
+
+
 def test_second_use_of_a_token_is_refused(gateway):
     """Whoever copied a token is refused once it was used, and the log says whose key came."""
     first = gateway.joined("clinic-a")
@@ -47,11 +55,12 @@ def test_second_use_of_a_token_is_refused(gateway):
     assert fault.code == "partner"
     assert first.identity.fingerprint in fault.what
     assert thief.identity.fingerprint in fault.what
+    assert gateway.recorded(KeyMismatched) == [mismatched(first, thief)]
     first.settled()
 
 
 def test_a_key_that_was_handed_over_to_is_admitted(gateway, client: Gateway):
-    """A daemon whose known key signed for another comes back with that one, and no longer with the old."""
+    """A daemon whose known key signed for another comes back with that one, and no longer with the old: both logged."""
     first = gateway.joined("clinic-a")
     new, swapped = Identity.generate(), Identity.generate()
     link = hand_over("clinic-a", first.identity, new, utc_now())
@@ -60,6 +69,9 @@ def test_a_key_that_was_handed_over_to_is_admitted(gateway, client: Gateway):
     second.dial().hear(Welcome)
     (found,) = client.participants()
     assert found.fingerprint == new.fingerprint
+    facts = {"known": first.identity.fingerprint, "successor": new.fingerprint}
+    assert gateway.recorded(KeyReplaced) == [KeyReplaced(name="clinic-a", **facts)]
+    refused = []
     for identity, handovers in [
         (first.identity, ()),
         (swapped, (link,)),
@@ -68,17 +80,21 @@ def test_a_key_that_was_handed_over_to_is_admitted(gateway, client: Gateway):
         other = gateway.again(first)
         other.identity, other.handovers = identity, handovers
         assert "has joined with another key" in other.dial().hear(Rejected).fault.what
+        refused.append(mismatched(second, other))
+    assert gateway.recorded(KeyMismatched) == refused
     other = gateway.again(first)
     other.identity, other.handovers = swapped, (hand_over("clinic-b", new, swapped, utc_now()),)
     assert "not one chain of its keys" in other.dial().hear(Rejected).fault.what
 
 
 def test_swapped_certificate_is_refused(gateway):
-    """The identity that joined may not come with another TLS key either."""
+    """The identity that joined may not come with another TLS key either; the log says who came so."""
     first = gateway.joined("clinic-a")
     second = gateway.again(first)
     second.key = first.invitation.admit(utc_now())
     assert "another TLS certificate" in second.dial().hear(Rejected).fault.what
+    assert gateway.recorded(KeyMismatched) == [mismatched(first, second)]
+    assert gateway.recorded(NodeJoined) == [NodeJoined(name="clinic-a", fingerprint=first.identity.fingerprint)]
 
 
 def test_foreign_certificate_fails_in_tls(gateway):

@@ -9,6 +9,7 @@ import pytest
 from gateway.client import Gateway
 from mpc.curves import Points
 from parties.agreement.contract import check_approval
+from parties.audit.events import ApprovalStored, ContractAltered, SessionFailed
 from parties.errors import ContractError, GatewayError
 from parties.keys.tls import utc_now
 from parties.service.lifecycle import State
@@ -340,8 +341,8 @@ def test_cancel_stops_everybody(consortium, client: Gateway, make_plan):
         client.cancel(session)
 
 
-def test_approval_of_an_altered_contract_fails_it(consortium, client: Gateway, make_plan):
-    """An approval that does not verify for the contract fails the session at once, for all, with who sent it."""
+def test_approval_of_an_altered_contract_fails_it(gateway, consortium, client: Gateway, make_plan):
+    """An approval that does not verify for the contract fails the session at once, for all; the log has who sent it."""
     session = client.propose(make_plan()).id
     contract = consortium.proposed()
     altered = contract.model_copy(update={"purpose": "something else"})
@@ -350,15 +351,20 @@ def test_approval_of_an_altered_contract_fails_it(consortium, client: Gateway, m
         fault = daemon.hear(Stop).fault
         assert (fault.who, fault.code) == ("clinic-b", "contract.altered")
     assert client.session(session).state is State.FAILED
+    assert gateway.recorded(ApprovalStored, ContractAltered, SessionFailed) == [
+        ContractAltered(session=session, who="clinic-b"),
+        SessionFailed(session=session, reason="contract.altered", who="clinic-b"),
+    ]
 
 
-def test_approval_by_another_key_fails_it(consortium, client: Gateway, make_plan):
+def test_approval_by_another_key_fails_it(gateway, consortium, client: Gateway, make_plan):
     """Nobody approves in another's name: not with another key, not on another's stream."""
     session = client.propose(make_plan()).id
     contract = consortium.proposed()
     consortium.b.say(consortium.a.approval(contract))
     assert consortium.a.hear(Stop).fault.who == "clinic-b"
     assert client.session(session).state is State.FAILED
+    assert gateway.recorded(ApprovalStored, ContractAltered) == [ContractAltered(session=session, who="clinic-b")]
 
 
 def test_loss_shows_only_where_disclosed(consortium, client: Gateway, make_plan):

@@ -26,6 +26,7 @@ PLANS: dict[str, dict[str, Any]] = {
         "parties": [{"name": name, "data": "t", "id_columns": ["id"]} for name in NAMES],
         "result": "both",
         "keep_days": 7,
+        "retention": {"replay_days": 3},
         "rules": {"columns": [{"only_alphanumeric": True, "fold_case": False}], "duplicates": "last", "minimum": 5},
     },
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import queue
@@ -16,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from parties.errors import PartnerError, SettingsError
-from parties.service.local import MAX_REQUEST_BYTES, SOCKET, RemoteError, call, serve_local
+from parties.service.local import MAX_REQUEST_BYTES, SOCKET, RemoteError, call
+from tests.parties.answering import answering
 
 DEADLINE_S = 30
 SECRET = "haemoglobin of 13.2"
@@ -39,27 +39,8 @@ def home(tmp_path) -> Iterator[Path]:
     """A directory in which a daemon answers."""
     directory = tmp_path / "home"
     directory.mkdir(mode=0o700)
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    ready: queue.Queue[None] = queue.Queue()
-
-    async def main() -> None:
-        server = await serve_local(directory, {"echo": echo, "refuse": refuse, "fail": fail})
-        ready.put(None)
-        await stop.wait()
-        server.close()
-        await server.wait_closed()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(main())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    ready.get(timeout=DEADLINE_S)
-    yield directory
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(DEADLINE_S)
-    assert not thread.is_alive()
+    with answering(directory, {"echo": echo, "refuse": refuse, "fail": fail}):
+        yield directory
 
 
 def raw(home: Path, content: bytes) -> bytes:

@@ -21,6 +21,7 @@ from parties.agreement.contract_text import leaves
 from parties.agreement.kinds import load_any_plan, parse_contract, training
 from parties.agreement.leaving import inferences, leaving
 from parties.agreement.match_plan import MatchingContract, MatchingPlan, parse_matching_plan
+from parties.agreement.plan import RecordingPlan
 from parties.agreement.policy import Circumstances, Policy, Signed, Unasked, judge, verdict
 from parties.data.schema import Column, Schema
 from parties.errors import ContractError, DataError, PlanError
@@ -173,6 +174,16 @@ def test_a_policy_judges_matchings(matching, changed, expected):
     assert not {"min_training_rows", "solvers", "max_predicted_rows"} & {finding.rule for finding in findings}
 
 
+def test_a_policy_judges_recordings(matching):
+    """As those of trainings: for no longer than it says, and unasked for no longer than it says of that."""
+    kept = matching.model_copy(update={"retention": RecordingPlan(replay_days=3)})
+    for most, unasked, expected in ((2, 2, "refuses"), (3, 2, "asks"), (3, 3, "holds")):
+        automatic = Unasked(disclosures=("matches", "matched"), max_replay_days=unasked)
+        policy = Policy(approve="automatic", automatic=automatic, max_replay_days=most)
+        findings = {one.rule: one.verdict for one in judge(policy, kept, "clinic-a", Circumstances(NOON))}
+        assert findings["max_replay_days"] == expected
+
+
 def test_unasked_no_node_signs_what_tells_of_persons(matching, contract):
     """A default policy that signs trainings by itself leaves matchings and estimates to its operator."""
     policy, when = Policy(approve="automatic"), Circumstances(NOON)
@@ -216,10 +227,11 @@ def test_another_sample_or_step_is_refused(contract, field, value):
 
 
 def test_a_plan_is_asked_as_an_estimate_first():
-    """The same parties, columns and rules; no result."""
-    wanted = plan()
+    """The same parties, columns and rules; no result, and no recording."""
+    wanted = plan(retention={"replay_days": 3})
     asked = wanted.as_estimate()
     assert (asked.reveal, asked.result, asked.rules, asked.parties) == ("estimate", None, wanted.rules, wanted.parties)
+    assert (wanted.retention.replay_days, asked.retention.replay_days) == (3, 0)
     found = resolve_matching(asked, directory(x="text", y="category"), NOON, b"n" * 32)
     found.check_derived()
     assert found.is_estimate
@@ -262,6 +274,10 @@ def test_the_operator_reads_what_is_compared_told_and_kept(matching):
     assert "rules    text in either case, date (%Y-%m-%d); duplicates: refuse" in screen
     assert "kept     common records as data set matched-patients, for 30 days, at each party" in screen
     assert "if there are 50: which of its own records all others have" in screen
+    assert "recording" not in screen
+    kept = leaves(matching.model_copy(update={"retention": RecordingPlan(replay_days=3)}), "clinic-a")
+    assert "kept     a sealed recording of what came in, about " in kept
+    assert "at each party, for 3 days" in kept
     told = leaving(matching, "clinic-a")
     assert [(one.to, one.outside) for one in told] == [
         ("us, clinic-b", True),
@@ -278,8 +294,18 @@ def test_the_example_holds_and_explains_every_key():
     plan = load_any_plan(EXAMPLE)
     assert isinstance(plan, MatchingPlan)
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    keys = [key for key in type(plan).model_fields if key not in {"parties", "rules"}]
-    for key in [*keys, "duplicates", "minimum", "kind", "fold_case", "only_alphanumeric", "formats", "data"]:
+    keys = [key for key in type(plan).model_fields if key not in {"parties", "rules", "retention"}]
+    for key in [
+        *keys,
+        "replay_days",
+        "duplicates",
+        "minimum",
+        "kind",
+        "fold_case",
+        "only_alphanumeric",
+        "formats",
+        "data",
+    ]:
         number = next(number for number, line in enumerate(lines) if re.match(rf"{key} = ", line))
         assert lines[number - 1].startswith("# "), key
 
@@ -312,6 +338,9 @@ def test_a_plan_becomes_a_contract():
     contract = resolve_matching(plan(), directory(x="text", y="category"), NOON, b"n" * 32)
     contract.check_derived()
     assert [party.columns for party in contract.parties] == [("x", "y")] * 2
+    assert contract.replay_days == 0
+    asked = plan(retention={"replay_days": 3})
+    assert resolve_matching(asked, directory(x="text", y="category"), NOON, b"n" * 32).replay_days == 3
     bare = [{"name": name, "data": "patients"} for name in ("a", "b")]
     contract = resolve_matching(plan(parties=bare, rules={}), directory(), NOON, b"n" * 32)
     assert [party.columns for party in contract.parties] == [("patient",)] * 2

@@ -26,6 +26,7 @@ from mpc.curves import marks, mirrored
 from mpc.disclosure import ProgramLedger
 from mpc.matching_program import Matching
 from mpc.program import derive
+from mpc.randomness import Entropy
 from mpc.simulation import Simulation
 from parties.agreement.contract import Contract, Party, beside, disclosures_for, spec_for, told_before
 from parties.agreement.match_rules import MatchRules
@@ -426,7 +427,7 @@ def matched(lists: dict[str, Table], directory: Path) -> dict[str, Table]:
         vault, found = vaults[name], Found()
         own = vault.open("list")
         records = keyed_records(ids_of(own, ["id"]), rules, KEY, own.places)
-        same = match(program, *bound(channel), KEY, records, rules, ProgramLedger(program), NAMES, 1)
+        same = match(program, *bound(channel), KEY, records, rules, ProgramLedger(program), NAMES, Entropy(), 1)
         for strip in _strips(same, KEY):
             found.add(strip)
         source = vault.manifest("list")

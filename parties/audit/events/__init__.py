@@ -19,6 +19,8 @@ from parties.audit.events.access import (
     ConsoleOffered,
     ConsoleOpened,
     ConsoleRefused,
+    LoginFailed,
+    LoginWay,
     TokenCreated,
     TokenRevoked,
 )
@@ -77,8 +79,10 @@ from parties.audit.events.policy import (
     PolicyRead,
 )
 from parties.audit.events.service import (
+    LoginClosed,
     LoginOffered,
     LoginOpened,
+    LoginRefused,
     ServicePaused,
     ServiceResumed,
     ServiceStarted,
@@ -159,8 +163,12 @@ __all__ = [
     "LibraryChanged",
     "LogCreated",
     "LogVerified",
+    "LoginClosed",
+    "LoginFailed",
     "LoginOffered",
     "LoginOpened",
+    "LoginRefused",
+    "LoginWay",
     "ModelDeleted",
     "ModelStored",
     "ModelUsed",

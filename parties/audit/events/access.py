@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from parties.audit.events.event import Event
 from parties.audit.events.fields import Account, AccountRole, Code, Count, Flag, Organisation, Token
+
+LoginWay: TypeAlias = Literal["token", "code", "provider"]
 
 
 class ConsoleOffered(Event):
@@ -40,6 +42,13 @@ class ConsoleClosed(Event):
     type = "gateway:login:closed"
     subject_field = "account"
     account: Account
+    by: Annotated[
+        Literal["browser", "operator", "token"],
+        Field(
+            description="`browser`, by its own button; `operator`, by `privity gateway logout`; `token`, as the one"
+            " that it was asked for by was revoked"
+        ),
+    ] = "browser"
 
 
 class ConsoleRefused(Event):
@@ -49,6 +58,21 @@ class ConsoleRefused(Event):
     subject_field = "account"
     account: Account
     reason: Code
+
+
+class LoginFailed(Event):
+    """Somebody showed the gateway what lets nobody in. Of each way there is an entry a minute at most."""
+
+    type = "gateway:login:failed"
+    subject_field = "by"
+    by: Annotated[
+        LoginWay,
+        Field(
+            description="`token`, with a request; `code`, the address that works once; `provider`, on the way back from"
+            " the identity provider"
+        ),
+    ]
+    count: Annotated[Count, Field(description="how often since the entry before")]
 
 
 class TokenCreated(Event):

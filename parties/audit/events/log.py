@@ -36,12 +36,12 @@ class LibraryChanged(Event):
 
 
 class LogVerified(Event):
-    """Somebody who is logged in to the node's page had the log verified."""
+    """Somebody had the log verified: logged in to the node's page, or by the command line while the daemon ran."""
 
     type = "log:file:verified"
     subject_field = "by"
     by: Reader
-    entries: Annotated[Count, Field(description="how many entries verified")]
+    entries: Annotated[Count, Field(description="how many entries verified, from the first")]
     intact: Annotated[Flag, Field(description="whether all of it verified")]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from parties.audit.events.event import Event
 from parties.audit.events.fields import (
+    Count,
     Reader,
     Release,
     Role,
@@ -61,3 +62,20 @@ class LoginOpened(Event):
     type = "page:login:opened"
     subject_field = "role"
     role: Reader
+
+
+class LoginClosed(Event):
+    """A browser was logged out of the node's page."""
+
+    type = "page:login:closed"
+    subject_field = "role"
+    role: Reader
+
+
+class LoginRefused(Event):
+    """A link to the node's page was tried that lets nobody in. There is an entry a minute at most."""
+
+    type = "page:login:refused"
+    subject_field = "by"
+    by: Annotated[Literal["link"], Field(description="what was tried: `link`, the address that works once")]
+    count: Annotated[Count, Field(description="how often since the entry before")]

@@ -7,10 +7,8 @@ places, in a child process, that ends the process at the n-th of them: before it
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,49 +18,13 @@ from parties.audit.events import LoginOffered
 from parties.audit.log import AuditLog
 from parties.audit.verify import verify
 from parties.keys.identity import Identity
+from tests.parties.audit.disk import CHANGES, WRITES, library
 
 IDENTITY = Identity.generate()
 EVENT = LoginOffered(role="officer")
 MANY = 300  # events: a commit of many pages
 MOST_STEPS = 400
 DIED, DONE, FAILED = 7, 0, 9
-
-# What changes files, with the type of its address; every argument and result fits these.
-_POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
-WRITES = {"write": (ctypes.c_int, _POINTER, _LONG), "pwrite64": (ctypes.c_int, _POINTER, _LONG, _LONG)}
-CHANGES = {
-    "ftruncate": (ctypes.c_int, _LONG),
-    "unlink": (_POINTER,),
-    "openDirectory": (_POINTER, _POINTER),  # a directory is opened to be synced
-}
-
-
-class Vfs(ctypes.Structure):
-    """The head of SQLite's `sqlite3_vfs`, version 3, as far as its system calls."""
-
-    _fields_ = (
-        ("version", ctypes.c_int),
-        ("os_file", ctypes.c_int),
-        ("max_path", ctypes.c_int),
-        ("next", _POINTER),
-        ("name", ctypes.c_char_p),
-        ("app_data", _POINTER),
-        *((name, _POINTER) for name in ("open", "delete", "access", "full", "dlopen", "dlerror", "dlsym", "dlclose")),
-        *((name, _POINTER) for name in ("randomness", "sleep", "time", "last_error", "time64")),
-        ("set_call", ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, ctypes.c_char_p, _POINTER)),
-        ("get_call", ctypes.CFUNCTYPE(_POINTER, _POINTER, ctypes.c_char_p)),
-        ("next_call", _POINTER),
-    )
-
-
-def library() -> ctypes.CDLL:
-    """The SQLite that this Python uses."""
-    found = ctypes.CDLL(ctypes.util.find_library("sqlite3") or "")
-    found.sqlite3_libversion.restype = ctypes.c_char_p
-    if found.sqlite3_libversion().decode() != sqlite3.sqlite_version:
-        pytest.skip("this Python has an SQLite of its own inside")
-    found.sqlite3_vfs_find.restype = ctypes.POINTER(Vfs)
-    return found
 
 
 class Death:
@@ -74,10 +36,10 @@ class Death:
         for name, arguments in {**WRITES, **CHANGES}.items():
             original = place.contents.get_call(place, name.encode())
             if original:
-                kind = ctypes.CFUNCTYPE(_LONG if name in WRITES else ctypes.c_int, *arguments)
+                kind = ctypes.CFUNCTYPE(ctypes.c_long if name in WRITES else ctypes.c_int, *arguments)
                 double = kind(self._double(kind(original), is_write=name in WRITES))
                 self._doubles.append(double)
-                assert place.contents.set_call(place, name.encode(), ctypes.cast(double, _POINTER)) == 0
+                assert place.contents.set_call(place, name.encode(), ctypes.cast(double, ctypes.c_void_p)) == 0
 
     def _double(self, original: Callable[..., int], *, is_write: bool) -> Callable[..., int]:
         def call(*arguments: int) -> int:

@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(path):
 
 
 def test_a_failing_disk_stops_the_log(path):
-    """After a write error nothing more is appended before the log is opened, and so checked, again."""
+    """After a write error nothing more is appended before the log is read, and so checked, again."""
     with reopen(path) as log:
         log.append(STARTED)
         before = path.read_bytes()
@@ -245,16 +245,43 @@ def test_a_failing_disk_stops_the_log(path):
         previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
         try:
+            for _ in range(2):
+                with pytest.raises(AuditError, match=r"SQLITE_IOERR_WRITE.*make room.*audit verify"):
+                    log.append_all([STARTED] * 500)
+            with pytest.raises(AuditError, match=r"closed.*make room"):
+                log.root(2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, previous)
+        assert log.append(STARTED) == 2
+    assert verify(path).entries == 3
+
+
+@pytest.mark.parametrize("entries", [2, 40], ids=["shorter", "longer"])
+def test_a_log_that_changed_while_it_was_in_doubt_is_not_taken_up(path, tmp_path, entries):
+    """What this writer had written must be there still once the disk writes again, though the same key signed all."""
+    other = tmp_path / "other.sqlite"
+    with reopen(other) as log:
+        for _ in range(entries):
+            log.append(STOPPED)
+    with reopen(path) as log:
+        for _ in range(9):
+            log.append(STARTED)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
+        try:
             with pytest.raises(AuditError, match="SQLITE_IOERR_WRITE"):
                 log.append_all([STARTED] * 500)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, previous)
-        with pytest.raises(AuditError, match="closed"):
-            log.append(STARTED)
-    with reopen(path) as log:
-        assert log.append(STARTED) == 2
-    assert verify(path).entries == 3
+        other.rename(path)
+        before = path.read_bytes()
+        for complaint in ("changed by something else", "closed; start the daemon again"):
+            with pytest.raises(AuditError, match=complaint):
+                log.append(STARTED)
+        assert path.read_bytes() == before
 
 
 def test_a_change_behind_its_back_is_not_built_upon(path, tmp_path):

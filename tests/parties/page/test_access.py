@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 
-from parties.audit.events import LoginOffered, LoginOpened
+from parties.audit.events import LoginClosed, LoginOffered, LoginOpened, LoginRefused
+from parties.audit.snapshot import take
 from parties.errors import PageError, SettingsError
 from parties.page.access import COOKIE, LINK_S, LOGIN_S, MAX_FORM_BYTES, Login, Logins
 from parties.page.app import ENDPOINTS
@@ -17,7 +18,7 @@ from parties.page.ledger import Filter, excerpt
 from parties.service.node import Node
 from parties.web.addresses import names_loopback, parse_address
 from parties.web.server import listen
-from tests.parties.page.conftest import home_of
+from tests.parties.page.conftest import Clinic, home_of
 
 ALLOWED = {  # (role, method, path): whether it is answered; each cell is stated here, not taken from the code
     ("operator", "GET", "/"): True,
@@ -152,10 +153,35 @@ def test_a_login_hides_its_secrets():
 
 
 def test_logging_out_closes_the_page(clinic):
-    """Afterwards the same browser is a stranger."""
-    browser = clinic.browser()
+    """Afterwards the same browser is a stranger, and the log has it."""
+    browser = clinic.browser("officer")
     assert "you are logged out" in browser.post("/logout").text
     assert browser.get("/").status_code == 401
+    (last,) = excerpt(clinic.node.journal.path, clinic.node.journal.size, Filter()).entries[:1]
+    assert last.event == LoginClosed(role="officer")
+
+
+def test_refused_links_are_recorded(tmp_path):
+    """Used ones, and ones that never were: the first at once, the others together, and nothing of them."""
+    made = Clinic(tmp_path)
+    try:
+        link = made.node.page.offer("operator")
+        address = link.partition("?")[0]
+        with httpx2.Client() as browser:
+            assert browser.get(link).status_code == 303
+            for tried in (link, f"{address}?code=made-up-by-a-stranger", address, link):
+                assert browser.get(tried).status_code == 401
+        assert refused(made) == [1]
+    finally:
+        made.stop()
+    assert refused(made) == [1, 3]
+    assert b"made-up-by-a-stranger" not in made.node.journal.path.read_bytes()
+
+
+def refused(clinic) -> list[int]:
+    """How many links each entry says were refused."""
+    found = (entry.event for entry in take(clinic.node.journal.path).entries())
+    return [event.count for event in found if isinstance(event, LoginRefused)]
 
 
 def test_logins_are_recorded(clinic):

@@ -17,6 +17,7 @@ from mpc.costs import KEYS, opening
 from mpc.disclosure import Disclosure, ProgramLedger
 from mpc.errors import CommitmentsDiffer, DisclosureRefused, PeerLost, ProtocolError
 from mpc.matching_program import SHARD_RECORDS, Matching, capacity, derive_matching
+from mpc.randomness import Entropy
 from mpc.transcript import Transcript
 from parties.agreement.match_rules import MatchRules
 from parties.errors import DataError
@@ -85,7 +86,9 @@ def plain(ids: Sequence[str], sizes: Sequence[int], rules: MatchRules = RULES, k
 
     def work(channel: MemoryChannel) -> np.ndarray:
         records, allowed = keyed_records([ids], rules, key), ledger or ProgramLedger(program)
-        return match(program, *bound(channel, **bind), key, records, rules, allowed, names(len(sizes)), 2).rows
+        return match(
+            program, *bound(channel, **bind), key, records, rules, allowed, names(len(sizes)), Entropy(), 2
+        ).rows
 
     return work
 
@@ -93,7 +96,17 @@ def plain(ids: Sequence[str], sizes: Sequence[int], rules: MatchRules = RULES, k
 def facts(channel: MemoryChannel, ids: Sequence[str], sizes: Sequence[int], threads: int) -> tuple:
     """What a run of one of two parties is made of."""
     program, records = Matching(sizes=tuple(sizes)), keyed_records([ids], RULES, KEY)
-    return program, *bound(channel), KEY, records, RULES, ProgramLedger(program), names(2), Cipher(threads)
+    return (
+        program,
+        *bound(channel),
+        KEY,
+        records,
+        RULES,
+        ProgramLedger(program),
+        names(2),
+        Entropy(),
+        Cipher(threads, Entropy()),
+    )
 
 
 def matched(*lists: Sequence[str], rules: MatchRules = RULES) -> list[list[str]]:
@@ -142,7 +155,9 @@ def test_many_shards_find_the_same():
     def work(ids: Sequence[str]):
         def run(channel: MemoryChannel) -> np.ndarray:
             records = keyed_records([ids], RULES, KEY)
-            return match(program, *bound(channel), KEY, records, RULES, ProgramLedger(program), names(2), 2).rows
+            return match(
+                program, *bound(channel), KEY, records, RULES, ProgramLedger(program), names(2), Entropy(), 2
+            ).rows
 
         return run
 
@@ -281,7 +296,9 @@ def estimating(ids: Sequence[str], sizes: Sequence[int], key: bytes = KEY, ledge
 
     def work(channel: MemoryChannel) -> np.ndarray:
         records, allowed = keyed_records([ids], RULES, key), ledger or ProgramLedger(program)
-        return np.array(count(program, *bound(channel), key, records, RULES, allowed, names(len(sizes)), 2).sampled)
+        return np.array(
+            count(program, *bound(channel), key, records, RULES, allowed, names(len(sizes)), Entropy(), 2).sampled
+        )
 
     return work
 
@@ -444,7 +461,7 @@ def test_one_list_for_one_party_and_another_for_another_is_noticed():
 
     def cheat(channel: MemoryChannel) -> np.ndarray:
         program, records = Matching(sizes=sizes), keyed_records([ids], RULES, KEY)
-        facts = *bound(channel), KEY, records, RULES, ProgramLedger(program), names(3), Cipher(1)
+        facts = *bound(channel), KEY, records, RULES, ProgramLedger(program), names(3), Entropy(), Cipher(1, Entropy())
         return TwoFaced(program, *facts).result().rows
 
     parties = played([cheat, plain(ids, sizes), plain(ids, sizes)])
@@ -509,6 +526,6 @@ def test_secrets_are_not_printed():
     """Neither elements nor rows show in print."""
     records = keyed_records([["a", "b"]], RULES, KEY)
     assert repr(records) == "Records(2)"
-    assert repr(Cipher(1)) == "Cipher(redacted)"
+    assert repr(Cipher(1, Entropy())) == "Cipher(redacted)"
     assert repr(psi.Matched(records.rows, records.elements, Transcript(KEY, b""))) == "Matched(2)"
     assert isinstance(records, Records)

@@ -19,11 +19,16 @@ from parties.agreement.contract import Contract, beside, disclosures_for, member
 from parties.agreement.plan import LabelPlan, RetentionPlan
 from parties.agreement.quote import quote
 from parties.audit import events
+from parties.audit.snapshot import take
 from parties.errors import AuditError, LifecycleError, SettingsError
 from parties.keys.identity import Identity
+from parties.keys.partners import Partners
 from parties.report.consequences import consequences
 from parties.report.render import POLICY, render, report
 from parties.report.words import reason
+from parties.service.desk import Desk
+from parties.service.local import direct
+from tests.parties.answering import answering
 from tests.parties.conftest import draft_matching
 from tests.parties.report.conftest import Ward
 
@@ -486,6 +491,21 @@ def test_the_command_writes_a_new_file(ward, tmp_path, monkeypatch):
     assert path.read_text() != "old"
     nowhere = CliRunner().invoke(app, ["audit", "report", digest, "--home", home, "--out", str(tmp_path / "no" / "r")])
     assert "can't be written" in str(nowhere.exception)
+
+
+def test_the_daemon_records_that_the_log_was_verified_for_it(ward):
+    """Up to the entry before its record; of a home that nobody serves nothing is written."""
+    digest = completed(ward)
+    command = ["audit", "report", digest, "--home", str(ward.home.directory), "--json"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    size = ward.log.size
+    desk = Desk(ward.home, ward.log, None, Partners(ward.home.path("partners.json")))
+    with answering(ward.home.directory, {"audit-verified": direct(desk.audit_verified)}):
+        ran = CliRunner().invoke(app, command)
+    assert (ran.exit_code, ran.stderr, json.loads(ran.stdout)["checked"]["entries"]) == (0, "", size)
+    assert ward.log.size == size + 1
+    last = [entry.event for entry in take(ward.log.path).entries()][-1]
+    assert last == events.LogVerified(by="operator", entries=size, intact=True)
 
 
 def test_what_is_not_there_is_an_error(ward, tmp_path):
