@@ -64,6 +64,9 @@ class Problem(Frozen):
     instance: str = ""  # this very request, as the gateway's log and the header X-Request-Id name it
 
 
+SCHEMA = {"$ref": f"#/components/schemas/{Problem.__name__}"}  # where the OpenAPI description has it
+
+
 def problem(code: str, detail: str, action: str = "", headers: Mapping[str, str] = NO_HEADERS) -> JSONResponse:
     """The response for a code of the table, or a kind of one; any other code is the gateway's own fault."""
     known = next((known for known in (code, code.partition(".")[0]) if known in TABLE), "internal")
@@ -98,8 +101,9 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "description": "; or: ".join(TABLE[code][1] for code in found)
             if status != "default"
             else "Any other problem",
-            "model": Problem,
-            "content": {MEDIA_TYPE: {"examples": {code: {"value": _example(code)} for code in found}}},
+            "content": {
+                MEDIA_TYPE: {"schema": SCHEMA, "examples": {code: {"value": _example(code)} for code in found}}
+            },
         }
         for status, found in by_status.items()
     }
