@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -41,6 +42,7 @@ TABLE: dict[str, tuple[HTTPStatus, str]] = {
     "rest.key-reused": (HTTPStatus.UNPROCESSABLE_ENTITY, "The key belongs to another request"),
     "rest.token": (HTTPStatus.UNPROCESSABLE_ENTITY, "No such token can be made"),
     "rest.too-many": (HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"),
+    "rest.head-too-large": (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"),
     "rest.too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large"),
     "rest.no-provider": (HTTPStatus.BAD_GATEWAY, "The identity provider can't be asked"),
     "rest.busy": (HTTPStatus.SERVICE_UNAVAILABLE, "The gateway is at its limit"),
@@ -130,6 +132,19 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def no_http(found: HTTPStatus, headers: Mapping[str, str] = NO_HEADERS) -> JSONResponse:
+    """The answer to what can't be read as a request: no application sees it, so its id is made here."""
+    is_endless = found == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    code = "rest.head-too-large" if is_endless else "rest.request"
+    detail = "the request's head is too long" if is_endless else "what came is no request of HTTP/1.1"
+    return contextvars.copy_context().run(_under_new_id, code, detail, headers)
+
+
+def _under_new_id(code: str, detail: str, headers: Mapping[str, str]) -> JSONResponse:
+    request_id.begin()
+    return problem(code, detail, "see /openapi.json for what there is", headers)
+
+
 class Failures:
     """Answers what an application fails at. An error that got out of it would cost the connection, too."""
 
@@ -177,7 +192,7 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     code = _CODES_BY_STATUS.get(HTTPStatus(error.status_code), "rest.request")
-    return problem(code, str(error.detail), "see /openapi.json for what there is")
+    return problem(code, str(error.detail), "see /openapi.json for what there is", error.headers or NO_HEADERS)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -153,7 +153,7 @@ class Permissions:
         known = [path] if path in self._plain else []  # as routers: a name first
         known += [template for pattern, template in self._patterns if pattern.match(path)]
         for template in known:
-            if found := self._table.get(("GET" if method == "HEAD" else method, template)):
+            if found := self._table.get((method, template)):
                 return found
         return known
 

@@ -31,7 +31,7 @@ from gateway.api.examples import (
 from gateway.api.strict import as_json
 from gateway.console.timeline import signings, timeline
 from gateway.problems import responses
-from gateway.storage.selection import Selection
+from gateway.storage.selection import TEXT_PATTERN, Selection
 from gateway.views import ApprovalView, SessionCreated, SessionView
 from parties.agreement.kinds import AnyPlan, Kind
 from parties.agreement.plan import Frozen, Name
@@ -63,6 +63,7 @@ class SessionQuery(Frozen):
         Field(
             min_length=1,
             max_length=100,
+            pattern=TEXT_PATTERN,
             description="what an id begins with, or a purpose holds",
             examples=["readmission"],
         ),
