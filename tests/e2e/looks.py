@@ -1,5 +1,12 @@
-"""What a browser finds wrong with how a page looks and reads: a script whose value is a list of faults."""
+"""What a browser finds wrong with how a page looks and reads, and with where the keyboard leads."""
 
+from __future__ import annotations
+
+from selenium.webdriver.common.keys import Keys
+
+from tests.browser import Browser
+
+# a script whose value is a list of faults
 FAULTS = """
 const paint = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
 const rgba = (colour) => {
@@ -44,8 +51,70 @@ for (const field of all('input:not([type=hidden]), select, textarea'))
 for (const table of all('table:not(:has(caption))')) faults.push(`no caption: ${table.textContent.slice(0, 40)}`);
 for (const cell of all('th:not([scope])')) faults.push(`no scope: ${cell.textContent}`);
 for (const picture of all('svg:not([role=img][aria-label])')) faults.push('a picture without words');
+for (const picture of all('img:not([alt])')) faults.push(`a picture without words: ${picture.outerHTML}`);
+for (const text of all('main svg text')) {
+  const below = ground(text), one = light(over(rgba(getComputedStyle(text).fill), below)), other = light(below);
+  if ((Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05) < 4.5) faults.push(`faint: ${text.textContent}`);
+}
 if (all('h1').length !== 1 || all('main').length !== 1) faults.push('not one heading, or main part');
+let level = 0;
+for (const heading of all('h1, h2, h3, h4, h5, h6')) {
+  const found = Number(heading.tagName[1]);
+  if (found > level + 1) faults.push(`a step is left out before: ${heading.tagName} ${heading.textContent.trim()}`);
+  level = found;
+}
+for (const thing of all('a[href], button, summary')) {
+  const named = thing.textContent.trim() || thing.ariaLabel || thing.title;
+  if (!named) faults.push(`no name: ${thing.outerHTML}`);
+}
+for (const name of ['aria-labelledby', 'aria-describedby', 'aria-controls', 'for', 'headers'])
+  for (const thing of all(`[${name}]`))
+    for (const id of thing.getAttribute(name).split(/\\s+/))
+      if (!document.getElementById(id)) faults.push(`${name} of what is not there: ${id}`);
+for (const part of all('section, nav, [role=region]'))
+  if (!part.ariaLabel && !part.getAttribute('aria-labelledby')) faults.push(`a part without a name: ${part.className}`);
+for (const link of all('a[href^="#"]'))
+  if (!document.getElementById(link.hash.slice(1))) faults.push(`a link to what is not there: ${link.hash}`);
+if (!document.documentElement.lang || !document.title.trim()) faults.push('no language, or no title');
 const ids = all('[id]').map((element) => element.id);
 for (const id of ids.filter((each, at) => ids.indexOf(each) !== at)) faults.push(`twice: ${id}`);
 return faults;
 """
+
+# of everything that Tab should reach, and of what it reached, whether that was seen
+STOPS = """
+const stops = () => [...document.querySelectorAll(
+  'a[href], button, select, textarea, summary, input:not([type=hidden]):not([type=radio]), [tabindex="0"]'
+)].filter((each) => !each.disabled && each.checkVisibility({visibilityProperty: true}));
+const named = (each) => `${each.tagName} ${(each.id || each.name || each.textContent).trim().slice(0, 40)}`;
+"""
+WATCH = f"""{STOPS}
+window.reached = new Set(); window.unseen = [];
+document.addEventListener('focusin', ({{target}}) => {{
+  reached.add(target);
+  const style = getComputedStyle(target), box = target.getBoundingClientRect();
+  const outlined = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+  if (!outlined || box.right <= 0 || box.bottom + scrollY <= 0) unseen.push(named(target));
+}});
+return stops().length;
+"""
+LEFT_OUT = (
+    f"{STOPS} return [...unseen.map((each) => `unseen: ${{each}}`), ...stops().filter((each) => !reached.has(each))"
+)
+LEFT_OUT += ".map((each) => `not reached: ${named(each)}`)];"
+
+
+def astray(window: Browser) -> list[str]:
+    """What Tab does not reach on the page that is open, from its top on, or reaches without its being seen."""
+    window.run("document.activeElement.blur(); scrollTo(0, 0)")
+    count = int(window.run(WATCH))
+    for _ in range(2):  # parts that scroll are stops too
+        window.press(*[Keys.TAB] * (count + 2))
+        if not (found := list(window.run(LEFT_OUT))):
+            break
+    return found
+
+
+def faults(window: Browser) -> list[str]:
+    """All that is wrong with the page that is open, as the window is now."""
+    return [*window.run(FAULTS), *([] if window.fits() else ["it scrolls sideways"])]
