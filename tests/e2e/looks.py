@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from mpc.curves import Points
+from parties.outcome.curves import calibration
 from tests.browser import Browser
 
 # a script whose value is a list of faults
@@ -118,3 +122,34 @@ def astray(window: Browser) -> list[str]:
 def faults(window: Browser) -> list[str]:
     """All that is wrong with the page that is open, as the window is now."""
     return [*window.run(FAULTS), *([] if window.fits() else ["it scrolls sideways"])]
+
+
+CALIBRATION = "svg[aria-label='Calibration on the held-out rows']"
+STROKES = """
+return [...document.querySelectorAll(`${arguments[0]} .curve`)].map((each) =>
+  ['x1', 'x2', 'y1', 'y2'].map((name) => Number(each.getAttribute(name))));
+"""
+SEEN_INSIDE = """
+const box = document.querySelector(`${arguments[0]} .axes`).getBoundingClientRect();
+return [...document.querySelectorAll(`${arguments[0]} line`)].every((each) => {
+  const drawn = each.getBoundingClientRect();
+  const within = drawn.left >= box.left - 1 && drawn.right <= box.right + 1
+    && drawn.top >= box.top - 1 && drawn.bottom <= box.bottom + 1;
+  const painted = !['none', 'rgba(0, 0, 0, 0)'].includes(getComputedStyle(each).stroke);
+  return within && drawn.width + drawn.height > 0 && painted;
+});
+"""
+
+
+def check_calibration(window: Browser, table: Points) -> int:
+    """That the page draws each group of this table that has a share where it belongs, and lists it; how many have."""
+    groups = [(group, group.share) for group in calibration(table) if group.share is not None]
+    expected = [(*(100 * edge for edge in group.predicted), *[100 * (1 - share)] * 2) for group, share in groups]
+    assert window.run(STROKES, CALIBRATION) == [pytest.approx(stroke, abs=0.01) for stroke in expected]
+    assert len(window.all(f"{CALIBRATION} .open")) == len(groups)
+    assert window.run(SEEN_INSIDE, CALIBRATION)
+    figure = window.one(f"figure:has({CALIBRATION})")
+    figure.find_element(By.CSS_SELECTOR, "summary").click()
+    rows = figure.find_element(By.CSS_SELECTOR, "tbody").text.splitlines()
+    assert [row.split()[-1] for row in rows if not row.endswith("rows")] == [f"{share:.2f}" for _, share in groups]
+    return len(groups)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from mpc.curves import Points
 from parties.agreement.plan import RetentionPlan
 from tests.browser import DESKTOP, PHONE, Browser, browser, needs_chromium
-from tests.e2e.looks import astray, faults
+from tests.e2e.looks import astray, check_calibration, faults
 from tests.parties.page.conftest import Clinic
 
 pytestmark = needs_chromium
@@ -58,3 +59,18 @@ def test_every_page_fits(clinic: Clinic, scheme: str, size: tuple[int, int]):
         window.look_back()
     assert {place: wrong for place, wrong in found.items() if wrong} == {}
     assert window.hosts == {"127.0.0.1"}
+
+
+def test_the_calibration_curve_is_drawn(clinic: Clinic):
+    """Four groups of rows, each at its share of positive ones: the picture is the table."""
+    table = Points(
+        thresholds=(2.0, 0.0, -2.0),
+        positives=((40, 42), (70, 72), (80, 82), (85, 87)),
+        negatives=((5, 7), (20, 22), (60, 62), (110, 112)),
+    )
+    session = clinic.proposed()
+    clinic.completed(session, table)
+    with browser() as window:
+        window.open(clinic.link())
+        window.open(f"{window.driver.current_url.rstrip('/')}/sessions/{session}")
+        assert check_calibration(window, table) == 4
