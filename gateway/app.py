@@ -14,9 +14,11 @@ from gateway.access.guard import Authentication, Guard, Rates
 from gateway.access.logins import Logins
 from gateway.access.permissions import Permissions
 from gateway.access.tokens import Token
+from gateway.api import log as own_log
 from gateway.api import logins as browsers
 from gateway.api import metrics as figures
 from gateway.api import oidc, participants, plans, sessions, tokens
+from gateway.api.description import Described
 from gateway.console import pages
 from gateway.console.explained import Explained
 from gateway.coordination.sessions import Sessions
@@ -44,12 +46,12 @@ def make_app(
 
     Raises: SettingsError if a route has no rule of who may use it.
     """
-    app = FastAPI(title="Privity gateway", version=version("privity"), docs_url=None, redoc_url=None)
+    app = Described(title="Privity gateway", version=version("privity"), docs_url=None, redoc_url=None)
     app.state.sessions, app.state.accounts, app.state.name = coordinator, accounts, settings.name
     app.state.logins, app.state.log, app.state.provider, app.state.metrics = logins, log, provider, metrics
     refusals: Refusals[LoginWay] = Refusals(lambda way, count: coordinator.record(LoginFailed(by=way, count=count)))
     app.state.refusals = refusals
-    for routes in (plans, sessions, participants, tokens, browsers, oidc, figures, pages):
+    for routes in (plans, sessions, own_log, participants, tokens, browsers, oidc, figures, pages):
         app.include_router(routes.router)
     problems.install(app)
     permissions = Permissions()

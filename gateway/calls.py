@@ -23,8 +23,10 @@ from gateway.storage.token_rows import TokenView
 from gateway.views import (
     ApprovalView,
     Health,
+    LogEntry,
     LogHead,
     LoginOffered,
+    Me,
     ParticipantView,
     SessionCreated,
     SessionView,
@@ -42,6 +44,7 @@ FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 5.0  # before a stream that broke off is take
 
 _SESSIONS: TypeAdapter[list[SessionView]] = TypeAdapter(list[SessionView])
 _TOKENS: TypeAdapter[tuple[TokenView, ...]] = TypeAdapter(tuple[TokenView, ...])
+_ENTRIES: TypeAdapter[tuple[LogEntry, ...]] = TypeAdapter(tuple[LogEntry, ...])
 _APPROVALS: TypeAdapter[dict[str, ApprovalView]] = TypeAdapter(dict[str, ApprovalView])
 _PARTICIPANTS: TypeAdapter[tuple[ParticipantView, ...]] = TypeAdapter(tuple[ParticipantView, ...])
 
@@ -138,6 +141,18 @@ def approvals(session: str) -> Call[dict[str, ApprovalView]]:
 
 def participants() -> Call[list[ParticipantView]]:
     return Call("GET", "/v1/participants", lambda response: list(_PARTICIPANTS.validate_json(response.content)))
+
+
+def log_entries(session: str) -> Call[list[LogEntry]]:
+    return Call("GET", f"/v1/sessions/{session}/log", lambda response: list(_ENTRIES.validate_json(response.content)))
+
+
+def log_proof(session: str, entry: int) -> Call[str]:
+    return Call("GET", f"/v1/sessions/{session}/log/{entry}", lambda response: response.text)
+
+
+def me() -> Call[Me]:
+    return Call("GET", "/v1/me", _of(Me))
 
 
 def log_head() -> Call[LogHead]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.commands import match as match_cli
-from gateway.commands import own_tokens
+from gateway.commands import own_tokens, who
 from gateway.commands import plan as plan_cli
 from gateway.commands.options import Data, GatewayHome, IdColumn, TokenFile, Url, client_of, files_of
+from gateway.commands.session_log import session_log
 from gateway.commands.tokens import token_app
 from mpc.errors import PrivityError
 from parties.cli import AsJson, echo_json, mount, tell
@@ -37,6 +38,9 @@ app.add_typer(session_app, name="session")
 app.add_typer(own_tokens.app, name="token")
 app.add_typer(gateway_app, name="gateway")
 gateway_app.add_typer(token_app, name="token")
+session_app.command("log")(session_log)
+app.command()(who.whoami)
+app.command()(who.participants)
 mount(app, session_app)
 
 Directory = Annotated[Path | None, typer.Option("--dir", metavar="DIR", help="Keep everything in this new directory.")]
@@ -390,13 +394,16 @@ def session_watch(
 @session_app.command("cancel")
 def session_cancel(
     session: Annotated[str, typer.Argument(metavar="SESSION")],
+    key: Annotated[
+        str, typer.Option("--key", help="Any text; under one it may be said again, and succeeds again.")
+    ] = "",
     gateway: Url = "http://127.0.0.1:8470",
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """End a session for everybody."""
     with client_of(gateway, token_file) as client:
-        view = client.cancel(client.find(session))
+        view = client.cancel(client.find(session), key)
     tell(view.state.value, as_json=as_json, id=view.id, state=view.state)
 
 

@@ -24,7 +24,7 @@ from gateway.calls import Call, Patience, Unreachable
 from gateway.notebook import Board, Shown, cell_output, session_html
 from gateway.planning.estimate import Estimate, Link
 from gateway.storage.token_rows import TokenView
-from gateway.views import ApprovalView, Health, LogHead, ParticipantView, SessionView, TokenIssued
+from gateway.views import ApprovalView, Health, LogEntry, LogHead, Me, ParticipantView, SessionView, TokenIssued
 from gateway.watching import Event, Progressed, SessionEvent, StateChanged
 from parties.agreement.kinds import AnyContract, Kind, ProposedPlan
 from parties.service.lifecycle import State
@@ -146,6 +146,10 @@ class Gateway(_Client):
         """End it for everybody; `key` as `propose` has it."""
         return self._send(calls.cancel(session, key))
 
+    def me(self) -> Me:
+        """Who the token says that one is, what it may, and until when."""
+        return self._send(calls.me())
+
     def participants(self) -> list[ParticipantView]:
         return self._send(calls.participants())
 
@@ -187,6 +191,14 @@ class Gateway(_Client):
     def log_head(self) -> LogHead:
         """The newest signed head of the gateway's own audit log; keep it, to compare later."""
         return self._send(calls.log_head())
+
+    def log_entries(self, session: str) -> list[LogEntry]:
+        """The entries about a session in the gateway's own audit log that `log_proof` has a proof of, oldest first."""
+        return self._send(calls.log_entries(session))
+
+    def log_proof(self, session: str, entry: int) -> str:
+        """The proof that an entry about a session stands in the gateway's log, for `privity audit verify` to check."""
+        return self._send(calls.log_proof(session, entry))
 
     def health(self) -> Health:
         return self._send(calls.health())
@@ -340,6 +352,10 @@ class AsyncGateway(_Client):
         """As `Gateway.cancel`."""
         return await self._send(calls.cancel(session, key))
 
+    async def me(self) -> Me:
+        """As `Gateway.me`."""
+        return await self._send(calls.me())
+
     async def participants(self) -> list[ParticipantView]:
         return await self._send(calls.participants())
 
@@ -375,6 +391,14 @@ class AsyncGateway(_Client):
     async def log_head(self) -> LogHead:
         """As `Gateway.log_head`."""
         return await self._send(calls.log_head())
+
+    async def log_entries(self, session: str) -> list[LogEntry]:
+        """As `Gateway.log_entries`."""
+        return await self._send(calls.log_entries(session))
+
+    async def log_proof(self, session: str, entry: int) -> str:
+        """As `Gateway.log_proof`."""
+        return await self._send(calls.log_proof(session, entry))
 
     async def health(self) -> Health:
         return await self._send(calls.health())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -41,6 +42,7 @@ TABLE: dict[str, tuple[HTTPStatus, str]] = {
     "rest.key-reused": (HTTPStatus.UNPROCESSABLE_ENTITY, "The key belongs to another request"),
     "rest.token": (HTTPStatus.UNPROCESSABLE_ENTITY, "No such token can be made"),
     "rest.too-many": (HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"),
+    "rest.head-too-large": (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"),
     "rest.too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large"),
     "rest.no-provider": (HTTPStatus.BAD_GATEWAY, "The identity provider can't be asked"),
     "rest.busy": (HTTPStatus.SERVICE_UNAVAILABLE, "The gateway is at its limit"),
@@ -62,6 +64,9 @@ class Problem(Frozen):
     code: str
     action: str = ""
     instance: str = ""  # this very request, as the gateway's log and the header X-Request-Id name it
+
+
+SCHEMA = {"$ref": f"#/components/schemas/{Problem.__name__}"}  # where the OpenAPI description has it
 
 
 def problem(code: str, detail: str, action: str = "", headers: Mapping[str, str] = NO_HEADERS) -> JSONResponse:
@@ -98,8 +103,9 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "description": "; or: ".join(TABLE[code][1] for code in found)
             if status != "default"
             else "Any other problem",
-            "model": Problem,
-            "content": {MEDIA_TYPE: {"examples": {code: {"value": _example(code)} for code in found}}},
+            "content": {
+                MEDIA_TYPE: {"schema": SCHEMA, "examples": {code: {"value": _example(code)} for code in found}}
+            },
         }
         for status, found in by_status.items()
     }
@@ -124,6 +130,19 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
+
+
+def no_http(found: HTTPStatus, headers: Mapping[str, str] = NO_HEADERS) -> JSONResponse:
+    """The answer to what can't be read as a request: no application sees it, so its id is made here."""
+    is_endless = found == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    code = "rest.head-too-large" if is_endless else "rest.request"
+    detail = "the request's head is too long" if is_endless else "what came is no request of HTTP/1.1"
+    return contextvars.copy_context().run(_under_new_id, code, detail, headers)
+
+
+def _under_new_id(code: str, detail: str, headers: Mapping[str, str]) -> JSONResponse:
+    request_id.begin()
+    return problem(code, detail, "see /openapi.json for what there is", headers)
 
 
 class Failures:
@@ -173,7 +192,7 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     code = _CODES_BY_STATUS.get(HTTPStatus(error.status_code), "rest.request")
-    return problem(code, str(error.detail), "see /openapi.json for what there is")
+    return problem(code, str(error.detail), "see /openapi.json for what there is", error.headers or NO_HEADERS)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -24,6 +24,11 @@ def current() -> str:
     return _current.get()
 
 
+def begin() -> None:
+    """A new id, for the rest of this task."""
+    _current.set(secrets.token_hex(8))
+
+
 class RequestIds:
     """Gives each request its id, also those that the guard refuses."""
 
@@ -34,9 +39,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        _current.set(
-            secrets.token_hex(8)
-        )  # for the rest of this request's task: its failure is handled outside of here
+        begin()  # for all of this request's task: its failure is handled outside of here
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=current())
         if found := _OF_SESSION.fullmatch(scope["path"]):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.access.accounts import Accounts
+from gateway.access.guard import HEADERS
 from gateway.access.logins import Logins
 from gateway.access.tokens import TOKEN_FILE, Token
 from gateway.app import make_app
@@ -27,6 +29,7 @@ from gateway.coordination.sessions import Sessions
 from gateway.errors import StoreAway
 from gateway.home import IDENTITY_FILE, SERVING_FILE, load_tls_key
 from gateway.metrics import Metrics, Place
+from gateway.problems import no_http
 from gateway.rest_tls import load_context
 from gateway.settings import GatewaySettings, load_settings
 from gateway.storage.store import Store
@@ -102,7 +105,7 @@ async def _serving(
     token = Token.load(home / TOKEN_FILE)
     logins = Logins(store, clock)
     app = make_app(coordinator, accounts, logins, token, settings, metrics, home / AUDIT_FILE, provider)
-    rest = Server(app, FAREWELL_S, load_context(home, settings))
+    rest = Server(app, FAREWELL_S, load_context(home, settings), partial(no_http, headers=HEADERS))
     control = Control(store, journal, coordinator, settings, clock=clock)
     with listen(parse_address(settings.rest_address), "rest_address") as listener, closing(app.state.refusals):
         streams, control_port = control_plane.server(control, store, settings, key, clock)

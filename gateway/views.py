@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
+from gateway.access.principal import Role
 from gateway.coordination.course import Course
 from gateway.storage.store import Member, Said, SessionRecord
 from gateway.storage.token_rows import TokenView
@@ -150,6 +151,28 @@ class LogHead(Frozen):
     public_key: str  # in hex
     fingerprint: str
     head: str | None  # None: no entry yet
+
+
+class LogEntry(Frozen):
+    """An entry of the gateway's own audit log about a session, of which there is a proof."""
+
+    entry: int  # its number, from 0
+    time: datetime
+    type: str  # of its event
+
+
+class Me(Frozen):
+    """Who makes a request, and what that lets them do."""
+
+    account: str
+    organisation: str
+    role: Role
+    is_read_only: bool
+    name: str  # for people, as an identity provider tells it; empty: the account's
+    token: str  # id of the personal token that let them in; empty: none did
+    expires: datetime | None  # when that token ends
+    sees: str | None  # the organisation to whose sessions they are confined; None: all are seen
+    may: tuple[str, ...]  # method and path of each route of REST that is open to them
 
 
 class LoginOffered(Frozen):

@@ -18,6 +18,8 @@ from gateway.access.principal import CONSORTIUM, ROLES, Principal, Role
 from gateway.errors import Forbidden, NoSuchMethod, NotFound
 from parties.errors import SettingsError
 
+OF_PROGRAMS: Final = ("/v1/", "/metrics", "/openapi.json")  # how their paths begin
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -82,6 +84,8 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("GET", "/v1/sessions/{session}/plan"): _reads(),
         ("GET", "/v1/sessions/{session}/events"): _reads(),
         ("POST", "/v1/sessions/{session}/cancel"): _changes("analyst", "operator", "admin"),
+        ("GET", "/v1/sessions/{session}/log"): _reads(),
+        ("GET", "/v1/sessions/{session}/log/{entry}"): _reads(),
         ("GET", "/v1/participants"): _reads(),
         ("GET", "/v1/log/head"): _reads(),
         ("GET", "/metrics"): _oversees("operator", "admin"),
@@ -108,6 +112,15 @@ TABLE: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("GET", "/static/{name}"): _reads(),
     }
 )
+
+
+def allowed(principal: Principal) -> tuple[str, ...]:
+    """Method and path of each route that this account may use as a program does; pages are left out."""
+    return tuple(
+        f"{method} {path}"
+        for (method, path), rule in TABLE.items()
+        if path.startswith(OF_PROGRAMS) and (rule.is_open or rule.allows(principal))
+    )
 
 
 class Permissions:
@@ -140,7 +153,7 @@ class Permissions:
         known = [path] if path in self._plain else []  # as routers: a name first
         known += [template for pattern, template in self._patterns if pattern.match(path)]
         for template in known:
-            if found := self._table.get(("GET" if method == "HEAD" else method, template)):
+            if found := self._table.get((method, template)):
                 return found
         return known
 
@@ -158,8 +171,14 @@ class Permissions:
 
 def routes_of(routes: Any) -> Iterator[tuple[str, str]]:
     """Method and path of each route, those of included routers too."""
+    for route in all_routes(routes):
+        yield from ((method, route.path) for method in route.methods - {"HEAD"})
+
+
+def all_routes(routes: Any) -> Iterator[Any]:
+    """Routes, and those of included routers."""
     for route in routes:
         if hasattr(route, "original_router"):
-            yield from routes_of(route.original_router.routes)
+            yield from all_routes(route.original_router.routes)
         else:
-            yield from ((method, route.path) for method in route.methods - {"HEAD"})
+            yield route

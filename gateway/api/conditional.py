@@ -8,12 +8,19 @@ from typing import Annotated, Any
 
 from fastapi import Header, Response
 
+from gateway.api.examples import ETAG, header
+
 IfNoneMatch = Annotated[
     str | None,
-    Header(alias="if-none-match", max_length=4096, description="tags of what the client has; 304 if it is that"),
+    Header(
+        alias="if-none-match",
+        max_length=4096,
+        description="tags of what the client has; 304 if it is that",
+        examples=[ETAG],
+    ),
 ]
 TAGGED: dict[int | str, dict[str, Any]] = {
-    int(HTTPStatus.OK): {"headers": {"ETag": {"description": "of this answer", "schema": {"type": "string"}}}},
+    int(HTTPStatus.OK): {"headers": header("ETag", "of this answer", ETAG)},
     int(HTTPStatus.NOT_MODIFIED): {"description": "What the client has holds; no body"},
 }
 

@@ -13,7 +13,7 @@ from gateway.access.accounts import Accounts
 from gateway.access.logins import Logins
 from gateway.access.principal import Principal
 from gateway.access.seen_tokens import SeenTokens
-from gateway.api.examples import IDEMPOTENCY_KEY, SESSION_ID
+from gateway.api.examples import EVENT_ID, IDEMPOTENCY_KEY, SESSION_ID, header
 from gateway.coordination.feed import Watcher
 from gateway.coordination.once import MAX_KEY
 from gateway.coordination.seen import SeenSessions
@@ -87,11 +87,15 @@ IdempotencyKey = Annotated[
         examples=[IDEMPOTENCY_KEY],
     ),
 ]
-REPLAYED: dict[str, Any] = {
-    "Idempotency-Replayed": {"description": "true: an earlier call did it", "schema": {"type": "string"}}
-}
+REPLAYED: dict[str, Any] = header("Idempotency-Replayed", "true: an earlier call did it", "true")
 LastEventId = Annotated[
-    str, Header(alias="last-event-id", max_length=100, description="of the last event seen, to go on after it")
+    str,
+    Header(
+        alias="last-event-id",
+        max_length=100,
+        description="of the last event seen, to go on after it",
+        examples=[EVENT_ID],
+    ),
 ]
 
 

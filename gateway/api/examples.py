@@ -12,6 +12,9 @@ Declared: TypeAlias = dict[int | str, dict[str, Any]]
 
 SESSION_ID = "1c2f9b0e5d7a4c3b8e6f0a9d2c4b7e1f3a5d8c0b6e9f2a4d7c1b3e5f8a0d6c9b"
 IDEMPOTENCY_KEY = "7d9f3a52-0c1b-4f6e-9a88-5b2d4c7e1f30"
+ETAG = f'"{"5e" * 32}"'
+EVENT_ID = "5f0c2a1b-6"
+LINK = f'</v1/sessions?limit=20&cursor={SESSION_ID}>; rel="next"'
 FINGERPRINT = "0123-4567-89ab-cdef-0123-4567-89ab-cdef-0123-4567"
 TRAINING: dict[str, Any] = {
     "purpose": "predict readmission",
@@ -29,13 +32,23 @@ MATCHING: dict[str, Any] = {
     "parties": [{"name": "clinic-a", "data": "patients"}, {"name": "clinic-b", "data": "patients"}],
     "result": "common",
 }
+PREDICTION: dict[str, Any] = {
+    "kind": "prediction",
+    "purpose": "score new patients",
+    "legal_basis": "consent",
+    "model": SESSION_ID,
+    "recipient": "clinic-a",
+    "parties": [{"name": "clinic-a", "data": "arrivals"}, {"name": "clinic-b", "data": "arrivals"}],
+}
 PLANS: dict[str, Example] = {
     "training": Example(summary="Two clinics train on the same records", value=TRAINING),
     "matching": Example(summary="Two clinics find the records that both have", value=MATCHING),
+    "prediction": Example(summary="They score new records by the model that a training left", value=PREDICTION),
 }
 ESTIMATES: dict[str, Example] = {
     "usual": Example(summary="On links of 20 ms and 100 Mbit/s, as a contract's quote", value={"plan": TRAINING}),
     "link": Example(summary="On a slower link", value={"plan": TRAINING, "link": {"round_trip_ms": 80, "mbit_s": 20}}),
+    "matching": Example(summary="Of a matching", value={"plan": MATCHING}),
 }
 
 _STATES: list[dict[str, Any]] = [
@@ -139,6 +152,11 @@ LOG_HEAD: dict[str, Any] = {
     "fingerprint": FINGERPRINT,
     "head": f"gateway\n7\n{'A' * 43}=\n\n\u2014 gateway {'A' * 91}=\n",
 }
+LOG_ENTRIES: list[dict[str, Any]] = [
+    {"entry": 5, "time": "2026-11-01T12:00:00Z", "type": "gateway:session:proposed"},
+    {"entry": 6, "time": "2026-11-01T12:05:00Z", "type": "gateway:approval:stored"},
+]
+LOG_PROOF = f"c2sp.org/tlog-proof@v1\nextra Z2F0ZXdheSs=\nindex 6\n{'A' * 43}=\n\n{LOG_HEAD['head']}"  # too short
 ME: dict[str, Any] = {
     "account": "ada",
     "organisation": "clinic-a",
@@ -146,6 +164,9 @@ ME: dict[str, Any] = {
     "is_read_only": False,
     "name": "",
     "token": "0123456789ab",
+    "expires": "2026-12-01T12:00:00Z",
+    "sees": "clinic-a",
+    "may": ["GET /v1/sessions", "POST /v1/sessions"],  # and others
 }
 TOKEN_ID = "0123456789ab"  # noqa: S105  (no secret)
 TOKEN: dict[str, Any] = {
@@ -182,6 +203,11 @@ EVENTS = "".join(
     f"event: {kind}\nid: 5f0c2a1b-{number}\ndata: {json.dumps(data)}\n\n"
     for kind, number, data in (("state", 6, SESSION), ("progress", 7, PROGRESS))
 )
+
+
+def header(name: str, words: str, example: str) -> dict[str, Any]:
+    """What a route declares of a header that it answers with."""
+    return {name: {"description": words, "schema": {"type": "string"}, "example": example}}
 
 
 def shown(example: object, status: HTTPStatus = HTTPStatus.OK) -> Declared:

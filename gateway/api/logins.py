@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from gateway.access.guard import cookie_of
 from gateway.access.logins import LOGIN_S, cookie_name
-from gateway.access.principal import Principal
-from gateway.api.dependencies import AllLogins, LoggedIn, Whole, counted
+from gateway.access.permissions import allowed
+from gateway.api.dependencies import AllAccounts, AllLogins, LoggedIn, Whole, counted
 from gateway.api.examples import LOGIN, ME, merged, shown
 from gateway.console.rendering import goodbye
 from gateway.problems import responses
-from gateway.views import LoginOffered
+from gateway.views import LoginOffered, Me
 from parties.audit.events import ConsoleClosed, ConsoleOffered, ConsoleOpened
 
 router = APIRouter(tags=["logins"])
@@ -32,9 +32,10 @@ async def offer(principal: LoggedIn, logins: AllLogins, sessions: Whole) -> Logi
 
 
 @router.get("/v1/me", responses=merged(responses(), shown(ME)))
-async def me(principal: LoggedIn) -> Principal:
-    """Who you are to this gateway."""
-    return principal
+async def me(principal: LoggedIn, accounts: AllAccounts) -> Me:
+    """Who you are to this gateway, what you may, and until when."""
+    ends = accounts.ends(principal.token) if principal.token else None
+    return Me(**vars(principal), expires=ends, sees=principal.sees, may=allowed(principal))
 
 
 @router.get("/login", response_class=RedirectResponse, include_in_schema=False)

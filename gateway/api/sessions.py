@@ -14,11 +14,24 @@ from pydantic import Field, TypeAdapter
 from gateway.api.conditional import TAGGED, IfNoneMatch, answer
 from gateway.api.dependencies import REPLAYED, AllAccounts, Coordinator, IdempotencyKey, LoggedIn, SessionId, Watched
 from gateway.api.event_stream import DECLARED, EventStream
-from gateway.api.examples import APPROVALS, CANCELLED, CONTRACT, CREATED, PLANS, SESSION, TRAINING, merged, shown
+from gateway.api.examples import (
+    APPROVALS,
+    CANCELLED,
+    CONTRACT,
+    CREATED,
+    LINK,
+    PLANS,
+    SESSION,
+    SESSION_ID,
+    TRAINING,
+    header,
+    merged,
+    shown,
+)
 from gateway.api.strict import as_json
 from gateway.console.timeline import signings, timeline
 from gateway.problems import responses
-from gateway.storage.selection import Selection
+from gateway.storage.selection import TEXT_PATTERN, Selection
 from gateway.views import ApprovalView, SessionCreated, SessionView
 from parties.agreement.kinds import AnyPlan, Kind
 from parties.agreement.plan import Frozen, Name
@@ -27,14 +40,11 @@ from parties.service.lifecycle import State
 USUAL_PAGE, MAX_PAGE = 100, 500
 _APPROVALS: TypeAdapter[dict[str, ApprovalView]] = TypeAdapter(dict[str, ApprovalView])
 PAGED: dict[int | str, dict[str, Any]] = {
-    int(HTTPStatus.OK): {"headers": {"Link": {"description": "the next page's address", "schema": {"type": "string"}}}}
+    int(HTTPStatus.OK): {"headers": header("Link", "the next page's address", LINK)}
 }
 PROPOSED: dict[int | str, dict[str, Any]] = {
     int(HTTPStatus.CREATED): {
-        "headers": {
-            "Location": {"description": "the session's address", "schema": {"type": "string"}},
-            **REPLAYED,
-        }
+        "headers": header("Location", "the session's address", f"/v1/sessions/{SESSION_ID}") | REPLAYED
     }
 }
 
@@ -42,15 +52,29 @@ PROPOSED: dict[int | str, dict[str, Any]] = {
 class SessionQuery(Frozen):
     """Which sessions a list shows."""
 
-    state: Annotated[tuple[State, ...], Field(description="one or several; left out: any")] = ()
-    kind: Kind | None = None
-    participant: Annotated[Name | None, Field(description="a party or a dealer")] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="sessions on a page")] = USUAL_PAGE
+    state: Annotated[
+        tuple[State, ...], Field(description="one or several; left out: any", examples=[["approved", "running"]])
+    ] = ()
+    kind: Annotated[Kind | None, Field(description="left out: any", examples=["training"])] = None
+    participant: Annotated[Name | None, Field(description="a party or a dealer", examples=["clinic-a"])] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="sessions on a page", examples=[20])] = USUAL_PAGE
     find: Annotated[
-        str | None, Field(min_length=1, max_length=100, description="what an id begins with, or a purpose holds")
+        str | None,
+        Field(
+            min_length=1,
+            max_length=100,
+            pattern=TEXT_PATTERN,
+            description="what an id begins with, or a purpose holds",
+            examples=["readmission"],
+        ),
     ] = None
     cursor: Annotated[
-        str | None, Field(pattern="^[0-9a-f]{64}$", description="the last session of the page before, as `Link` has it")
+        str | None,
+        Field(
+            pattern="^[0-9a-f]{64}$",
+            description="the last session of the page before, as `Link` has it",
+            examples=[SESSION_ID],
+        ),
     ] = None
 
     @property

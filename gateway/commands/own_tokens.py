@@ -26,6 +26,9 @@ def create(
         int | None, typer.Option("--days", min=1, max=366, help="For how many days; no longer than yours.")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="It may change nothing.")] = False,
+    key: Annotated[
+        str, typer.Option("--key", help="Any text; under one a token is made once, and never told again.")
+    ] = "",
     output: Output = None,
     gateway: Url = "http://127.0.0.1:8470",
     token_file: TokenFile = None,
@@ -37,7 +40,7 @@ def create(
     asked = wanted(account=account, organisation=organisation, role=role, is_read_only=read_only, days=days)
     check_new(output)
     with client_of(gateway, token_file) as client:
-        issued = client.create_token(asked)
+        issued = client.create_token(asked, key)
     hand_out(issued.secret, issued.token, output, as_json=as_json)
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from gateway.api.dependencies import Coordinator
+from gateway.api.dependencies import Coordinator, LoggedIn
 from gateway.console.rendering import page
 from gateway.coordination.heads import merged
+from gateway.evidence import provable
+from gateway.storage.selection import Selection
 from gateway.views import ParticipantView
 from parties.audit import layout
 from parties.audit.snapshot import UNREADABLE, error_name, reading
 from parties.errors import AuditError
 from parties.keys.identity import fingerprint, fingerprint_words
+
+MOST_CHOICES: Final = 100  # sessions; a later one is chosen from its own page
+Chosen = Annotated[str, Query(pattern="^([0-9a-f]{64})?$")]
 
 router = APIRouter(include_in_schema=False)
 
@@ -59,8 +65,13 @@ def log_of(one: ParticipantView) -> Log:
 
 
 @router.get("/audit", response_class=HTMLResponse)
-async def audit(request: Request, sessions: Coordinator) -> HTMLResponse:
-    """All logs whose keys are known."""
+async def audit(request: Request, sessions: Coordinator, by: LoggedIn, session: Chosen = "") -> HTMLResponse:
+    """All logs whose keys are known, and of a session that was chosen the entries that can be proven."""
     own = await asyncio.to_thread(own_log, request.app.state.log)
     others = [log_of(one) for one in sessions.participants() if one.public_key]
-    return page(request, "audit.html", logs=[own, *others])
+    choice = [one.view for one in sessions.sessions(Selection(limit=MOST_CHOICES))]
+    chosen, entries = None, []
+    if session:
+        chosen = sessions.session(session).view
+        entries = await asyncio.to_thread(provable, request.app.state.log, session, by)
+    return page(request, "audit.html", logs=[own, *others], choice=choice, chosen=chosen, entries=entries)

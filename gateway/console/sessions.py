@@ -16,7 +16,7 @@ from gateway.console.prediction_form import model_of
 from gateway.console.rendering import page
 from gateway.console.standing import Shown, sentence
 from gateway.console.timeline import signings, timeline
-from gateway.storage.selection import Selection
+from gateway.storage.selection import TEXT_PATTERN, Selection
 from parties.agreement.contract import Contract
 from parties.agreement.kinds import KINDS, Kind
 from parties.agreement.leaving import leaving
@@ -39,7 +39,7 @@ class ListQuery(Frozen):
     state: State | str = ""
     kind: Kind | Literal[""] = ""
     participant: Name | str = ""
-    find: Annotated[str, Query(max_length=100)] = ""
+    find: Annotated[str, Query(max_length=100, pattern=TEXT_PATTERN)] = ""
     cursor: Annotated[str, Query(pattern="^([0-9a-f]{64})?$")] = ""
 
     @property

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from gateway.evidence import about
 from parties.audit import events
-from parties.audit.entries import Entry, decode
-from parties.audit.snapshot import UNREADABLE, error_name, reading
-from parties.errors import AuditError
 from parties.report.words import reason
-
-MOST_STEPS: Final = 500
 
 _WORDS: Final[dict[type[events.Event], str]] = {
     events.SessionProposed: "proposed to {parties} parties and the dealer",
@@ -42,27 +38,14 @@ def timeline(log: Path, session: str) -> tuple[Step, ...]:
     """Cost: one pass over the log's bytes; call it in a thread. Raises: AuditError if the log can't be read."""
     return tuple(
         Step(entry.time, _said(entry.event), entry.event)
-        for entry in _about(log, session)
-        if type(entry.event) in _WORDS and events.session_of(entry.event) == session
+        for entry in about(log, session)
+        if type(entry.event) in _WORDS
     )
 
 
 def signings(steps: Iterable[Step]) -> dict[str, datetime]:
     """When each participant's approval was stored, of several the newest."""
     return {step.event.name: step.at for step in steps if isinstance(step.event, events.ApprovalStored)}
-
-
-def _about(log: Path, session: str) -> Iterator[Entry]:
-    with reading(log) as connection:
-        try:
-            wanted = "SELECT content FROM entries WHERE instr(content, ?) ORDER BY number LIMIT ?"
-            rows = connection.execute(wanted, (f'"{session}"'.encode(), MOST_STEPS)).fetchall()
-        except UNREADABLE as exc:
-            raise AuditError(
-                f"the gateway's log can't be read ({error_name(exc)})", action="run `privity audit verify` on it"
-            ) from exc
-    for (content,) in rows:
-        yield decode(content)
 
 
 def _said(event: events.Event) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from parties.agreement.kinds import Kind
 from parties.service.lifecycle import State
+
+TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"  # what is searched for: PostgreSQL's text can't hold NUL
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def prove_command(
     with _naming(path):
         text = prove(path, index).render()
     if out is not None or not as_json:
-        _deliver(text.encode(), out)
+        deliver(text.encode(), out)
     if as_json:
         typer.echo(json.dumps({"entry": index, **({"proof": text} if out is None else {"file": str(out)})}))
 
@@ -160,7 +160,7 @@ def export_command(
         content = export(
             locate(home), identity, session, agreements_of(home), cosigned_of(home), chain, witnessed_of(home)
         )
-    _deliver(content, out)
+    deliver(content, out)
     if as_json:
         typer.echo(json.dumps({"file": str(out), "bytes": len(content)}))
 
@@ -187,7 +187,11 @@ def heads_command(
     if of:
         if of not in theirs:
             raise AuditError(f"no head of '{of[:64]}' was cosigned here", action="`privity audit heads` shows all")
-        typer.echo(theirs[of].note.render(), nl=False)
+        note = theirs[of].note.render()
+        if as_json:
+            typer.echo(json.dumps({"of": of, "entries": theirs[of].checkpoint.size, "note": note}))
+        else:
+            typer.echo(note, nl=False)
     elif as_json:
         typer.echo(
             json.dumps(
@@ -294,7 +298,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise AuditError(f"{path}: {exc.what}", action=exc.action) from exc
 
 
-def _deliver(content: bytes, out: Path | None) -> None:
+def deliver(content: bytes, out: Path | None) -> None:
     """To a new file, or to standard output."""
     from parties.errors import SettingsError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parties.errors import PageError
 from parties.page.access import check_request
+from parties.service.oplog import about
 
+_OF_SESSION = re.compile(r"/[^/]+/sessions/([0-9a-f]{64})(?:/.*)?")
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
     "content-security-policy": POLICY,
@@ -44,5 +47,12 @@ class Guard:
             except PageError as exc:
                 await self._refuse(Request(scope), exc)(scope, receive, send_guarded)
                 return
-        with suppress(Exception):  # answered and logged by `unexpected`; the server would print its text
+        # what fails is answered and logged by `unexpected`; the server would print its text
+        with about(session_in(scope.get("path", ""))), suppress(Exception):
             await self._app(scope, receive, send_guarded)
+
+
+def session_in(path: str) -> str:
+    """The id of the session that a page is about; empty if it is about none."""
+    found = _OF_SESSION.fullmatch(path)
+    return found[1] if found else ""

@@ -610,7 +610,7 @@ class Daemon(ABC):
         await self.door.open()
         for port in self._ports():
             await port.open()
-        local = await serve_local(self.home.directory, self.local_handlers())
+        local = await serve_local(self.home.directory, self.local_handlers(), self._whole)
         self._fail_interrupted()
         self.journal.append(events.ServiceStarted(role=self.role, version=self.version))
         ready = {"ready": self.name, "endpoint": self.door.endpoint} | ({"page": self.page.url} if self.page else {})
@@ -626,6 +626,11 @@ class Daemon(ABC):
         if stream.done():
             stream.result()
         stream.cancel()
+
+    def _whole(self, beginning: str) -> str:
+        with contextlib.suppress(LifecycleError):
+            return self.store.get(beginning).digest
+        return ""
 
     def _make_metrics(self) -> MetricsPort | None:
         if not self.settings.metrics:

@@ -20,6 +20,7 @@ import structlog
 
 from mpc.errors import PrivityError
 from parties.errors import PartyError, SettingsError
+from parties.service.oplog import about
 
 SOCKET = "daemon.sock"
 TIMEOUT_S = 3600
@@ -56,12 +57,17 @@ def threaded(act: Callable[..., Any]) -> Handler:
     return handle
 
 
-async def serve_local(home: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:
-    """Answer requests `{"do": NAME, ...}` by the handler of that name."""
+async def serve_local(
+    home: Path, handlers: Mapping[str, Handler], whole: Callable[[str], str] = lambda _: ""
+) -> asyncio.Server:
+    """Answer requests `{"do": NAME, ...}` by the handler of that name.
+
+    `whole` tells the id of the one session that begins as a request says, for lines of the log; empty if there is none.
+    """
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):  # whoever asked went away
-            writer.write(json.dumps(await _answer(reader, handlers)).encode() + b"\n")
+            writer.write(json.dumps(await _answer(reader, handlers, whole)).encode() + b"\n")
             await writer.drain()
         writer.close()
 
@@ -74,7 +80,9 @@ async def serve_local(home: Path, handlers: Mapping[str, Handler]) -> asyncio.Se
         os.umask(previous)
 
 
-async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler]) -> dict[str, Any]:
+async def _answer(
+    reader: asyncio.StreamReader, handlers: Mapping[str, Handler], whole: Callable[[str], str]
+) -> dict[str, Any]:
     """What to say to one request; a handler's error too is an answer."""
     try:
         request = json.loads(await reader.readline())
@@ -85,6 +93,12 @@ async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler])
         return _error(
             "local", f"this daemon does not do '{wanted[:40]}'", "a dealer has no data and nothing to approve"
         )
+    named = request.get("session") or request.get("beginning")
+    with about(whole(named) if isinstance(named, str) else ""):
+        return await _done(handler, request)
+
+
+async def _done(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"ok": await handler(request)}
     except PrivityError as exc:

@@ -13,6 +13,7 @@ import uvicorn
 
 from parties.errors import SettingsError
 from parties.web.addresses import Address, parse_address
+from parties.web.malformed import Refusal, answering
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -21,16 +22,23 @@ if TYPE_CHECKING:
 class Server(uvicorn.Server):
     """Signals are the process's own business: whoever runs this sets `should_exit`."""
 
-    def __init__(self, app: ASGIApp, farewell_s: int, tls: ssl.SSLContext | None = None) -> None:
-        """`farewell_s` is how long open requests may take to end; without `tls` it speaks plain HTTP."""
+    def __init__(
+        self, app: ASGIApp, farewell_s: int, tls: ssl.SSLContext | None = None, refusal: Refusal | None = None
+    ) -> None:
+        """`farewell_s` is how long open requests may take to end; without `tls` it speaks plain HTTP.
+
+        `refusal` answers what is no HTTP; without it the library does, in a line of text.
+        """
         config = uvicorn.Config(
             app,
             lifespan="off",
             log_config=None,
+            log_level="error",  # what strangers send that is no HTTP is no line of the operational log
             access_log=False,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=farewell_s,
+            http="h11" if refusal is None else answering(refusal),
             ws="none",
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -14,13 +15,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert
 
+from gateway.access.accounts import Accounts, TokenAsked
 from gateway.access.principal import BOOTSTRAP
+from gateway.access.tokens import PersonalToken
 from gateway.coordination.course import Course
+from gateway.errors import KeyReused, NotFound, Unauthorised
 from gateway.planning.resolve import Directory, Listed, resolve
 from gateway.storage.login_rows import MOST, LoginRow
 from gateway.storage.selection import Selection
 from gateway.storage.store import Mark, Store
 from gateway.storage.tables import Base
+from gateway.storage.token_rows import TokenRecord
 from parties.agreement.kinds import AnyContract
 from parties.agreement.plan import parse_plan
 from parties.data.schema import Column, Schema
@@ -52,6 +57,29 @@ def contract(number: int, *, other: str = "clinic-b") -> AnyContract:
         }
     )
     return resolve(plan, Directory(listed), NOW + timedelta(minutes=number), number.to_bytes(32, "big"))
+
+
+ACCOUNTS = (("ada", "clinic-a"), ("bob", "clinic-b"), ("ada", "clinic-a"))
+
+
+def token(number: int, account: str, organisation: str) -> TokenRecord:
+    """One that was made so many minutes after NOW."""
+    made = NOW + timedelta(minutes=number)
+    return TokenRecord(
+        f"{number:012x}",
+        f"{number:064x}",
+        account,
+        organisation,
+        "compliance",
+        number == 1,
+        made,
+        "boss",
+        made + timedelta(days=30),
+    )
+
+
+def asked_of(organisation: str, days: int = 30) -> TokenAsked:
+    return TokenAsked(account="ada", organisation=organisation, role="analyst", days=days)
 
 
 class StoreSuite:
@@ -392,6 +420,143 @@ class StoreSuite:
             assert rows.unrecorded() == []
             with pytest.raises(Exception, match="has joined already"):
                 rows.invite("clinic-a", "party", "third", NOW)
+
+    def test_a_key_that_was_handed_over_is_replaced(self, store: Store, other: Store):
+        """The key that follows is pinned in the place of the one before; all else of it, and every other, stays."""
+        with store.transaction() as rows:
+            for name, key in (("clinic-a", "ab" * 32), ("clinic-b", "cd" * 32)):
+                rows.invite(name, "party", "authority", NOW)
+                rows.join(name, key, "ef" * 32, NOW)
+        with other.transaction() as rows:
+            before = rows.members()
+            rows.replace_key("clinic-a", "12" * 32)
+        with store.reading() as rows:
+            assert rows.members() == [replace(before[0], public_key="12" * 32), before[1]]
+
+        def undone() -> None:
+            with store.transaction() as rows:
+                rows.replace_key("clinic-b", "34" * 32)
+                raise ValueError("half way")
+
+        with pytest.raises(ValueError, match="half way"):
+            undone()
+        with other.reading() as rows:
+            assert rows.member("clinic-b") == before[1]
+
+    def test_tokens_come_back_as_they_were_written(self, store: Store, other: Store):
+        """Every field, by id and in lists by organisation and account, oldest first; there is none of another id."""
+        made = [token(number, account, of) for number, (account, of) in enumerate(ACCOUNTS)]
+        with store.transaction() as rows:
+            for one in reversed(made):
+                rows.tokens.add(one)
+            assert rows.tokens.find(made[0].id) == made[0]
+        with other.reading() as rows:
+            assert [rows.tokens.find(one.id) for one in made] == rows.tokens.all() == made
+            assert rows.tokens.find("f" * 12) is None
+            assert rows.tokens.all(organisation="clinic-a") == [made[0], made[2]]
+            assert rows.tokens.all(account="bob") == [made[1]]
+            assert rows.tokens.all(organisation="clinic-b", account="ada") == []
+
+    def test_a_token_s_use_and_end_are_kept(self, store: Store, other: Store):
+        """When it was used last, when and by whom it was revoked, and how much of that the audit log has."""
+        made, beside = token(1, "ada", "clinic-a"), token(2, "bob", "clinic-a")
+        later = NOW + timedelta(days=1, microseconds=1)
+        with store.transaction() as rows:
+            rows.tokens.add(made)
+            rows.tokens.add(beside)
+            assert rows.tokens.unrecorded() == [made, beside]
+            rows.tokens.mark_recorded(made.id, 1)
+            rows.tokens.mark_recorded(beside.id, 1)
+            rows.tokens.use(made.id, later)
+        with other.transaction() as rows:
+            assert rows.tokens.unrecorded() == []
+            rows.tokens.revoke(made.id, "boss", later)
+            ended = replace(made, recorded=1, last_used=later, revoked=later, revoked_by="boss")
+            assert rows.tokens.unrecorded() == [ended]
+        with store.transaction() as rows:
+            assert rows.tokens.find(made.id) == ended
+            assert rows.tokens.find(beside.id) == replace(beside, recorded=1)
+            rows.tokens.mark_recorded(made.id, 2)
+            assert rows.tokens.unrecorded() == []
+
+    def test_a_token_lets_in_until_it_ends(self, store: Store, other: Store):
+        """What one process made another takes, until its time is over or somebody revokes it; a wrong secret never."""
+        clock = [NOW]
+        here, there = (Accounts(opened, None, lambda: clock[0]) for opened in (store, other))
+        ends, revoked = (here.create(asked_of("consortium", days=days))[0] for days in (1, 30))
+        wrong = PersonalToken(f"{revoked.reveal()[:-1]}{'A' if revoked.reveal()[-1] != 'A' else 'B'}")
+        assert [there.principal(one) is not None for one in (ends, revoked, wrong)] == [True, True, False]
+        clock[0] += timedelta(days=1) - timedelta(microseconds=1)
+        assert there.holds(ends.id)
+        clock[0] += timedelta(microseconds=1)
+        assert not there.holds(ends.id)
+        with pytest.raises(Unauthorised, match="ended on 2026-11-25"):
+            there.principal(ends)
+        assert here.revoke(revoked.id, "boss").revoked == clock[0]
+        assert there.revoke(revoked.id, "another").revoked_by == "boss"
+        with pytest.raises(Unauthorised, match="was revoked"):
+            there.principal(revoked)
+        with pytest.raises(NotFound):
+            here.revoke("f" * 12)
+
+    def test_under_one_key_a_token_is_made_once(self, store: Store, other: Store):
+        """Two processes that are asked under one key make one; under an account's own key, another's is another."""
+        here, there = (Accounts(opened, None, lambda: NOW) for opened in (store, other))
+        made, _ = here.create(asked_of("consortium"), "ada", None, "once")
+        with pytest.raises(KeyReused, match=made.id):
+            there.create(asked_of("consortium"), "ada", None, "once")
+        there.create(asked_of("consortium"), "bob", None, "once")
+        assert len(here.all()) == 2
+
+    def test_messages_wait_until_they_are_fetched(self, store: Store, other: Store):
+        """Of each slot the newest, in the order in which they came, once; those for others go on waiting."""
+        with store.transaction() as rows:
+            for name in PEOPLE:
+                rows.invite(name, "party", "authority", NOW)
+            for sender, slot, content in (
+                ("clinic-a", "one", "first"),
+                ("clinic-b", "one", "of another"),
+                ("clinic-a", "two", "é"),
+                ("clinic-a", "one", "second"),
+            ):
+                rows.gateways.keep_relayed("dealer", sender, slot, content, 8)
+            rows.gateways.keep_relayed("clinic-b", "clinic-a", "one", "for clinic-b", 8)
+            assert rows.gateways.count_relayed() == 4
+        with other.transaction() as rows:
+            assert rows.gateways.take_relayed("dealer") == ["of another", "é", "second"]
+            assert rows.gateways.take_relayed("dealer") == []
+            assert rows.gateways.take_relayed("clinic-a") == []
+        with store.reading() as rows:
+            assert rows.gateways.count_relayed() == 1
+
+    def test_of_one_sender_the_newest_messages_wait(self, store: Store):
+        """A participant can't fill the database for one who is away, nor push another's messages out."""
+        with store.transaction() as rows:
+            for name in PEOPLE:
+                rows.invite(name, "party", "authority", NOW)
+            rows.gateways.keep_relayed("dealer", "clinic-b", "s", "another's", 3)
+            for number in range(5):
+                rows.gateways.keep_relayed("dealer", "clinic-a", f"slot {number}", str(number), 3)
+        with store.transaction() as rows:
+            assert rows.gateways.take_relayed("dealer") == ["another's", "2", "3", "4"]
+
+    def test_messages_of_a_step_that_is_undone_stay(self, store: Store, other: Store):
+        """Fetched in a transaction that fails they wait still: nobody has them."""
+        with store.transaction() as rows:
+            for name in PEOPLE:
+                rows.invite(name, "party", "authority", NOW)
+            rows.gateways.keep_relayed("dealer", "clinic-a", "one", "first", 8)
+
+        def half() -> None:
+            with store.transaction() as rows:
+                assert rows.gateways.take_relayed("dealer") == ["first"]
+                rows.gateways.keep_relayed("dealer", "clinic-a", "two", "second", 8)
+                raise ValueError("half way")
+
+        with pytest.raises(ValueError, match="half way"):
+            half()
+        with other.transaction() as rows:
+            assert rows.gateways.take_relayed("dealer") == ["first"]
 
     def test_revisions_make_the_tables_of_the_models(self, store: Store):
         """Nothing is left that alembic would change: tables, columns, types, keys and indexes are the models'."""

@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from mpc.stages import Stage
 from tests.browser import DEADLINE_S, DESKTOP, PHONE, Browser, browser, needs_chromium
-from tests.e2e.looks import FAULTS
+from tests.e2e.looks import astray, check_calibration, faults
 from tests.e2e.world import ID, LABEL, World, privity, until
 
 pytestmark = needs_chromium
@@ -63,6 +63,8 @@ def fill_in(window: Browser, world: World) -> None:
         summary.click()
     window.fill("model.max_iter", "60")
     window.one("#figure-roc").click()
+    window.one("#figure-calibration").click()
+    window.fill("split.held_out", "0.75")  # groups of a calibration table that have enough rows
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +116,19 @@ def test_results_are_read(world: World, window: Browser, completed: str):
     view = world.client.session(completed)
     auc = view.models[0].figures.auc
     assert f"{auc:.4f}" in window.text
-    assert len(window.all(".plots svg")) == 1
+    assert len(window.all(".plots svg")) == 2
     assert len(window.all(".chart polyline")) == 1
     for said in ("Seconds by stage", "nobody else: each reads its own at its node", "completed as agreed"):
         assert said in window.text
     for name in world.parties:
         assert f"{name} signed" in window.text
+
+
+def test_the_calibration_curve_is_drawn(world: World, window: Browser, completed: str):
+    """Each group of rows is a stroke at its share of positive ones, inside the axes, with what counts leave open."""
+    window.open(f"{base(world)}/sessions/{completed}")
+    (table,) = (model.figures.tables()["calibration"] for model in world.client.session(completed).models)
+    assert check_calibration(window, table) > 0
 
 
 def test_a_report_is_one_file(world: World, window: Browser, completed: str):
@@ -196,6 +205,56 @@ def test_an_officer_checks_a_proof(world: World, window: Browser, proof: Path, t
     assert "NOT VERIFIED: entry 6 was written as entry 7" in judged(window, altered)
     altered.write_bytes(b"\xff" + proof.read_bytes())
     assert "NOT VERIFIED: it is not text" in judged(window, altered)
+
+
+def dropped(window: Browser, path: Path) -> str:
+    """What the audit page says of a file that is dragged onto it from outside, as a desktop does."""
+    window.run("document.querySelector('#verdict').removeAttribute('data-verdict')")
+    place = "document.querySelector('#drop').getBoundingClientRect()"
+    window.run("document.querySelector('#drop').scrollIntoView({block: 'center'})")
+    x, y = window.run(f"const box = {place}; return [box.left + box.width / 2, box.top + box.height - 8]")
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver"):
+        window.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+    window.until("sign that it may be dropped", "document.querySelector('#drop').classList.contains('over')")
+    window.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": "drop", "x": x, "y": y, "data": data})
+    window.until("verdict", "document.querySelector('#verdict[data-verdict]') !== null")
+    assert not window.run("return document.querySelector('#drop').classList.contains('over')")
+    return window.one("#verdict").text
+
+
+def test_a_proof_is_dropped_on_the_page(world: World, window: Browser, proof: Path, tmp_path: Path):
+    """A file that is dragged there is checked as one that was chosen, and the page stays; it is sent nowhere."""
+    window.open(f"{base(world)}/audit")
+    window.until("checker", "!document.querySelector('#drop').hidden")
+    said = dropped(window, proof)
+    assert "VERIFIED in this browser" in said
+    assert "Entry 7 is in that log" in said
+    altered = tmp_path / "altered.tlog-proof"
+    altered.write_text(proof.read_text().replace("index 7", "index 6"))
+    assert "NOT VERIFIED: entry 6 was written as entry 7" in dropped(window, altered)
+    assert window.driver.current_url == f"{base(world)}/audit"
+    asked = window.run("return performance.getEntriesByType('resource').map((each) => each.initiatorType)")
+    assert not {"fetch", "xmlhttprequest", "beacon"} & set(asked)
+
+
+def test_a_proof_from_the_page_is_checked_there(world: World, window: Browser, completed: str, tmp_path: Path):
+    """A session is chosen, a proof of the gateway's log is saved, and that very file verifies here and offline."""
+    behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    window.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    window.open(f"{base(world)}/audit")
+    Select(window.one("#session")).select_by_value(completed)
+    window.button("Show its entries").click()
+    window.until("entries", "document.querySelector('a[download]') !== null")
+    window.until("checker", "!document.querySelector('#drop').hidden")
+    window.all("a[download]")[-1].click()
+    until("the file", lambda: bool(list(tmp_path.glob("gateway-*.tlog-proof"))))
+    (saved,) = tmp_path.glob("gateway-*.tlog-proof")
+    said = dropped(window, saved)
+    assert "VERIFIED in this browser" in said
+    assert "session:run:completed" in said
+    key = world.consortium.identities()["gateway"]
+    assert privity("audit", "verify", saved, "--key", key).status == 0
 
 
 @pytest.mark.usefixtures("completed")
@@ -286,17 +345,83 @@ def test_pages_work_without_scripts(world: World, completed: str):
 PAGES = ("/", "/propose", "/propose?kind=matching", "/propose?kind=prediction", "/participants", "/audit", "/tokens")
 
 
+def every_page(world: World, window: Browser, completed: str) -> Iterator[str]:
+    """Open one page of the console after the other, each of its templates among them, and say which it is."""
+    data = "&".join(f"data.{name}={name}:{name}" for name in world.parties)
+    forms = (f"?{data}", f"?kind=matching&{data}", f"?kind=prediction&model={completed}", f"?like={completed}")
+    own = (f"/sessions/{completed}", f"/sessions/{completed}/report", f"/audit?session={completed}")
+    for place in (*PAGES, *(f"/propose{form}" for form in forms), *own, "/?find=nothing-is-so"):
+        window.open(base(world) + place)
+        yield place
+    for place, said in ((f"/propose?like={completed}", "#toml"), (f"/propose?{data}", "#wrong")):
+        window.open(base(world) + place)
+        window.button("Check").click()
+        window.until("answer", "document.querySelector(arguments[0]) !== null", said)
+        yield f"{place}, checked"
+    window.open(f"{base(world)}/tokens")
+    window.fill("account", "looker")
+    window.button("Make").click()
+    window.until("token", "document.querySelector('#secret') !== null")
+    yield "a token that was made"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_every_page_fits(world: World, window: Browser, completed: str, scheme: str, size: tuple[int, int]):
-    """No page scrolls sideways; text stands out by 4.5 to 1; fields have labels, tables captions, pages one heading."""
+    """Nowhere a page that scrolls sideways, faint text, a field, table, picture or part without a name, or a heading
+    out of order; Tab reaches all that can be used, and shows where it is."""
     window.size(*size)
     window.prefer(scheme)
-    data = "&".join(f"data.{name}={name}:{name}" for name in world.parties)
-    forms = (f"?{data}", f"?kind=matching&{data}", f"?kind=prediction&model={completed}", f"?like={completed}")
-    for place in (*PAGES, *(f"/propose{form}" for form in forms), f"/sessions/{completed}"):
-        window.open(base(world) + place)
-        assert window.fits(), place
-        assert window.run(FAULTS) == [], place
-    window.size(*DESKTOP)
-    window.prefer("light")
+    try:
+        found = {
+            place: [*faults(window), *(astray(window) if size is DESKTOP else ())]
+            for place in every_page(world, window, completed)
+        }
+    finally:
+        window.size(*DESKTOP)
+        window.prefer("light")
+    assert {place: wrong for place, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_of_refusals_fit(world: World, scheme: str):
+    """So do those that say what is refused or not there, also without a login, and the last one."""
+    with browser() as stranger:
+        stranger.prefer(scheme)
+        for size in (DESKTOP, PHONE):
+            stranger.size(*size)
+            stranger.open(f"{base(world)}/login?code=unknown")
+            assert [*faults(stranger), *astray(stranger)] == []
+            stranger.open(world.client.login())
+            stranger.open(f"{base(world)}/sessions/{'0' * 64}")
+            assert [*faults(stranger), *astray(stranger)] == []
+            stranger.open(base(world))
+            stranger.button("Log out").click()
+            stranger.until("farewell", "document.querySelector('h1')?.textContent === 'Logged out'")
+            assert [*faults(stranger), *astray(stranger)] == []
+
+
+def test_what_is_wrong_with_a_page_is_found(world: World, window: Browser):
+    """The looks can find fault: with what is spoilt on a page that has none."""
+    window.open(f"{base(world)}/participants")
+    assert faults(window) == astray(window) == []
+    for spoil, said in (
+        ("document.querySelector('main h2').outerHTML = '<h4>x</h4>'", "a step is left out"),
+        ("document.querySelector('main').append(document.createElement('input'))", "no label"),
+        ("document.querySelector('main').append(document.createElement('img'))", "a picture without words"),
+        ("document.querySelector('main').append(document.createElement('button'))", "no name"),
+        ("document.querySelector('main p').style.color = 'rgb(150, 150, 150)'", "faint"),
+        ("document.querySelector('main p').style.width = '200vw'", "sideways"),
+        ("document.querySelector('section').setAttribute('aria-labelledby', 'nothing')", "what is not there"),
+        ("document.querySelector('caption').remove()", "no caption"),
+    ):
+        window.open(f"{base(world)}/participants")
+        window.run(spoil)
+        assert any(said in fault for fault in faults(window)), said
+    for spoil, said in (
+        ("for (const each of document.querySelectorAll('a')) each.style.outline = 'none'", "unseen"),
+        ("document.querySelector('main a').tabIndex = -1", "not reached"),
+    ):
+        window.open(f"{base(world)}/participants")
+        window.run(spoil)
+        assert any(said in fault for fault in astray(window)), said

@@ -55,6 +55,8 @@ GET  /v1/sessions/{session}            r       r         r        r
 GET  /v1/sessions/{session}/contract   r       r         r        r
 GET  /v1/sessions/{session}/approvals  r       r         r        r
 GET  /v1/sessions/{session}/plan       r       r         r        r
+GET  /v1/sessions/{session}/log        r       r         r        r
+GET  /v1/sessions/{session}/log/{entry} r      r         r        r
 GET  /v1/sessions/{session}/events     r       r         r        r
 POST /v1/sessions/{session}/cancel     c       c         -        c
 """
@@ -74,10 +76,14 @@ def rows() -> list[tuple[str, str, dict[str, str]]]:
     return found
 
 
+def place(path: str, session: str = NOBODY) -> str:
+    """A path with ids in the places for them."""
+    return path.replace("{session}", session).replace("{token}", NOBODY[:12]).replace("{entry}", "0")
+
+
 def ask(gateway: House, token: str, method: str, path: str) -> httpx2.Response:
     with gateway.http(token) as http:
-        place = path.replace("{session}", NOBODY).replace("{token}", NOBODY[:12])
-        return http.request(method, place, follow_redirects=False)
+        return http.request(method, place(path), follow_redirects=False)
 
 
 @pytest.mark.parametrize(("method", "path", "cells"), rows(), ids=lambda value: value if isinstance(value, str) else "")
@@ -165,7 +171,7 @@ def test_organisations_see_their_own_sessions(gateway: House, neighbours: dict[s
     with gateway.http(gateway.personal("ada-clinic-c", "clinic-c", "admin")) as http:
         for method, path, _ in rows():
             if "{session}" in path:
-                check_problem(http.request(method, path.replace("{session}", session)), 404, "rest.not-found")
+                check_problem(http.request(method, place(path, session)), 404, "rest.not-found")
     stranger = neighbours["clinic-c"]
     for asked in (stranger.session, stranger.contract, stranger.cancel, lambda one: next(stranger.events(one))):
         with pytest.raises(GatewayError, match="no such session"):

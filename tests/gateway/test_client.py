@@ -74,6 +74,8 @@ def test_both_clients_tell_the_same(gateway, client: Gateway, make_plan):
         return [
             await other.sessions(states=[State.PROPOSED]),
             await other.participants(),
+            await other.me(),
+            [await other.log_proof(ids[0], one.entry) for one in await other.log_entries(ids[0])],
             await handle.contract(),
             await handle.look(),
             (await other.health()).name,
@@ -83,10 +85,12 @@ def test_both_clients_tell_the_same(gateway, client: Gateway, make_plan):
 
     found = awaited(gateway, asked)
     handle = client.open(ids[0][:20])
-    here = [client.sessions(states=[State.PROPOSED]), client.participants(), handle.contract(), handle.look()]
-    assert found[:4] == here
+    here = [client.sessions(states=[State.PROPOSED]), client.participants(), client.me()]
+    here += [[client.log_proof(ids[0], one.entry) for one in client.log_entries(ids[0])]]
+    here += [handle.contract(), handle.look()]
+    assert found[:6] == here
     assert len(found[0]) == 3
-    assert found[4:] == [client.health().name, client.estimate(make_plan()), f"AsyncGateway({gateway.serving.url})"]
+    assert found[6:] == [client.health().name, client.estimate(make_plan()), f"AsyncGateway({gateway.serving.url})"]
     assert repr(handle) == f"Session({ids[0][:12]}, proposed)"
     assert gateway.token not in repr(client)
 

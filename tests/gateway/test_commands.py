@@ -20,6 +20,8 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from gateway.access.permissions import TABLE
+from gateway.access.principal import CONSORTIUM, ROLES
 from gateway.access.tokens import TOKEN_FILE
 from gateway.cli import app
 from gateway.client import Gateway
@@ -140,6 +142,97 @@ def test_commands_of_an_analyst(
     session = client.propose(make_plan()).id
     assert consortium.proposed().digest == session
     assert run("session", "cancel", session) == {"id": session, "state": "cancelled"}
+
+
+@pytest.mark.usefixtures("consortium")
+def test_a_key_makes_a_command_safe_to_repeat(
+    run: Callable[..., Any], make_plan: Callable[..., Plan], client: Gateway, gateway: House
+):
+    """Under one key a session is cancelled again without complaint, and a token made once."""
+    session = client.propose(make_plan()).id
+    for _ in range(2):
+        assert run("session", "cancel", session, "--key", "once") == {"id": session, "state": "cancelled"}
+    with pytest.raises(GatewayError, match="cancelled"):
+        client.cancel(session, "another")
+    place = ["--gateway", gateway.serving.url, "--token-file", str(gateway.home / TOKEN_FILE)]
+    made = run("token", "create", "ada", "--key", "once")["token"]["id"]
+    again = CliRunner().invoke(app, ["token", "create", "ada", "--key", "once", *place])
+    assert (again.exit_code, "was made under this" in str(again.exception), made in str(again.exception)) == (
+        1,
+        True,
+        True,
+    )
+    assert [token.id for token in client.tokens()] == [made]
+
+
+def test_somebody_asks_who_it_is(run: Callable[..., Any], gateway: House, monkeypatch: pytest.MonkeyPatch):
+    """Account, scope, end of the token, and what of REST it may: in words, and as JSON what the client has."""
+    gateway.invited("clinic-a")
+    token = gateway.personal("ada", "clinic-a", "analyst", days=30)
+    boss = run("whoami")
+    assert (boss["account"], boss["organisation"], boss["expires"], boss["sees"]) == (
+        "bootstrap",
+        CONSORTIUM,
+        None,
+        None,
+    )
+    assert {"GET /metrics", "POST /v1/sessions", "DELETE /v1/tokens/{token}"} <= set(boss["may"])
+    assert "which does not end" in privity("whoami")
+    monkeypatch.setenv("PRIVITY_TOKEN", token)
+    with gateway.client(token) as own:
+        me = own.me()
+        (kept,) = own.tokens()
+    assert (me.token, me.expires, me.sees) == (kept.id, kept.expires, "clinic-a")
+    assert run("whoami") == json.loads(me.model_dump_json())
+    assert privity("whoami").splitlines() == [
+        "ada: analyst of clinic-a",
+        f"token {kept.id}, which ends {kept.expires:%Y-%m-%d %H:%M} UTC",
+        "sees the sessions that clinic-a is part of or proposed",
+        "may read, propose sessions, cancel sessions, make and revoke tokens",
+    ]
+    monkeypatch.setenv("PRIVITY_TOKEN", gateway.personal("eve", "clinic-a", "compliance", is_read_only=True))
+    assert "eve: compliance of clinic-a, reads only" in privity("whoami")
+    assert privity("whoami").splitlines()[-1] == "may read"
+    assert "POST /v1/tokens" not in run("whoami")["may"]
+
+
+def test_what_somebody_may_is_what_is_let_in(gateway: House):
+    """What `/v1/me` lists is not refused to that very token, and what it does not list is."""
+    gateway.invited("clinic-a")
+    for role in ROLES:
+        for reads_only in (False, True):
+            token = gateway.personal(f"{role}-{int(reads_only)}", "clinic-a", role, is_read_only=reads_only)
+            with gateway.http(token) as http:
+                may = http.get("/v1/me").json()["may"]
+                for method, path in TABLE:
+                    if path.startswith("/v1/"):
+                        place = path.replace("{session}", "0" * 64).replace("{token}", "0" * 12).replace("{entry}", "0")
+                        status = http.request(method, place).status_code
+                        assert (status != 403) == (f"{method} {path}" in may), (role, reads_only, method, path)
+
+
+def test_participants_are_listed(run: Callable[..., Any], consortium: Consortium, gateway: House, client: Gateway):
+    """Each with its connection, its key and what it publishes; by name, with columns."""
+    gateway.invited("clinic-c")
+    shown = privity("participants")
+    assert run("participants") == [json.loads(one.model_dump_json()) for one in client.participants()]
+    assert "clinic-c, party: invited, not joined yet" in shown
+    assert "dealer, dealer: connected since " in shown
+    assert f"  key {consortium.a.identity.fingerprint}" in shown.splitlines()
+    assert shown.count("  cohort: 100 rows, 5 columns, ids in patient") == 2
+    alone = privity("participants", "clinic-a").splitlines()
+    assert alone[0].startswith("clinic-a, party: connected since ")
+    assert alone[3:] == [
+        "    age: number",
+        "    dose: number",
+        "    lab: number, with gaps",
+        "    note: text",
+        "    outcome: category",
+    ]
+    assert [one["name"] for one in run("participants", "clinic-b")] == ["clinic-b"]
+    place = ["--gateway", gateway.serving.url, "--token-file", str(gateway.home / TOKEN_FILE)]
+    refused = CliRunner().invoke(app, ["participants", "nobody", *place])
+    assert "no participant 'nobody'" in str(refused.exception)
 
 
 def watched(client: Gateway, consortium: Consortium, session: str, console: Console) -> SessionView:

@@ -156,7 +156,11 @@ def test_command_lists_what_is_asked_for(gateway: House, client: Gateway, make_p
     assert shown("--kind", "matching") == shown("--participant", "nobody") == set()
 
 
-UNTAGGED = {"/v1/sessions/{session}/events", "/v1/health", "/v1/me", "/metrics"}  # streams, or said in a line
+# streams, files, or said in a line
+UNTAGGED = {
+    *("/v1/sessions/{session}/events", "/v1/sessions/{session}/log/{entry}"),
+    *("/v1/health", "/v1/me", "/metrics"),
+}
 
 
 def test_headers_are_described(http: httpx2.Client):

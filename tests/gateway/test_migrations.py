@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,22 +12,35 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.home import init
 from gateway.storage import migrations
-from gateway.storage.database import FILE, connect, connect_file, migrate
+from gateway.storage.database import FILE, connect, connect_file, connect_server, migrate
 from gateway.storage.selection import Selection
 from gateway.storage.store import Store
 from gateway.storage.tables import Base
 from parties.audit.log import FILE_NAME as AUDIT_FILE
 from parties.audit.log import AuditLog
+from parties.data.schema import Column, Schema
 from parties.errors import AuditError, SettingsError
 from parties.keys.identity import Identity
 from parties.service.lifecycle import State
-from tests.contracts.store_suite import PEOPLE, contract
+from parties.service.messages import Finished, Progress, PublishedData
+from tests.contracts.store_suite import FAULT, PEOPLE, contract
+from tests.parties.databases import Server, postgresql
+
+AT, LATER = "2026-11-24T12:00:00.000000+00:00", "2026-11-25T12:00:00.000000+00:00"
+TABLE = Schema(name="cohort", rows=1, id_column="id", columns=(Column(name="age", kind="number", complete=True),))
+PUBLISHED = PublishedData(table=TABLE, version="ab" * 16)
+PROGRESS = Progress(session="0" * 64, iteration=7, of=300, rounds=3, bytes_sent=4)
+FINISHED = Finished(session="0" * 64, seconds=1.5, rounds=2, bytes_sent=3)
+
+
+def about(message: Progress | Finished, session: str) -> str:
+    return message.model_copy(update={"session": session}).model_dump_json()
 
 
 def at_revision(path: Path, revision: str) -> Engine:
@@ -163,3 +177,76 @@ def test_half_a_migration_is_none(tmp_path: Path):
         assert "taking_part" not in migrations._tables(connection)
         assert "kind" not in migrations._tables(connection)["sessions"]
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of this module's own."""
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database; empty for the home's own file."""
+    if request.param == "sqlite":
+        return ""
+    running: Server = request.getfixturevalue("server")
+    return running.fresh(f"migrated_{tmp_path.name}".lower()[:60])
+
+
+def test_nothing_of_before_is_lost(tmp_path: Path, database: str):
+    """A database with rows in every table of the first revision has them all after the newest, on either kind."""
+    trained, cancelled = contract(1), contract(2, other="clinic-c")
+    fault = FAULT.model_dump_json()
+    first = {
+        "participants": [
+            ("clinic-a", "party", "authority", AT, True, AT, "ab" * 32, "cd" * 32, "a head\n"),
+            ("clinic-b", "party", "é", AT, False, None, None, None, None),
+        ],
+        "data_sets": [("clinic-a", "cohort", PUBLISHED.model_dump_json())],
+        "sessions": [
+            (trained.digest, "running", AT, LATER, "{}", trained.canonical().decode(), None),
+            (cancelled.digest, "cancelled", LATER, LATER, "{}", cancelled.canonical().decode(), fault),
+        ],
+        "approvals": [(trained.digest, "clinic-a", '{"payload": "é"}'), (trained.digest, "dealer", "{}")],
+        "withdrawals": [(cancelled.digest, "clinic-c", '{"payload": "b"}')],
+        "progress": [(trained.digest, "clinic-a", about(PROGRESS, trained.digest))],
+        "reports": [(cancelled.digest, "dealer", about(FINISHED, cancelled.digest))],
+        "keyed_proposals": [("ee" * 32, "ff" * 32, trained.digest, AT)],
+    }
+    engine = connect_server(database) if database else connect_file(tmp_path / FILE)
+    with engine.begin() as connection:
+        command.upgrade(migrations._config(connection), migrations.FIRST)
+        tables = migrations._tables(connection)
+        assert first.keys() == tables.keys()
+        for table, rows in first.items():
+            marks = ", ".join(["%s" if database else "?"] * len(rows[0]))
+            for row in rows:
+                connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608
+    assert migrate(tmp_path, database) == migrations.FIRST
+    with engine.begin() as connection:
+        for table, rows in first.items():
+            columns = [column["name"] for column in inspect(connection).get_columns(table)][: len(rows[0])]
+            kept = connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {table}").all()  # noqa: S608
+            assert sorted(tuple(one) for one in kept) == sorted(rows), table
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+    with closing(Store.open(tmp_path, database)) as store, store.transaction() as rows:
+        joined, invited = rows.members()
+        assert (joined.public_key, joined.head, invited.joined, invited.authority) == ("ab" * 32, "a head\n", None, "é")
+        assert rows.published("clinic-a") == {"cohort": PUBLISHED}
+        assert rows.approvals(trained.digest) == {"clinic-a": {"payload": "é"}, "dealer": {}}
+        assert rows.withdrawn_beside("clinic-a") == [(cancelled.digest, "clinic-c", {"payload": "b"})]
+        assert rows.progress(trained.digest)["clinic-a"].iteration == PROGRESS.iteration
+        assert rows.reports(cancelled.digest)["dealer"].seconds == FINISHED.seconds
+        assert rows.keyed("ee" * 32) == ("ff" * 32, trained.digest)
+        assert [mark.digest for mark in rows.marks()] == [cancelled.digest, trained.digest]
+        assert [mark.digest for mark in rows.marks(Selection(participant="clinic-c", text="predict"))] == [
+            cancelled.digest
+        ]
+        (found,) = rows.records([cancelled.digest])
+        assert (found.contract, found.state, found.fault) == (cancelled, State.CANCELLED, FAULT)
+        assert rows.partners("clinic-a") == {"clinic-a", "clinic-b", "clinic-c", "dealer"}
+        rows.add_session(contract(3), "{}", "clinic-a")
+        rows.gateways.keep_relayed("clinic-b", "clinic-a", "slot", "content", 8)

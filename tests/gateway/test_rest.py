@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import secrets
 import socket
@@ -23,7 +24,7 @@ from parties.service.lifecycle import State
 from parties.service.messages import Progress
 from tests.gateway.conftest import check_problem
 
-NOBODY, NO_TOKEN = "0" * 64, "0" * 12
+NOBODY, NO_TOKEN, FIRST = "0" * 64, "0" * 12, "0"
 
 
 def test_health_needs_no_token(gateway):
@@ -40,6 +41,8 @@ ROUTES = [
     ("GET", f"/v1/sessions/{NOBODY}/contract"),
     ("GET", f"/v1/sessions/{NOBODY}/approvals"),
     ("GET", f"/v1/sessions/{NOBODY}/plan"),
+    ("GET", f"/v1/sessions/{NOBODY}/log"),
+    ("GET", f"/v1/sessions/{NOBODY}/log/{FIRST}"),
     ("GET", f"/v1/sessions/{NOBODY}/events"),
     ("POST", f"/v1/sessions/{NOBODY}/cancel"),
     ("GET", "/v1/participants"),
@@ -68,7 +71,8 @@ def test_routes_that_ask_for_the_token_are_all(http):
     """The list of routes above is the one that the application has."""
     paths = http.get("/openapi.json").json()["paths"]
     listed = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    named = {(method, path.replace(NOBODY, "{session}").replace(NO_TOKEN, "{token}")) for method, path in ROUTES}
+    forms = (NOBODY, "{session}"), (NO_TOKEN, "{token}"), (f"/{FIRST}", "/{entry}")
+    named = {(method, functools.reduce(lambda at, form: at.replace(*form), forms, path)) for method, path in ROUTES}
     known = named - {("GET", "/nowhere")}
     assert listed == known | {("GET", "/v1/health")}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,13 +15,15 @@ DEADLINE_S = 30
 
 
 @contextmanager
-def answering(home: Path, handlers: Mapping[str, Handler]) -> Iterator[None]:
+def answering(
+    home: Path, handlers: Mapping[str, Handler], whole: Callable[[str], str] = lambda _: ""
+) -> Iterator[None]:
     """These requests are answered while inside."""
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     ready: queue.Queue[None] = queue.Queue()
 
     async def main() -> None:
-        server = await serve_local(home, handlers)
+        server = await serve_local(home, handlers, whole)
         ready.put(None)
         await stop.wait()
         server.close()

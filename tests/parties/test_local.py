@@ -20,6 +20,7 @@ from tests.parties.answering import answering
 
 DEADLINE_S = 30
 SECRET = "haemoglobin of 13.2"
+SESSION = "ab" * 32
 
 
 async def echo(request):
@@ -34,12 +35,16 @@ async def fail(_):
     raise ZeroDivisionError(SECRET)
 
 
+def whole(beginning):
+    return SESSION if SESSION.startswith(beginning) else ""
+
+
 @pytest.fixture
 def home(tmp_path) -> Iterator[Path]:
     """A directory in which a daemon answers."""
     directory = tmp_path / "home"
     directory.mkdir(mode=0o700)
-    with answering(directory, {"echo": echo, "refuse": refuse, "fail": fail}):
+    with answering(directory, {"echo": echo, "refuse": refuse, "fail": fail}, whole):
         yield directory
 
 
@@ -72,6 +77,31 @@ def test_an_unexpected_error_is_named_and_not_quoted(home, capfd):
         call(home, "fail")
     assert SECRET not in "".join(capfd.readouterr())
     assert call(home, "echo") == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"session": SESSION}, True),
+        ({"session": SESSION[:6]}, True),
+        ({"beginning": SESSION[:6]}, True),
+        ({"session": f"cd{SECRET}"}, False),
+        ({"session": [SESSION]}, False),
+        ({"session": ""}, False),
+        ({}, False),
+    ],
+)
+def test_a_failure_about_a_session_has_its_id(home, capfd, fields, shown):
+    """The line of the log names the session that there is, whole, and repeats nothing that came with the request."""
+    with pytest.raises(RemoteError, match="an unexpected ZeroDivisionError"):
+        call(home, "fail", **fields)
+    written = "".join(capfd.readouterr())
+    assert "a request failed" in written
+    assert (f"session={SESSION}" in written) == shown
+    assert SECRET not in written
+    with pytest.raises(RemoteError, match="an unexpected ZeroDivisionError"):
+        call(home, "fail")
+    assert "session=" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(

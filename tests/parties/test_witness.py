@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from base64 import b64decode
@@ -11,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import rfc8785
+from typer.testing import CliRunner
 
+from parties.audit.cli import app
 from parties.audit.events import HeadCosigned, HeadRefused, LoginOffered, PartnerMismatched
 from parties.audit.log import AuditLog
 from parties.audit.notes import cosign, parse_checkpoint, parse_note
@@ -120,6 +123,29 @@ def roll_back(side, *events):
     (side.home / "audit.sqlite").unlink()
     side.restart()
     side.journal.append_all(events)
+
+
+def test_heads_are_listed_for_programs(sides):
+    """What `privity audit heads --json` prints is JSON alone, of one log as of all; without it a note is a note."""
+    a, b, _ = sides
+    a.journal.append(EVENT)
+    settle(a, b)
+    note = witnessed_of(b.home)["clinic-a"].note.render()
+
+    def heads(home, *words):
+        done = CliRunner().invoke(app, ["heads", "--home", str(home), *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    signed = parse_checkpoint(parse_note(note).text).size
+    assert json.loads(heads(b.home, "--of", "clinic-a", "--json")) == {
+        "of": "clinic-a",
+        "entries": signed,
+        "note": note,
+    }
+    assert heads(b.home, "--of", "clinic-a") == note
+    assert json.loads(heads(b.home, "--json")) == {"cosigned_here": {"clinic-a": signed}, "cosigned_by": {}}
+    assert json.loads(heads(a.home, "--json")) == {"cosigned_here": {}, "cosigned_by": {"clinic-b": signed}}
 
 
 def test_a_head_is_cosigned_and_kept_on_both_sides(sides):

@@ -160,7 +160,7 @@ class Clinic:
         kept = KeptModel(contract=trained.canonical().decode(), stored=datetime.now(UTC), part=part)
         self.node.models.store(trained.digest, kept)
 
-    def completed(self, session: str) -> None:
+    def completed(self, session: str, calibration: Points = TABLE) -> None:
         """As a run leaves it, with a result."""
         for step in (Step.APPROVE, Step.START, Step.COMPLETE):
             self.node.store.step(session, step)
@@ -172,7 +172,7 @@ class Clinic:
             original=units,
             intercept=1.5,
             losses=(),
-            figures=Figures(auc=0.75, roc=TABLE, calibration=TABLE),
+            figures=Figures(auc=0.75, roc=TABLE, calibration=calibration),
         )
         self.node._keep(session, Outcome(columns=("age", "dose"), models=(model,)))
 

@@ -310,7 +310,8 @@ def test_an_unexpected_error_is_named_and_not_quoted(clinic, capfd):
     assert "unexpected IsADirectoryError" in answer.text
     assert HEADERS.items() <= dict(answer.headers).items()
     written = "".join(capfd.readouterr())
-    assert "a request failed" in written
+    (line,) = (line for line in written.splitlines() if "a request failed" in line)
+    assert f"session={session}" in line
     assert "Is a directory" not in answer.text + written
     assert browser.get("/").status_code == 200
 
