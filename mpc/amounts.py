@@ -24,8 +24,8 @@ Keys = NDArray[np.int64]  # from 0 to below 2**KEY_BITS
 
 
 def mean_losses(program: Fused, name: str, totals: Words) -> tuple[float, ...]:
-    """Of `loss` for each model, of `cross-validation` for each C, whose sum goes over the rows of every class."""
-    rows = program.rows * (program.classes if name == "cross-validation" else 1)
+    """Of `loss` for each model, of `cross-validation` for each C, whose sum goes over left-out rows of every class."""
+    rows = program.validating_rows * program.classes if name == "cross-validation" else program.rows
     return tuple(float(total) * 2.0 ** (program.loss_shift - LOSS_BITS) / rows for total in totals)
 
 

@@ -25,6 +25,7 @@ from mpc.derivation import (
     strip_rows,
 )
 from mpc.errors import ProgramError
+from mpc.evidence_program import fold_period
 from mpc.fused_program import DescentModel, MiniBatch, Segment
 from mpc.scales import DATA_BITS, ITERATE_BITS
 from mpc.specification import Spec, learning_rate, strengths
@@ -84,7 +85,8 @@ def mini_batch(spec: Spec, max_iter: int) -> MiniBatch:
 
 def _training_rows(spec: Spec, fold: int | None) -> int:
     """Rows that train a model which leaves this fold out."""
-    return spec.rows if fold is None else spec.rows - len(range(fold, spec.rows, spec.folds))
+    left_out = () if fold is None else range(fold, spec.rows, fold_period(spec.folds, spec.evidence))
+    return spec.rows - len(left_out)
 
 
 def _state(

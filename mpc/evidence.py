@@ -29,9 +29,11 @@ from mpc.evidence_program import (
     bin_marks,
     by_owners,
     crossings,
+    fold_period,
     jointly,
     owners_of,
     public_marks,
+    weighing_before,
 )
 from mpc.fused_program import Fused
 from mpc.partition import Partition
@@ -49,6 +51,12 @@ class Counted:
     negatives: tuple[Between, ...] = field(repr=False)
 
 
+def weighing_rows(program: Fused, evidence: Evidence) -> NDArray[np.bool_]:
+    """Whether columns are weighed by a row: by those of no fold. Shapes: -> (rows,)."""
+    places = np.arange(program.rows)
+    return places % max(1, fold_period(evidence.folds, evidence)) >= evidence.folds
+
+
 def counted(bins: Bins, labels: Bins, count: int, cell: int) -> Counted:
     """The same of an owner who holds all labels: it takes from its own rows what it would have been told.
 
@@ -64,7 +72,7 @@ def weigh(program: Fused, bins: Bins, labels: Bins | None, runtime: Runtime) -> 
     """What is told of the columns that are weighed jointly, at their owners, by the column's place in the joint table.
 
     Shapes: bins (rows, columns weighed jointly), each the bin of an own entry, -1 of others'; labels (rows,) at owners
-    of labels, zero in rows of others. Training rows alone.
+    of labels, zero in rows of others. Training rows alone, all of them; those of a fold do not count.
     Cost: a round for each of `crossings`, 8 bytes a masked indicator and a masked label; comparisons of
     `compared_words`; a commitment, and a disclosure to each set of owners.
     Reveals: how many marks each count reaches, to the column's owners.
@@ -74,9 +82,12 @@ def weigh(program: Fused, bins: Bins, labels: Bins | None, runtime: Runtime) -> 
     if evidence is None or not columns:
         return {}
     check_bins(program, columns, bins, runtime.rank)
+    weighs = weighing_rows(program, evidence)
+    among, of_these = bins[weighs], None if labels is None else labels[weighs]
+    bins = np.where(weighs[:, None], bins, -1)
     positives = [_own_counts(program, runtime.rank, each, bins[:, place], labels) for place, each in enumerate(columns)]
     for crossing in crossings(program, evidence):
-        positives[crossing.column] += _crossed(crossing, columns[crossing.column].bins, bins, labels, runtime)
+        positives[crossing.column] += _crossed(crossing, columns[crossing.column].bins, among, of_these, runtime)
     sizes = [_sizes(bins[bins[:, place] >= 0, place], each.bins) for place, each in enumerate(columns)]
     held = [
         _held_against(program, evidence, runtime.rank, *each) for each in zip(columns, positives, sizes, strict=True)
@@ -203,7 +214,6 @@ def _counted(program: Fused, evidence: Evidence, told: Sequence[int], sizes: Seq
     if sizes is not None:
         return _of_sizes(sizes, told, evidence.smallest_cell)
     half, held_against = len(told) // 2, public_marks(program, evidence)
-    ranges = (
-        between(marks, program.rows, each) for marks, each in zip(held_against, (told[:half], told[half:]), strict=True)
-    )
+    rows = weighing_before(evidence, program.rows)
+    ranges = (between(marks, rows, each) for marks, each in zip(held_against, (told[:half], told[half:]), strict=True))
     return Counted(*ranges)

@@ -34,6 +34,7 @@ class Evidence(Frozen):
     columns: Annotated[tuple[Weighed, ...], Field(min_length=1, max_length=MOST_WEIGHED)]
     smallest_cell: int = USUAL_CELL
     tells_values: bool = False  # whether the session is told each column's information value
+    folds: int = 0  # of a cross-validation: of each 2 * folds rows the first are of a fold each, the others weigh
 
 
 class Crossing(NamedTuple):
@@ -43,6 +44,19 @@ class Crossing(NamedTuple):
     owner: Rank
     labels: Rank
     rows: slice
+
+
+def fold_period(folds: int, evidence: Evidence | None) -> int:
+    """Rows from one of a fold to the next: between them lie those of other folds, and as many that only weigh."""
+    return folds if evidence is None else 2 * folds
+
+
+def weighing_before(evidence: Evidence, row: int) -> int:
+    """How many rows before this one the columns are weighed by: all of them, or those that no fold has."""
+    if not evidence.folds:
+        return row
+    whole, more = divmod(row, fold_period(evidence.folds, evidence))
+    return whole * evidence.folds + max(0, more - evidence.folds)
 
 
 def owners_of(partition: Partition, column: int) -> tuple[int, ...]:
@@ -79,7 +93,8 @@ def compared_words(partition: Partition, evidence: Evidence | None) -> int:
     """Each count with each mark."""
     if evidence is None:
         return 0
-    return told(partition, evidence) * len(marks(partition.rows, evidence.smallest_cell))
+    rows = weighing_before(evidence, partition.rows)
+    return told(partition, evidence) * len(marks(rows, evidence.smallest_cell))
 
 
 def weighing(partition: Partition, evidence: Evidence | None) -> list[Opening]:
@@ -98,14 +113,17 @@ def weighing(partition: Partition, evidence: Evidence | None) -> list[Opening]:
 
 
 def crossings(partition: Partition, evidence: Evidence | None) -> Iterator[Crossing]:
-    """What takes products between parties, column by column, in strips of rows."""
+    """What takes products between parties, column by column, in strips of the rows that weigh."""
+    if evidence is None:
+        return
     for place, weighed in enumerate(jointly(partition, evidence)):
         strip = max(1, STRIP_CELLS // weighed.bins)
         for block in partition.blocks:
             if not block.columns[0] <= weighed.column < block.columns[1]:
                 continue
             for part in partition.labels:
-                begin, end = max(block.rows[0], part.rows[0]), min(block.rows[1], part.rows[1])
+                common = max(block.rows[0], part.rows[0]), min(block.rows[1], part.rows[1])
+                begin, end = (weighing_before(evidence, row) for row in common)
                 if part.owner == block.owner:
                     continue
                 for start in range(begin, end, strip):
@@ -119,7 +137,7 @@ def bin_marks(rows: int, cell: int) -> tuple[int, ...]:
 
 def public_marks(partition: Partition, evidence: Evidence) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What positives and negatives are held against where nobody knows how many rows a bin has."""
-    facts = partition.rows, evidence.smallest_cell
+    facts = weighing_before(evidence, partition.rows), evidence.smallest_cell
     return marks(*facts), mirrored(*facts)
 
 
@@ -133,20 +151,18 @@ def check_evidence(partition: Partition, evidence: Evidence | None, classes: int
     if classes > 1:
         raise ProgramError(
             f"weight of evidence is of two classes: counts of {classes} would add up, and tell more than a cell hides",
-            action="name one positive class, or encode the columns as one-hot",
+            action="leave out weight_of_evidence (one-hot and bins serve all classes), or name one positive class",
         )
-    if folds:
-        raise ProgramError(
-            "weight of evidence comes of the labels of all training rows, so of those that a fold leaves out; weights"
-            " of each fold's own would take counts whose differences tell more than a cell hides",
-            action="leave out folds and compare held-out figures of several C, or encode the columns as one-hot",
-        )
+    if evidence.folds != folds:
+        raise ProgramError(f"columns are weighed beside {evidence.folds} folds, and {folds} are left out")
     if evidence.smallest_cell < LEAST_CELL:
         raise ProgramError(
             f"a smallest cell of {evidence.smallest_cell} rows", action=f"choose one of {LEAST_CELL} rows at least"
         )
-    if partition.rows + 1 < 2 * evidence.smallest_cell:
+    rows = weighing_before(evidence, partition.rows)
+    if rows + 1 < 2 * evidence.smallest_cell:
         raise ProgramError(
-            f"{partition.rows} training rows are less than two cells of {evidence.smallest_cell}: nothing can be told",
+            f"{rows} training rows{' outside the folds' if folds else ''} are less than two cells of"
+            f" {evidence.smallest_cell}: nothing can be told",
             action="bring more rows, choose a smaller cell, or encode the columns in another way",
         )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from mpc.design import Common, Opening
 from mpc.evaluation_program import Evaluation
-from mpc.evidence_program import Evidence, weighing
+from mpc.evidence_program import Evidence, weighing, weighing_before
 from mpc.means_program import Means, averaging
 from mpc.partition import Frozen
 from mpc.quantiles_program import Quantiles, ranking
@@ -121,6 +121,11 @@ class Fused(Common):
     def reported(self) -> int:
         """Losses of one report: of each model on all rows, and the cross-validated one of each C."""
         return len(self.grid) * (self.classes + (self.folds > 0))
+
+    @property
+    def validating_rows(self) -> int:
+        """Rows that a cross-validation leaves out, each by the models of its fold."""
+        return self.rows - (0 if self.evidence is None else weighing_before(self.evidence, self.rows))
 
     @property
     def residual_units(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from mpc.curves import USUAL_CELL
 from mpc.errors import ProgramError
 from mpc.evaluation_program import Told
-from mpc.evidence_program import Evidence, check_evidence
+from mpc.evidence_program import Evidence, check_evidence, fold_period
 from mpc.means_program import Means, check_means
 from mpc.partition import Partition, check
 from mpc.quantiles_program import Quantiles, check_quantiles
@@ -126,7 +126,8 @@ def _check_folds(spec: Spec) -> None:
     """Raises: ProgramError for a cross-validation that can't be."""
     if not spec.folds:
         return
-    if not 2 <= spec.folds <= min(MOST_FOLDS, spec.rows // 2):
+    rows_of_each = spec.rows // fold_period(spec.folds, spec.evidence)
+    if not (2 <= spec.folds <= MOST_FOLDS and rows_of_each >= 2):
         raise ProgramError(f"{spec.folds} folds of {spec.rows} rows", action=f"choose 2 to {MOST_FOLDS} folds")
     if not spec.loss_every:
         raise ProgramError("a cross-validation is told with the losses", action="ask for a loss report at least")

@@ -1,8 +1,9 @@
 """Which rows train a model, and which ones judge it: folds of a cross-validation, classes against the rest.
 
-A row's fold is its place modulo the number of folds. The parties know it, as they know the rows' order, which is that
-of a keyed hash of the ids: no column decides it, and no rule of the ids keeps step with it. So what leaves a row out of
-a model is a 0 that they know, which multiplies shares and costs no round.
+A row's fold is its place modulo the number of folds or, where columns are weighed by the label, modulo twice as many:
+remainders that are no fold's are of rows that weigh, and train every model (mpc/EVIDENCE.md). The parties know it, as
+they know the rows' order, which is that of a keyed hash of the ids: no column decides it, and no rule of the ids keeps
+step with it. So what leaves a row out of a model is a 0 that they know, which multiplies shares and costs no round.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mpc.evidence_program import fold_period
 from mpc.fused_program import Fused
 from mpc.ring import Words
 
@@ -53,7 +55,7 @@ def spread(program: Fused, labels: Words) -> Words:
     """Labels as `totals` takes them, zero in rows that don't count. Shapes: (rows, classes) -> (rows, totals)."""
     found = labels[:, [label for label, _ in totals(program)]]
     if program.folds:
-        place = np.arange(len(labels))[:, None] % program.folds
+        place = np.arange(len(labels))[:, None] % _period(program)
         folds = np.array([fold for _, fold in totals(program)])
         found = found * ((folds < 0) | (place == folds))
     return found
@@ -92,6 +94,10 @@ def _folds(program: Fused) -> tuple[int, ...]:
     return tuple(-1 if model.fold is None else model.fold for model in program.models)
 
 
+def _period(program: Fused) -> int:
+    return fold_period(program.folds, program.evidence)
+
+
 def _left_out(program: Fused, places: Words) -> Words:
     """1 where a row is of the fold that a model leaves out. Shapes: places (rows,) -> (rows, models)."""
-    return np.asarray(places[:, None] % program.folds == np.array(_folds(program)), dtype=np.int64)
+    return np.asarray(places[:, None] % _period(program) == np.array(_folds(program)), dtype=np.int64)

@@ -26,8 +26,12 @@ def estimate(
 ) -> None:
     """About how many records the lists have in common: a session of its own, which compares a random sample.
 
-    Every party signs it first; nobody is told which records are common, and nothing is kept.
+    Every party signs it first; nobody is told which records are common, and nothing is kept. Who is waited for is said
+    on standard error; who stops waiting leaves the session, which `privity session cancel` ends.
     """
+    from rich.console import Console
+
+    from gateway.commands.watch import follow
     from parties.agreement.match_plan import load_matching_plan
     from parties.errors import GatewayError
 
@@ -36,6 +40,7 @@ def estimate(
         session = client.propose(asked).id
         if not as_json:
             typer.echo(f"proposed session {session}\nnow each node: `privity session approve {session[:12]}`")
+            follow(client.open(session).watch(), Console(stderr=True))
         for _ in client.events(session):
             pass
         view, contract = client.session(session), client.contract(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -44,12 +45,22 @@ def pairs(written: list[str], option: str, what: str, example: str) -> dict[str,
     return found
 
 
+def _is_address(url: str) -> bool:
+    try:
+        found = urlsplit(url)
+        return found.scheme in {"http", "https"} and bool(found.hostname) and (found.port is None or found.port > 0)
+    except ValueError:  # a port that is none
+        return False
+
+
 def client_of(url: str, token_file: Path | None) -> Gateway:
-    """Raises: SettingsError without a token."""
+    """Raises: SettingsError without a token, or for a URL that can't be a gateway's."""
     from gateway.access.tokens import Token
     from gateway.client import Gateway
     from parties.errors import SettingsError
 
+    if not _is_address(url):
+        raise SettingsError(f"'{url[:80]}' is no gateway's URL", action="write it as http://HOST:PORT or https://HOST")
     if token_file is None and TOKEN_VARIABLE not in os.environ:
         raise SettingsError(
             "the gateway asks for a token", action=f"give --token-file FILE with yours, or set {TOKEN_VARIABLE}"

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gateway.console.standing import sentence
+from gateway.console.standing import joined, sentence
 from gateway.views import ParticipantState, ProgressView, SessionView
 from gateway.watching import Event, Progressed, StateChanged
 from parties.service.lifecycle import State
@@ -132,9 +132,12 @@ def _told(events: Iterator[Event], shown: Shown) -> SessionView | None:
 
 
 def standing(view: SessionView) -> str:
-    """The state, and who is waited for."""
-    said = sentence(view)
-    return f"{view.state}: {said}" if said else view.state.value
+    """The state, who is waited for, and who of these can't hear it."""
+    said = [sentence(view)] if sentence(view) else []
+    away = [one.name for one in view.participants if one.name in view.waiting_for and not one.online]
+    if away:
+        said.append(f"{joined(away)} {'is' if len(away) == 1 else 'are'} not connected to the gateway")
+    return f"{view.state}: {'; '.join(said)}" if said else view.state.value
 
 
 def unit(view: SessionView) -> str:

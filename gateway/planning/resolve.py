@@ -174,7 +174,10 @@ def find_data(name: str, data: str, directory: Directory, where: str) -> tuple[L
     if published is None:
         raise DataError(
             f"{where}.data: '{name}' publishes no data set '{data}'",
-            action=f"mend the name, or ask its operator to add it; published are: {_names(listed.data)}",
+            action=(
+                f"mend the name, or ask its operator to add it, and share it with `privity data share {data}`;"
+                f" published are: {_names(listed.data)}"
+            ),
         )
     return listed, published
 

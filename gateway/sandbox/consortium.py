@@ -95,7 +95,7 @@ class Consortium:
     """Set up for one plan, and for a matching of the same parties before it; started, and stopped on leaving."""
 
     def __init__(
-        self, directory: Path, plan: Plan, matching: MatchingPlan | None = None, *, database: str = ""
+        self, directory: Path, plan: Plan | MatchingPlan, matching: MatchingPlan | None = None, *, database: str = ""
     ) -> None:
         self.directory, self.plan, self.matching, self._database = directory, plan, matching, database
         self.parties = [party.name for party in plan.parties]

@@ -345,12 +345,14 @@ def weighing(division: Division, parties: Sequence[Party], preparation: Preparat
     ]
 
 
-def _evidence(division: Division, parties: Sequence[Party], preparation: PreparationPlan) -> Evidence | None:
+def _evidence(
+    division: Division, parties: Sequence[Party], preparation: PreparationPlan, folds: int
+) -> Evidence | None:
     columns = tuple(Weighed(column=each.column, bins=each.bins) for each in weighing(division, parties, preparation))
     if not columns:
         return None
     cell, tells_values = preparation.smallest_bin, preparation.information_value
-    return Evidence(columns=columns, smallest_cell=cell, tells_values=tells_values)
+    return Evidence(columns=columns, smallest_cell=cell, tells_values=tells_values, folds=folds)
 
 
 def _ranked(
@@ -413,7 +415,7 @@ def spec_for(
         held_out=division.partition(others, *facts) if evaluation.figures else None,
         figures=evaluation.figures,
         smallest_cell=evaluation.smallest_cell,
-        evidence=_evidence(division, parties, preparation),
+        evidence=_evidence(division, parties, preparation, model.folds),
         quantiles=_quantiles(division, parties, preparation),
         means=tuple(side for side, _ in _averaged(division, parties, preparation)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mpc.fused_program import Fused
 from parties.agreement.contract import LEVELS, Contract, Terms
 from parties.agreement.kinds import AnyContract
 from parties.agreement.leaving import inferences, leaving
@@ -62,10 +63,20 @@ def _of_training(contract: Contract) -> list[str]:
         f"label    {contract.label.in_words}",
         f"model    {contract.model.in_words}, {contract.program.max_iter} iterations",
         f"rows     {_rows(contract)}",
+        *_validating(contract),
         f"kept     {f'a share of the model at each party, for {days} days' if days else 'no share of the model'}",
         *_recording(contract),
         *(f"prepares {line}" for line in contract.preparation.in_words(contract.parties)),
     ]
+
+
+def _validating(contract: Contract) -> list[str]:
+    """Where columns are weighed by the label: which rows judge, since these may not weigh."""
+    program = contract.program
+    if not (isinstance(program, Fused) and program.evidence and program.folds):
+        return []
+    rows = program.rows - program.validating_rows
+    return [f"validates {program.folds} folds of every other {program.folds} rows; the other {rows} rows weigh columns"]
 
 
 def _of_prediction(contract: PredictionContract) -> list[str]:

@@ -147,7 +147,11 @@ def check_id_columns(name: str, columns: tuple[str, ...], rules: MatchRules) -> 
 
 def load_matching_plan(path: Path) -> MatchingPlan:
     """Raises: PlanError if the file can't be read, is not TOML, or no plan of a matching."""
-    return parse_matching_plan(read_plan(path))
+    content = read_plan(path)
+    if (kind := content.get("kind", "training")) != "matching":
+        what = f"{path} is the plan of a {kind}" if kind in ("training", "prediction") else f"{path} is no plan"
+        raise PlanError(f"{what}, not of a matching", action="write one with `privity plan new --kind matching`")
+    return parse_matching_plan(content)
 
 
 def parse_matching_plan(content: dict[str, Any]) -> MatchingPlan:

@@ -24,6 +24,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from mpc.curves import LEAST_CELL, USUAL_CELL
 from mpc.evaluation_program import EVERY_FIGURE, FIGURES, Told
@@ -367,20 +368,35 @@ def check_columns(parties: Sequence[HasFeatures], label: LabelPlan, partition: P
             )
 
 
-_PLAINER = {"extra_forbidden": "there is no such key", "missing": "is missing"}
+_PLAINER = {
+    "extra_forbidden": "there is no such key",
+    "missing": "is missing",
+    "too_short": "at least {min_length} items are needed, here are {actual_length}",
+}
 
 
 def explain(error: ValidationError) -> str:
     """Pydantic's complaints on one line: where and what, never the value."""
-    found = error.errors(include_input=False, include_url=False)
+    found = _causes(error.errors(include_input=False, include_url=False))
     parts = []
     for item in found[:MAX_COMPLAINTS]:
         where = ".".join(str(step)[:64] for step in item["loc"])
         what = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
+        what = what.format(**item.get("ctx", {})) if item["type"] in _PLAINER else what
         parts.append(f"{where}: {what}" if where else what)
     if len(found) > MAX_COMPLAINTS:
         parts.append(f"and {len(found) - MAX_COMPLAINTS} more")
     return "".join(letter if letter.isprintable() else "?" for letter in "; ".join(parts))
+
+
+def _causes(found: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without lists that are too short only because some of their items do not hold."""
+    return [
+        item
+        for item in found
+        if item["type"] != "too_short"
+        or not any(len(other["loc"]) > (at := len(item["loc"])) and other["loc"][:at] == item["loc"] for other in found)
+    ]
 
 
 def parse_plan(content: dict[str, object]) -> Plan:

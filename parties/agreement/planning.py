@@ -297,7 +297,8 @@ kind = {quoted(model.kind)}
 # Inverse strength of the L2 penalty, a decimal in quotes; smaller is stronger. Or a list of several, which are trained
 # together: with `folds` the best is told, else all are, and no share is kept. Default: "{model.grid[0]}".
 C = {quoted(model.grid[0])}
-# Folds of the cross-validation that picks C by the mean loss of left-out rows; 0: none. Default: {model.folds}.
+# Folds of the cross-validation that picks C by the mean loss of left-out rows; 0: none. With weight_of_evidence half of
+# the training rows weigh, and folds are of the other half. Default: {model.folds}.
 folds = {model.folds}
 # Whether the model has an intercept, which is not penalised. Default: {str(model.fit_intercept).lower()}.
 fit_intercept = {str(model.fit_intercept).lower()}

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from mpc.curves import LEAST_CELL, USUAL_CELL
 from mpc.evaluation_program import EVERY_FIGURE
-from mpc.evidence_program import told
+from mpc.evidence_program import told, weighing_before
 from mpc.fused_program import Fused, MiniBatch, Newton
 from mpc.program import Program
 from parties.agreement.contract import LEVELS, Contract, Terms
@@ -297,6 +297,13 @@ def _of_numbers(rules: Rules, program: Program) -> Iterator[tuple[str, str]]:
         named = " and ".join(f"{number} {what}" for what, number in numbers.items() if number)
         said = f"{named} on {program.rows} rows; the policy allows {most}"
         yield "max_columns_per_100_rows", said
+    elif isinstance(program, Fused) and program.evidence:
+        rows = weighing_before(program.evidence, program.rows)
+        if numbers["counts of bins"] > (most := rules.max_columns_per_100_rows * rows // 100):
+            said = (
+                f"{numbers['counts of bins']} counts of bins on {rows} rows outside the folds; the policy allows {most}"
+            )
+            yield "max_columns_per_100_rows", said
 
 
 def _of_cells(rules: Rules, contract: Contract) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Data sets in the node's vault.", no_args_is_help=True)
 
 SQL_URL = "PRIVITY_SQL_URL"
+TIMEOUT_S = 3600  # that a query may give no row
+MOST_TIMEOUT_S = 7 * 24 * 3600
 Name = Annotated[str, typer.Argument(help="The data set's name in the vault, and in plans.")]
 
 
@@ -49,6 +51,16 @@ def add(
         Path | None, typer.Option(metavar="FILE", help="A file with the URL that only you can read.")
     ] = None,
     url_env: Annotated[str, typer.Option(metavar="NAME", help="Variable of the environment with the URL.")] = SQL_URL,
+    timeout_s: Annotated[
+        int,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=1,
+            max=MOST_TIMEOUT_S,
+            help="Of a query to PostgreSQL: how long it may give no row, at its start or later.",
+        ),
+    ] = TIMEOUT_S,
     schema: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Kinds, descriptions and units of columns.")
     ] = None,
@@ -67,7 +79,7 @@ def add(
 
     notes = read_notes(schema) if schema else Notes()
     vault = _vault(home)
-    source = _source(home, file, query, query_file, url, url_file, url_env)
+    source = _source(home, file, query, query_file, url, url_file, url_env, timeout_s)
     with _progress(quiet=as_json) as tell:
         manifest, found = take_in(
             vault,
@@ -91,7 +103,14 @@ def add(
 
 
 def _source(
-    home: Path, file: Path | None, query: str, query_file: Path | None, url: str, url_file: Path | None, url_env: str
+    home: Path,
+    file: Path | None,
+    query: str,
+    query_file: Path | None,
+    url: str,
+    url_file: Path | None,
+    url_env: str,
+    timeout_s: int,
 ) -> Source:
     """Raises: SettingsError unless there is one source, and all that it needs."""
     from parties.errors import SettingsError
@@ -113,7 +132,7 @@ def _source(
         asked = query_file.read_text(encoding="utf-8") if query_file else query
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{query_file} is no readable query", action="check the path and its rights") from exc
-    return sql.SqlQuery(database, asked, home / "vault")
+    return sql.SqlQuery(database, asked, home / "vault", answer_timeout_s=timeout_s)
 
 
 def _publish(home: Path) -> None:

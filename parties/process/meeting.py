@@ -30,8 +30,10 @@ from parties.process.links import (
 )
 
 DEALER_S = 120.0  # for an answer of the dealer, which may have much to compute
-PARTY_S = 600.0  # for a party's next word to the dealer, which may have much to compute too; twice the quote, if longer
-ROUND_S = 120.0  # for a peer's part of a round; likewise
+PARTY_S = 600.0  # for a party's next word to the dealer, which may have much to compute too; `party_s`, if longer
+ROUND_S = 120.0  # for a peer's part of a round; `round_s`, if longer
+SLOWNESS = 4  # times the quote's time, that a round may take on a busy machine; who is gone is noticed at once
+SILENT_ROUNDS = 4  # as long as so many such rounds a party may have nothing to ask the dealer: in a matching to its end
 HANDSHAKE_S = 5.0
 IMPOSTOR_S = 5.0  # how long the real caller is waited for after somebody else called in its name
 
@@ -54,15 +56,25 @@ def connect_peers(job: Job, contract: Terms, own: TlsKey, deadline: float) -> Tl
     names, rank = [party.name for party in contract.parties], contract.rank(job.name)
     peers = _meet(job, names[:rank], names[rank + 1 :], own, deadline)
     ranked = {other: (name, peers[name]) for other, name in enumerate(names) if other != rank}
-    timeout_s = max(ROUND_S, 2 * contract.quote.seconds)
+    timeout_s = round_s(contract)
     return TlsChannel(rank, ranked, session=bytes.fromhex(contract.digest), epoch=job.epoch, timeout_s=timeout_s)
+
+
+def round_s(contract: Terms) -> float:
+    """How long a party waits for a peer's part of a round."""
+    return max(ROUND_S, SLOWNESS * contract.quote.seconds)
+
+
+def party_s(contract: Terms) -> float:
+    """How long the dealer waits for a party's next word: longer than parties, which have each other to wait for."""
+    return max(PARTY_S, SILENT_ROUNDS * round_s(contract))
 
 
 def connect_parties(job: Job, contract: Terms, own: TlsKey, deadline: float) -> list[DealerLink]:
     """The dealer's links to every party, by rank. Raises: as connect_peers."""
     names = [party.name for party in contract.parties]
     found = _meet(job, [], names, own, deadline)
-    timeout_s = max(PARTY_S, 2 * contract.quote.seconds)
+    timeout_s = party_s(contract)
     return [
         DealerLink(found[name], name, limit=MAX_REQUEST_BYTES, timeout_s=timeout_s, silence_s=timeout_s)
         for name in names

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.evidence import Counted, counted, tell_values, weigh
+from mpc.evidence import Counted, counted, tell_values, weigh, weighing_rows
 from mpc.evidence_program import jointly
 from mpc.fused_program import Fused
 from mpc.runtime import Runtime
@@ -55,7 +55,8 @@ def weighed(
     for column, own in bins.items():
         if column not in found and labels is not None:  # which then are all
             count = next(each.bins for each in program.evidence.columns if each.column == column)
-            found[column] = counted(own, labels[training], count, program.evidence.smallest_cell)
+            weighs = weighing_rows(program, program.evidence)
+            found[column] = counted(own[weighs], labels[training][weighs], count, program.evidence.smallest_cell)
     told = {column: weights(found[column]) for column in bins}
     values = tell_values(program, {column: each.information_value for column, each in told.items()}, runtime)
     complete = encoding.weighed(each.of_bins for each in told.values())

@@ -170,7 +170,7 @@ class ToldModel(Frozen):
 
 
 class Validated(Frozen):
-    """The cross-validated loss of a C, the mean over the training rows."""
+    """The cross-validated loss of a C, the mean over left-out training rows."""
 
     C: Sentence
     loss: Annotated[float, Field(allow_inf_nan=False)]

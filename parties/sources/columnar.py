@@ -1,4 +1,7 @@
-"""Parquet and Arrow IPC files: typed columns, brought to text and numbers batch by batch."""
+"""Parquet and Arrow IPC files: typed columns, brought to text and numbers batch by batch.
+
+Dictionaries and views let many rows refer to one long value: what rows become is judged before they are written out.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from parties.errors import DataError
+from parties.sources.extent import cell_bytes, pieces
 from parties.sources.heads import expanded_bytes
 from parties.sources.source import BATCH_ROWS, Part, Source
 
 FILE_MAGIC: Final = b"ARROW1"
 HEAD_BYTES: Final = 8  # before the first message of a file; a stream has none
-MAX_BATCH_BYTES: Final = 1 << 30  # of a record batch, which is read at once
+MAX_BATCH_BYTES: Final = 1 << 30  # of a record batch, which is read at once, and of the text of BATCH_ROWS rows
+MAX_CELL_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 26  # of text that is written out at once
 PLAIN_SCALE: Final = 6  # digits behind the point, up to which Arrow writes decimals without an exponent
+DELTA: Final = "DELTA"  # in names of Parquet's encodings
 WRITE_AGAIN: Final = "write it again with the program that it came from"
 
 
@@ -28,8 +37,9 @@ class ColumnarFile(Source):
 
     kind: str  # what it should be, for messages
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_batch_bytes: int = MAX_BATCH_BYTES) -> None:
         self.path, self.name = path, path.name
+        self._max_batch_bytes = max_batch_bytes
         self._rows = 0  # given out in this reading
         self._stat: tuple[int, int, int] | None = None
 
@@ -64,19 +74,40 @@ class ColumnarFile(Source):
             found.extend(self._schema(file).names)
         return found
 
-    def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, as_text: Collection[str], left_out: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
         self._rows = 0
         with self._opened() as file:
             for batch in self._raw(file):
-                batch.validate(full=True)  # lengths and UTF-8, before anything looks inside
-                self._rows += batch.num_rows
-                yield pa.record_batch(
-                    [
-                        self._plain(name, values, text=name.strip() in as_text)
-                        for name, values in zip(batch.schema.names, batch.columns, strict=True)
-                    ],
-                    names=batch.schema.names,
-                )
+                kept = _without(batch, left_out)
+                kept.validate()  # buffers have the lengths that rows ask for
+                sizes = self._sizes(kept)
+                kept.validate(full=True)  # places and UTF-8, before anything looks inside; of views, value by value
+                for rows in pieces(sizes, PIECE_BYTES):
+                    yield self._written_out(kept.slice(rows.start, rows.stop - rows.start), as_text)
+
+    def _written_out(self, batch: pa.RecordBatch, as_text: Collection[str]) -> pa.RecordBatch:
+        self._rows += batch.num_rows
+        columns = [
+            self._plain(name, values, text=name.strip() in as_text)
+            for name, values in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        return pa.record_batch(columns, names=batch.schema.names)
+
+    def _sizes(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
+        """Bytes of each row's text. Raises: DataError for a value, or for rows, that are too large."""
+        found = np.zeros(batch.num_rows, dtype=np.int64)
+        for name, values in zip(batch.schema.names, batch.columns, strict=True):
+            if (sizes := cell_bytes(values)) is None:
+                continue
+            if (long := np.flatnonzero(sizes > MAX_CELL_BYTES)).size:
+                what, action = f"has a value longer than {MAX_CELL_BYTES} bytes", "leave it out in the schema file"
+                first = self._rows + int(long[0])
+                self.refuse_rows(what, action, column=name.strip(), rows=len(long), first=first)
+            found += sizes
+        if found.sum() > self._max_batch_bytes:
+            what = f"has {batch.num_rows} rows whose text is more than {self._max_batch_bytes} bytes, written out"
+            self.refuse(what, "leave out the columns with the longest text in the schema file")
+        return found
 
     @abstractmethod
     def _schema(self, file: Any) -> pa.Schema: ...
@@ -101,12 +132,17 @@ class ParquetFile(ColumnarFile):
 
     kind = "a Parquet file"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, max_batch_bytes: int = MAX_BATCH_BYTES) -> None:
+        super().__init__(path, max_batch_bytes)
         self._total = 0
 
     def _reader(self, file: Any) -> Any:
-        return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+        """Text stays in its dictionaries, as far as Arrow can leave it there: so it can be judged first."""
+        metadata = pq.read_metadata(file)
+        file.seek(0)
+        return pq.ParquetFile(
+            file, metadata=metadata, buffer_size=1 << 20, pre_buffer=False, read_dictionary=_texts(metadata)
+        )
 
     def _schema(self, file: Any) -> pa.Schema:
         return self._reader(file).schema_arrow
@@ -126,8 +162,7 @@ class ArrowFile(ColumnarFile):
     kind = "an Arrow IPC file"
 
     def __init__(self, path: Path, max_batch_bytes: int = MAX_BATCH_BYTES) -> None:
-        super().__init__(path)
-        self._max_batch_bytes = max_batch_bytes
+        super().__init__(path, max_batch_bytes)
         self._part: float | None = None
 
     def _schema(self, file: Any) -> pa.Schema:
@@ -160,6 +195,27 @@ class ArrowFile(ColumnarFile):
 
     def done(self) -> float | None:
         return self._part
+
+
+def _texts(metadata: Any) -> list[str]:
+    """Columns of text without chunks of differences, which Arrow reads into no dictionary."""
+    groups = range(metadata.num_row_groups)
+    return [
+        metadata.schema.column(place).path
+        for place in range(metadata.num_columns)
+        if metadata.schema.column(place).physical_type == "BYTE_ARRAY"
+        and not any(DELTA in kind for group in groups for kind in metadata.row_group(group).column(place).encodings)
+    ]
+
+
+def _without(batch: pa.RecordBatch, left_out: Collection[str]) -> pa.RecordBatch:
+    """The same with nothing in the columns that are left out."""
+    nothing = pa.nulls(batch.num_rows, pa.string())
+    columns = [
+        nothing if name.strip() in left_out else values
+        for name, values in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.record_batch(columns, names=batch.schema.names)
 
 
 def _has_head(file: Any) -> bool:

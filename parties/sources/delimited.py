@@ -43,7 +43,7 @@ class CsvFile(Source):
                 self._names = list(self._reader(file, _Ragged()).schema.names)
         return self._names
 
-    def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, as_text: Collection[str], left_out: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
         ragged = _Ragged()
         with self._open() as self._file:
             reader = self._reader(self._file, ragged)

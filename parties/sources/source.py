@@ -34,8 +34,10 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, as_text: Collection[str], left_out: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
         """All rows from the first, in the source's order; the columns named are text whatever else they could be.
+
+        Nobody looks at columns that are left out: what a source has in their place need not be theirs.
 
         Raises: DataError if it is not what it should be, or went away.
         """

@@ -36,7 +36,6 @@ NUMBERS: Final = (int, float, decimal.Decimal)  # and bool, which is an int
 TEXTS: Final = (str, dt.date, dt.time, dt.timedelta, uuid.UUID)  # and datetime, which is a date
 SQLSTATE: Final = r"^[0-9A-Z]{5}$"
 CONNECT_TIMEOUT_S: Final = 30  # until there is a connection, and once more until it takes a query
-ANSWER_TIMEOUT_S: Final = 3600  # for a query's first rows, and from some rows to the next
 LIBPQ_DRIVERS: Final = ("psycopg", "psycopg2")
 KEPT_ALIVE: Final = {  # a machine that fell silent is given up after about two minutes, a query that takes long is not
     "keepalives": 1,
@@ -59,9 +58,12 @@ class SqlQuery(Source):
         query: str,
         spool: Path,
         connect_timeout_s: int = CONNECT_TIMEOUT_S,
-        answer_timeout_s: int = ANSWER_TIMEOUT_S,
+        answer_timeout_s: int = 3600,
     ) -> None:
-        """`spool` is a directory whose disk has room for the sealed rows."""
+        """`spool` is a directory whose disk has room for the sealed rows.
+
+        `answer_timeout_s`: for a query's first rows, and from some rows to the next, of PostgreSQL.
+        """
         self._url, self._query, self._spool = url, query, spool
         self._connect_timeout_s, self._answer_timeout_s = connect_timeout_s, answer_timeout_s
         self._patience = Patience()
@@ -78,7 +80,7 @@ class SqlQuery(Source):
             self._fetch(tell)
         return self._names
 
-    def batches(self, as_text: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, as_text: Collection[str], left_out: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
         self._given = 0
         for batch in self._spooled():
             self._given += batch.num_rows
@@ -129,7 +131,8 @@ class SqlQuery(Source):
             self._patience.close()
         if failure and self._patience.is_over:
             after = f" after row {self._rows}" if self._rows else ""
-            action = "look at the database's load and locks, and add it again"
+            more = ", or allow more time (--timeout)," if self._connected else ""
+            action = f"look at the database's load and locks{more} and add it again"
             self.refuse("was given up: the database had said nothing for too long", action, detail=after)
         if failure and not self._connected:
             action = "check the database's address, that it is reached from here, and the user's rights"

@@ -26,6 +26,7 @@ class Surveyed:
     columns: tuple[Column, ...]
     profile: tuple[ColumnProfile, ...]
     tell: Telling
+    left_out: frozenset[str] = frozenset()
 
     def schema(self, name: str) -> Schema:
         return Schema(name=name, rows=self.rows, id_column=self.id_column, columns=self.columns)
@@ -40,7 +41,7 @@ class Surveyed:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The second reading. Raises: DataError if the source is no longer what it was at the first."""
         schema, rows = self.arrow_schema, 0
-        for batch in self.source.batches(_as_text(schema)):
+        for batch in self.source.batches(_as_text(schema), self.left_out):
             rows += batch.num_rows
             self.tell("encrypting", self.source.done())
             yield self._typed(batch, schema)
@@ -81,7 +82,8 @@ def survey(source: Source, id_column: str, notes: Notes, tell: Telling = lambda 
         name: Judged(name, notes.of(name), is_id=name == id_column) for name in names if name not in notes.leave_out
     }
     ids: list[pa.Array] = []
-    for batch in source.batches(notes.text | {id_column}):
+    left_out = frozenset(notes.leave_out)
+    for batch in source.batches(notes.text | {id_column}, left_out):
         for name, values in zip(names, batch.columns, strict=True):
             if name in judged:
                 found = judged[name].take(source, values)
@@ -99,6 +101,7 @@ def survey(source: Source, id_column: str, notes: Notes, tell: Telling = lambda 
         columns=tuple(column.column() for column in others),
         profile=tuple(column.profile() for column in others),
         tell=tell,
+        left_out=left_out,
     )
 
 

@@ -236,7 +236,7 @@ WEIGHED = {
 }
 
 
-def weighed_plan(world):
+def weighed_plan(world, model=None):
     content = {
         "purpose": "predict which penguins are seen at Biscoe",
         "parties": [
@@ -245,6 +245,7 @@ def weighed_plan(world):
         ],
         "label": {"party": "field", "column": HOME, "positive": "yes"},
         "preparation": {"columns": FIELD_RECIPES | WEIGHED, "information_value": True},
+        "model": model or {},
     }
     return parse_plan(content | {"dealer": world.plan.dealer})
 
@@ -261,8 +262,8 @@ def weighed(world):
     return view
 
 
-def by_pandas(world, session):
-    """All columns of the pooled table, weighed by the rule, scikit-learn's model of them, and their weights."""
+def by_pandas(world, session, C="1.0", weighs=slice(None)):
+    """All columns of the pooled table, weighed by the rule by some training rows, scikit-learn's model, and weights."""
     contract, frame = training(world.client.contract(session)), penguins().astype({"Sex": object})
     frame.index = pd.Index([f"R{row:05d}" for row in range(len(frame))])
     rows, _ = split(frame.index.tolist(), contract.split_key, contract.split.held_out)
@@ -271,13 +272,15 @@ def by_pandas(world, session):
     for name, recipe in (FIELD_RECIPES | WEIGHED).items():
         if recipe.get("weight_of_evidence"):
             bins = bins_of(frame[name], recipe, fit)
-            weights[name], _ = weight_of_evidence(bins.loc[fit], positive[fit], divided=False, cell=CELL)
+            weights[name], _ = weight_of_evidence(
+                bins.loc[fit[weighs]], positive[fit[weighs]], divided=False, cell=CELL
+            )
             columns[name] = bins @ weights[name]
     columns["mass"] = frame["Body Mass (g)"].fillna(frame["Body Mass (g)"][fit].median())
     columns["delta"] = frame["Delta 15 N (o/oo)"].fillna(frame["Delta 15 N (o/oo)"][fit].mean())
     columns["gap"] = frame["Delta 15 N (o/oo)"].isna().astype(float)
     X = pd.DataFrame(columns)
-    model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10, max_iter=10_000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=float(C), tol=1e-10, max_iter=10_000))
     return model.fit(X.loc[fit], positive[fit]), weights
 
 
@@ -299,6 +302,25 @@ def test_columns_are_weighed_by_another_party_s_label(world, weighed):
         {"name": "weight-of-evidence", "recipient": "party:laboratory", "values": 5 + 5 + 4},
         {"name": "information-value", "recipient": "session", "values": 4},
     ]
+
+
+@pytest.mark.usefixtures("weighed")
+def test_beside_folds_columns_are_weighed_by_the_other_rows(world):
+    """Of each four training rows the first two are of a fold each; weights are those of the other two alone, and the
+    model of all rows is the pooled table's."""
+    view = world.train(weighed_plan(world, {"C": ["0.01", "1.0"], "folds": 2}))
+    assert view.state == State.COMPLETED, view.fault
+    told = privity("result", "show", view.id, "--home", world.directory / "laboratory", "--json")
+    outcome = json.loads(told.out)
+    C, rows = outcome["models"][0]["C"], training(world.client.contract(view.id)).program.rows
+    assert C == min(view.validated, key=lambda each: each.loss).C
+    model, weights = by_pandas(world, view.id, C, np.arange(rows) % 4 >= 2)
+    for each in outcome["evidence"]:
+        assert np.allclose(each["weights"], weights[each["column"]], rtol=1e-12)
+    own = [value for party in world.parties for value in shown(world, party, view.id).values()]
+    expected = model[-1].coef_[0][model[0].var_ > 0]
+    assert len(own) == len(expected)
+    assert np.abs(np.array(own) - expected).max() < TOLERANCE
 
 
 def test_weights_stay_with_the_column_s_owner(world, weighed):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -28,11 +30,12 @@ from gateway.client import Gateway
 from gateway.commands.watch import follow, so_far
 from gateway.views import SessionView
 from gateway.watching import Event, Progressed, StateChanged
+from parties.agreement.kinds import parse_contract
 from parties.agreement.plan import Plan
-from parties.errors import GatewayError
+from parties.errors import GatewayError, PrivityError, SettingsError
 from parties.service.lifecycle import State
-from parties.service.messages import Fault, Progress, Refuse
-from tests.gateway.conftest import Consortium, House
+from parties.service.messages import Fault, Progress, Proposal, Refuse
+from tests.gateway.conftest import DEADLINE_S, Consortium, House
 
 SERVE = {("gateway", "serve"), ("node", "serve"), ("dealer", "serve")}  # which say in JSON alone that they are ready
 
@@ -350,13 +353,105 @@ def test_a_failed_session_ends_with_its_cause(
     assert found.output.splitlines()[-1] == fault.line()
 
 
+MATCHING = """\
+kind = "matching"
+purpose = "is it worth it"
+result = "both"
+[[parties]]
+name = "clinic-a"
+data = "cohort"
+[[parties]]
+name = "clinic-b"
+data = "cohort"
+"""
+TRAINING = 'purpose = "p"\n[[parties]]\nname = "clinic-a"\ndata = "cohort"\ncolumns = ["age"]\n'
+
+BAD_ESTIMATES = {
+    "the plan of a training": (TRAINING, "is the plan of a training, not of a matching; .*plan new --kind matching"),
+    "the plan of a prediction": ('kind = "prediction"', "is the plan of a prediction, not of a matching"),
+    "a plan of no kind": ('kind = ["matching"]', "is no plan, not of a matching"),
+    "no TOML": ("kind = ", "is not TOML"),
+    "an unknown key": (MATCHING + 'colour = "red"\n', r"does not hold: parties\.1\.colour: there is no such key; mend"),
+    "one party": (MATCHING[: MATCHING.rindex("[[")], "parties: at least 2 items are needed, here are 1"),
+    "a party twice": (MATCHING.replace("clinic-b", "clinic-a"), "parties: a name stands twice"),
+    "an unknown party": (
+        MATCHING.replace("clinic-b", "clinic-z"),
+        r"parties\.1\.name: this gateway knows no 'clinic-z'",
+    ),
+    "a data set that is not shared": (
+        MATCHING.replace("cohort", "hidden", 1),
+        r"parties\.0\.data: 'clinic-a' publishes no data set 'hidden'; .*`privity data share hidden`",
+    ),
+    "a column that is none": (
+        MATCHING.replace('"cohort"', '"cohort"\nid_columns = ["nope"]'),
+        "cohort has no column 'nope'",
+    ),
+    "more matches than records": (
+        MATCHING.replace("[[", "[rules]\nminimum = 999999\n[[", 1),
+        "rules.minimum: 999999 common records",
+    ),
+}
+
+
+@pytest.mark.usefixtures("consortium")
+@pytest.mark.parametrize("case", BAD_ESTIMATES)
+def test_an_estimate_that_can_t_be_is_refused_before_anybody_is_asked(gateway: House, tmp_path: Path, case: str):
+    """One line that says what does not hold, and no session is proposed."""
+    text, says = BAD_ESTIMATES[case]
+    file = tmp_path / "matching.toml"
+    file.write_text(text)
+    place = ["--gateway", gateway.serving.url, "--token-file", str(gateway.home / TOKEN_FILE)]
+    found = CliRunner().invoke(app, ["match", "estimate", str(file), *place])
+    assert isinstance(found.exception, PrivityError)
+    said = str(found.exception)
+    assert re.search(says, said), said
+    assert len(said.splitlines()) == 1
+    assert found.output == ""
+    listed = CliRunner().invoke(app, ["session", "list", "--json", *place])
+    assert json.loads(listed.output) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "localhost:8470", "ftp://127.0.0.1", "http://", "http://h:port", "http://h:0"]
+)
+def test_a_url_that_is_none_is_named(gateway: House, tmp_path: Path, url: str):
+    """At once, instead of after trying to reach it."""
+    file = tmp_path / "matching.toml"
+    file.write_text(MATCHING)
+    place = ["--gateway", url, "--token-file", str(gateway.home / TOKEN_FILE)]
+    found = CliRunner().invoke(app, ["match", "estimate", str(file), *place])
+    assert isinstance(found.exception, SettingsError)
+    assert str(found.exception) == f"'{url}' is no gateway's URL; write it as http://HOST:PORT or https://HOST"
+
+
+def test_an_estimate_says_whose_node_is_off(gateway: House, consortium: Consortium, client: Gateway, tmp_path: Path):
+    """Whoever waits for signatures reads at once which of them can't come; it goes on until the session is over."""
+    file = tmp_path / "matching.toml"
+    file.write_text(MATCHING)
+    consortium.b.hang_up()
+    deadline = time.monotonic() + DEADLINE_S
+    while "clinic-b" not in {one.name for one in client.participants() if not one.online}:
+        assert time.monotonic() < deadline
+
+    def cancel() -> None:
+        client.cancel(parse_contract(consortium.a.hear(Proposal).contract.encode()).digest)
+
+    with ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(cancel)
+        words = ["match", "estimate", str(file), "--gateway", gateway.serving.url]
+        found = CliRunner().invoke(app, [*words, "--token-file", str(gateway.home / TOKEN_FILE)])
+        cancelling.result()
+    assert "each at its own node; clinic-b is not connected to the gateway\n" in found.stderr
+    assert isinstance(found.exception, GatewayError)
+    assert found.exception.what.startswith("the session cancelled: ")
+
+
 def test_an_estimate_that_a_policy_refuses_says_whose_and_which_rule(
     gateway: House, consortium: Consortium, tmp_path: Path
 ):
     """`privity match estimate` ends with one line: the party, and what its policy does not allow."""
     file = tmp_path / "matching.toml"
-    parties = "".join(f'[[parties]]\nname = "{name}"\ndata = "cohort"\n' for name in ("clinic-a", "clinic-b"))
-    file.write_text(f'kind = "matching"\npurpose = "is it worth it"\nresult = "both"\n{parties}')
+    file.write_text(MATCHING)
     fault = Fault(code="policy.disclosures", who="clinic-b", what="the policy does not allow to tell: estimate")
 
     def refuse() -> None:
@@ -371,4 +466,6 @@ def test_an_estimate_that_a_policy_refuses_says_whose_and_which_rule(
     assert found.exception.what.startswith("the session refused: ")
     for said in ("clinic-b", "does not allow to tell: estimate"):
         assert said in found.exception.what
+    assert "proposed: waits for the signature of clinic-a, clinic-b and dealer" in found.stderr
+    assert "not connected" not in found.stderr
     assert "records are common" not in found.output

@@ -1,20 +1,23 @@
 """Counts of labels by bins: told to a column's owners alone, in steps of cells, from masked words, and at what cost."""
 
 from bisect import bisect_right
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from mpc import costs
+from mpc.amounts import mean_losses
 from mpc.curves import LEAST_CELL, marks, mirrored
 from mpc.disclosure import ProgramLedger
 from mpc.errors import DisclosureRefused, PrivityError, ProgramError
 from mpc.evaluation_program import FIGURES
-from mpc.evidence import counted, tell_values, weigh
+from mpc.evidence import counted, tell_values, weigh, weighing_rows
 from mpc.evidence_program import (
     Evidence,
     Weighed,
@@ -30,9 +33,10 @@ from mpc.lanes import ANNOUNCEMENT
 from mpc.moments import joint_moments
 from mpc.partition import labels_of, vertical
 from mpc.requests import listed
-from mpc.scales import GUARD_SCORES
+from mpc.scales import GUARD_SCORES, LOSS_BITS
 from mpc.simulation import Simulation
 from mpc.training import train
+from mpc.validation import trains
 from tests.mpc.engine import own, program, seeds, some, table, taken
 from tests.mpc.listener import Listener
 from tests.mpc.test_costs import quoted
@@ -43,11 +47,11 @@ ROWS = 60
 VERTICAL = {"rows": ROWS, "blocks": vertical(ROWS, [2, 1, 1]), "labels": labels_of(ROWS, 2)}
 
 
-def weighed(*bins, columns=None, cell=LEAST_CELL, tells_values=False):
+def weighed(*bins, columns=None, cell=LEAST_CELL, tells_values=False, folds=0):
     """So many bins of each column, the first ones unless told otherwise."""
     places = range(len(bins)) if columns is None else columns
     found = tuple(Weighed(column=column, bins=count) for column, count in zip(places, bins, strict=True))
-    return Evidence(columns=found, smallest_cell=cell, tells_values=tells_values)
+    return Evidence(columns=found, smallest_cell=cell, tells_values=tells_values, folds=folds)
 
 
 def drawn(agreed, seed):
@@ -92,8 +96,16 @@ def learnt(agreed, bins, y, listener=None):
     return simulation.run(party)
 
 
+def of_no_fold(agreed):
+    """The rows that columns are weighed by, counted out: after one of each fold comes as many that no fold has."""
+    folds = agreed.evidence.folds
+    turns = cycle([*[False] * folds, *[True] * (folds or 1)])
+    return np.array([next(turns) for _ in range(agreed.rows)])
+
+
 def wanted(agreed, place, bins, y):
     """The ranges that a column's counts are told by: the rule, applied to the pooled table."""
+    bins, y = bins[of_no_fold(agreed)], y[of_no_fold(agreed)]
     each, cell = jointly(agreed, agreed.evidence)[place], agreed.evidence.smallest_cell
     sizes = np.bincount(bins[:, place], minlength=each.bins).tolist()
     positives = np.bincount(bins[y == 1, place], minlength=each.bins).tolist()
@@ -101,7 +113,7 @@ def wanted(agreed, place, bins, y):
         found = [_range(bin_marks(n, cell), n, p) for n, p in zip(sizes, positives, strict=True)]
         return found, [(n - most, n - least) for n, (least, most) in zip(sizes, found, strict=True)]
     negatives = np.subtract(sizes, positives).tolist()
-    m = agreed.rows
+    m = len(y)
     return (
         [_range(marks(m, cell), m, p) for p in positives],
         [_range(mirrored(m, cell), m, q) for q in negatives],
@@ -152,19 +164,20 @@ def test_a_lone_owner_is_told_ranges_of_its_bins_counts(bins, cell, seed):
     assert [spent for _, spent in results] == [(each.rounds, each.bytes_sent) for each in declared]
 
 
-@settings(max_examples=20)
-@given(tilings(), st.integers(2, 4), seeds, st.integers(2, 5))
-def test_any_tiling_is_weighed(tiling, bins, seed, factor):
+@settings(max_examples=30)
+@given(tilings(), st.integers(2, 4), seeds, st.integers(2, 5), st.sampled_from([0, 0, 2, 3]))
+def test_any_tiling_is_weighed(tiling, bins, seed, factor, folds):
     """Columns and labels of any owners, in any rows: everybody who owns a column's rows learns the same ranges, right
-    ones, and nobody else does."""
+    ones, of rows that no fold has, and nobody else does."""
     rows, blocks, labels = tiling
     grow = lambda span: (span[0] * factor, span[1] * factor)  # noqa: E731 - enough rows for cells
     blocks = tuple(each.model_copy(update={"rows": grow(each.rows)}) for each in blocks)
     labels = tuple(each.model_copy(update={"rows": grow(each.rows)}) for each in labels)
-    assume(rows * factor >= 2 * LEAST_CELL)
+    assume(rows * factor >= 2 * LEAST_CELL * (2 if folds else 1) + folds)
     columns = max(block.columns[1] for block in blocks)
-    evidence = weighed(*[bins] * columns)
-    agreed = derived(rows * factor, blocks, labels, evidence=evidence, max_iter=1, solver="nesterov")
+    evidence = weighed(*[bins] * columns, folds=folds)
+    facts = {"evidence": evidence, "folds": folds, "max_iter": 1, "solver": "nesterov"}
+    agreed = derived(rows * factor, blocks, labels, **facts)
     assume(jointly(agreed, evidence))
     values, y = drawn(agreed, seed)
     results = learnt(agreed, values, y)
@@ -181,11 +194,13 @@ def test_any_tiling_is_weighed(tiling, bins, seed, factor):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("solver", ["newton", "nesterov", "sgd"])
-def test_training_goes_on_in_the_same_session(kind, solver):
+@pytest.mark.parametrize("folds", [0, 2])
+def test_training_goes_on_in_the_same_session(kind, solver, folds):
     """Weighing, values, moments, training, figures: rounds, bytes and requests of the whole run are those quoted."""
     changes = {"batch_rows": 8, "learning_rate": "0.1"} if solver == "sgd" else {}
-    evidence = weighed(4, 3, 2, columns=(0, 2, 5), tells_values=True)
-    agreed = divided(kind, rows=40, solver=solver, max_iter=3, loss_every=0, evidence=evidence, tol="0", **changes)
+    changes |= {"folds": folds, "loss_every": 3} if folds else {"loss_every": 0}
+    evidence = weighed(4, 3, 2, columns=(0, 2, 5), tells_values=True, folds=folds)
+    agreed = divided(kind, rows=40, solver=solver, max_iter=3, evidence=evidence, tol="0", **changes)
     asked, (X, y) = Asked(), table(agreed, 1)
     bins, _ = drawn(agreed, 2)
     simulation = Simulation(agreed, wire=asked.wire)
@@ -228,6 +243,53 @@ def test_held_out_rows_are_no_part():
     one, other = (Simulation(agreed).run(party(rows)) for rows in others)
     assert one == other
     assert agreed.rows == 40 == len(bins)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_of_left_out_rows_weigh_nothing(kind):
+    """What is told is the same whatever the labels of the folds' rows are, and depends on those of the others: so no
+    left-out row's loss has its own label in it."""
+    agreed = divided(kind, rows=80, folds=2, evidence=weighed(2, 2, 2, 2, 2, 2, folds=2))
+    bins, y = drawn(agreed, 1)
+    judged = ~of_no_fold(agreed)
+    told_of = [learnt(agreed, bins, labels) for labels in (y, np.where(judged, 1 - y, y), np.where(judged, y, 1 - y))]
+    first, other_folds, other_weighing = ([found for found, _ in each] for each in told_of)
+    assert first == other_folds != other_weighing
+
+
+def test_rows_of_the_folds_judge_and_all_others_train():
+    """Every row of no fold trains each model; a cross-validated loss is the mean over the rows of the folds."""
+    agreed = divided("vertical", rows=41, folds=3, evidence=weighed(2, folds=3))
+    weigh_too, trained = weighing_rows(agreed, agreed.evidence), trains(agreed, np.arange(41))
+    assert weigh_too.tolist() == of_no_fold(agreed).tolist()
+    assert agreed.validating_rows == (~weigh_too).sum() == 21
+    left_out = 1 - trained[:, [model.fold is not None for model in agreed.models]]
+    assert left_out.sum(axis=1).tolist() == (~weigh_too).astype(int).tolist()
+    totals = np.array([agreed.validating_rows << 20])
+    assert mean_losses(agreed, "cross-validation", totals)[0] == 2.0 ** (20 + agreed.loss_shift - LOSS_BITS)
+
+
+@pytest.mark.parametrize("kind", ["vertical", "mixed"])
+def test_left_out_rows_are_judged_by_models_without_them(kind):
+    """Beside weighing, the cross-validated losses are scikit-learn's of the folds' rows alone, each by a model of all
+    rows but its fold's."""
+    facts = {"C": ("0.01", "1.0"), "folds": 2, "max_iter": None, "evidence": weighed(3, folds=2)}
+    agreed = divided(kind, rows=120, **facts)
+    (X, _), (bins, y) = table(agreed, 1), drawn(agreed, 3)
+
+    def party(runtime):
+        brought, labels = own(agreed, runtime.rank, X, y)
+        weigh(agreed, own_bins(agreed, runtime.rank, bins), labels, runtime)
+        joint_moments(agreed, brought, runtime)
+        return train(agreed, brought, labels, runtime)
+
+    fits, fold = Simulation(agreed).run(party), np.arange(agreed.rows) % 4
+    for C, told_loss in fits[0].validated.items():
+        losses = []
+        for left_out in (fold == 0, fold == 1):
+            model = LogisticRegression(C=float(C), tol=1e-10, max_iter=20_000).fit(X[~left_out], y[~left_out])
+            losses.append(log_loss(y[left_out], model.predict_proba(X[left_out])[:, 1]))
+        assert abs(told_loss - np.mean(losses)) < 2e-3
 
 
 def test_who_holds_all_labels_asks_nobody():
@@ -355,7 +417,9 @@ def party_by_party(agreed, party):
 
 BAD = {
     "classes": ({"classes": 3}, "of two classes"),
-    "folds": ({"folds": 2, "C": ("0.1", "1.0")}, "those that a fold leaves out"),
+    "folds": ({"folds": 2, "C": ("0.1", "1.0")}, "weighed beside 0 folds, and 2 are left out"),
+    "many folds": ({"folds": 16, "evidence": weighed(3, folds=16)}, "16 folds of 60 rows"),
+    "few rows outside": ({"folds": 3, "evidence": weighed(3, cell=16, folds=3)}, "30 training rows outside the folds"),
     "cells": ({"evidence": weighed(3, cell=4)}, "a smallest cell of 4 rows"),
     "few rows": ({"evidence": weighed(3, cell=31)}, "60 training rows are less than two cells of 31"),
     "no such column": ({"evidence": weighed(3, columns=(4,))}, "not in the table"),

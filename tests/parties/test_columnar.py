@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import struct
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +21,7 @@ from hypothesis import strategies as st
 from parties.errors import DataError, SettingsError
 from parties.sources import Notes, file_source, read_notes, read_table
 from parties.sources.columnar import ArrowFile, as_text
+from parties.sources.extent import cell_bytes, pieces
 from parties.sources.heads import LENGTH, expanded_bytes
 from parties.sources.survey import read_whole, survey
 
@@ -369,6 +373,137 @@ def test_a_damaged_head_is_refused_or_read(tmp_path_factory, data):
     except ValueError:
         return
     assert told >= packed.body.size
+
+
+SURVEYING = """
+import sys
+from pathlib import Path
+from parties.errors import DataError
+from parties.sources import Notes, file_source
+from parties.sources.survey import survey
+try:
+    print(survey(file_source(Path(sys.argv[1])), "id", Notes(leave_out=sys.argv[2:])).rows)
+except DataError as exc:
+    print(exc)
+print(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+"""
+LIBRARIES_KB = 250_000  # of the process that reads, before it does
+
+
+def surveyed_apart(path: Path, *left_out: str) -> tuple[str, int]:
+    """What a process of its own says of a file, and the most memory that it had, in kB."""
+    command = [sys.executable, "-c", SURVEYING, str(path), *left_out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    said, kilobytes = done.stdout.splitlines()
+    return said, int(kilobytes)
+
+
+def one_value(kind: str, value: str, rows: int) -> pa.Array:
+    """Rows that all refer to the same bytes."""
+    if kind == "dictionary":
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, dtype=np.int32)), pa.array([value]))
+    view = struct.pack("<i4sii", len(value), value[:4].encode(), 0, 0)
+    return pa.Array.from_buffers(
+        pa.string_view(), rows, [None, pa.py_buffer(view * rows), pa.py_buffer(value.encode())]
+    )
+
+
+LONG = [
+    ("t.arrow", "dictionary", 1_000_000),
+    ("t.arrows", "dictionary", 1_000_000),
+    ("t.arrow", "view", 1_000_000),
+    ("t.arrows", "view", 1_000_000),
+    ("t.parquet", "dictionary", 100_000),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "rows"), LONG, ids=str)
+def test_a_long_value_that_all_rows_refer_to_is_refused_before_it_is_written_out(tmp_path, name, kind, rows):
+    """A file of some megabytes that would be a terabyte: a sentence, in the memory of the file."""
+    table = pa.table({"id": pa.array(np.arange(rows)), "x": one_value(kind, "y" * 10_000_000, rows)})
+    path = tmp_path / name
+    if name == "t.parquet":
+        pq.write_table(table, path, store_schema=False)  # as other programs write it: plain text
+    else:
+        compressed(path, table, "zstd")
+    assert path.stat().st_size < 10_000_000
+    said, kilobytes = surveyed_apart(path)
+    assert said == (
+        f"{name}, column 'x', has a value longer than 1048576 bytes (16384 rows, the first is row 1);"
+        " leave it out in the schema file"
+    )
+    assert kilobytes < LIBRARIES_KB + 150_000
+    said, kilobytes = surveyed_apart(path, "x")
+    assert said == str(rows)
+    assert kilobytes < LIBRARIES_KB + 150_000
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("t.arrow", "dictionary"), ("t.arrow", "view"), ("t.parquet", "dictionary")]
+)
+def test_rows_with_much_text_are_written_out_in_pieces(tmp_path, name, kind):
+    """What is below the bound is read, a piece at a time; what is above it is refused."""
+    for length, says in (
+        (60_000, "16384"),
+        (70_000, "16384 rows whose text is more than 1073741824 bytes, written out"),
+    ):
+        table = pa.table({"id": pa.array(np.arange(16384)), "x": one_value(kind, "y" * length, 16384)})
+        path = tmp_path / name
+        if name == "t.parquet":
+            pq.write_table(table, path)
+        else:
+            compressed(path, table, None)
+        said, kilobytes = surveyed_apart(path)
+        assert says in said
+        assert kilobytes < LIBRARIES_KB + 400_000
+
+
+@given(
+    st.lists(st.none() | st.text(max_size=20), max_size=30),
+    st.sampled_from([pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.uint8(), pa.string())]),
+    st.data(),
+)
+def test_sizes_are_those_of_the_text(values, kind, data):
+    """Of any array, also of a part of one; a missing value has none."""
+    array = pa.array(values, pa.string())
+    array = array.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else array.cast(kind)
+    first = data.draw(st.integers(0, len(values)))
+    found = cell_bytes(array.slice(first))
+    assert found.tolist() == [len((value or "").encode()) for value in values[first:]]
+    most = data.draw(st.integers(1, 60))
+    cut = list(pieces(found, most))
+    assert [row for rows in cut for row in range(rows.start, rows.stop)] == list(range(len(found)))
+    assert all(found[rows].sum() <= most or rows.stop - rows.start == 1 for rows in cut)
+
+
+def test_what_is_no_text_has_no_size():
+    """Numbers, and dictionaries of them, are as long as they are."""
+    numbers = pa.array([1.5, None])
+    assert cell_bytes(numbers) is cell_bytes(numbers.dictionary_encode()) is None
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+def test_a_column_that_is_left_out_may_be_of_any_type(tmp_path, name):
+    """As the refusal advises."""
+    table = pa.table({"id": ["a", "b"], "x": [1.0, 2.0], "list": [[1], [2, 3]]})
+    path = written(tmp_path, table, name)
+    with pytest.raises(DataError, match="leave it out in the schema file"):
+        survey(file_source(path), "id", Notes())
+    found = survey(file_source(path), "id", Notes(leave_out=("list",)))
+    assert [column.name for column in found.columns] == ["x"]
+    assert sum(batch.num_rows for batch in found.batches()) == 2
+
+
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "RLE_DICTIONARY"])
+def test_parquet_text_is_the_same_however_it_is_encoded(tmp_path, encoding):
+    """With dictionaries, without any, and as differences."""
+    table, path = pa.table({"id": [f"p{i:03d}" for i in range(500)], "x": ["abc", "abd"] * 250}), tmp_path / "t.parquet"
+    usual = encoding == "RLE_DICTIONARY"
+    encodings = None if usual else dict.fromkeys(table.schema.names, encoding)
+    pq.write_table(table, path, use_dictionary=usual, column_encoding=encodings, row_group_size=120)
+    assert encoding in pq.read_metadata(path).row_group(0).column(1).encodings
+    found = read_table(path, "id")
+    assert (list(found.ids), found.arrow["x"].to_pylist()) == (table["id"].to_pylist(), table["x"].to_pylist())
 
 
 def test_decimals_are_text_where_the_owner_says_so(tmp_path):

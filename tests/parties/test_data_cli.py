@@ -19,6 +19,7 @@ from parties.audit.log import AuditLog
 from parties.audit.snapshot import locate, take
 from parties.keys.tls import Invitation, utc_now
 from parties.service.home import init
+from tests.parties.databases import postgresql
 from tests.parties.test_cli import ROOT, done, privity
 
 DEADLINE_S = 60
@@ -191,6 +192,29 @@ def test_a_database_that_went_away_leaves_vault_and_log_as_they_were(home, datab
     assert "; " in line
     assert "sekrit" not in line
     assert state(home) == before
+
+
+def test_how_long_a_query_may_say_nothing_is_the_operator_s_choice(home):
+    """One that takes longer is given up in a line that says what to change; the vault is as it was."""
+    before = state(home)
+    slow = "SELECT 'a' AS id, pg_sleep(300)::text AS x"
+    with postgresql() as server:
+        words = ("--query", slow, "--id", "id", "--url", server.url, "--timeout", "1", "--home", home)
+        found = privity("data", "add", "bad", *words)
+    assert (found.returncode, found.stdout) == (1, "")
+    (line,) = found.stderr.splitlines()
+    assert "had said nothing for too long" in line
+    assert "allow more time (--timeout)" in line
+    assert state(home) == before
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "604801", "soon", "1.5"])
+def test_a_timeout_that_is_none_is_refused(home, timeout):
+    """Seconds from one to a week."""
+    words = ("--query", "SELECT 1 AS id", "--id", "id", "--url", "sqlite://", "--timeout", timeout, "--home", home)
+    found = privity("data", "add", "bad", *words)
+    assert found.returncode == 2
+    assert "--timeout" in found.stderr
 
 
 BAD_USES = {

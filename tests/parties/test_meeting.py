@@ -13,15 +13,39 @@ import pytest
 from pydantic import SecretStr
 
 from mpc.errors import PeerLost
+from mpc.matching_program import derive_matching
 from parties.agreement.contract import Contract
+from parties.agreement.quote import quote
 from parties.errors import PartnerError
 from parties.keys.tls import TlsKey, utc_now, worker_context
 from parties.process.dealer_link import DealerLink
 from parties.process.job import Job, TlsMaterial
 from parties.process.links import Greeting, TlsChannel, dial, secure
-from parties.process.meeting import connect_dealer, connect_parties, connect_peers
+from parties.process.meeting import (
+    PARTY_S,
+    ROUND_S,
+    SLOWNESS,
+    connect_dealer,
+    connect_parties,
+    connect_peers,
+    party_s,
+    round_s,
+)
+from tests.parties.conftest import draft_matching
 from tests.parties.doors import Opened, opened
 from tests.parties.wires import DEADLINE_S, at_once
+
+
+def test_patience_grows_with_the_work(contract):
+    """A round may take several times what the whole run is quoted at; the dealer, to which a matching says nothing
+    until its end, waits longer than any party for another."""
+    short = draft_matching(contract)
+    assert (round_s(short), party_s(short)) == (ROUND_S, PARTY_S)
+    long = quote(derive_matching([10_000_000, 10_000_000]))
+    session = short.model_copy(update={"quote": long})
+    assert round_s(session) == SLOWNESS * long.seconds > 3600
+    assert party_s(session) == 4 * round_s(session)
+
 
 NAMES = ("clinic-a", "clinic-b", "dealer")
 

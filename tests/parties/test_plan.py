@@ -53,7 +53,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "assessment's file, unread": ({"impact_assessment_file": SECRET}, "impact_assessment_file: there is no such key"),
     "purpose without end": ({"purpose": "x" * 501}, "purpose: String should have at most 500 characters"),
-    "one party": ({"parties": [party()]}, "parties: .* at least 2 items"),
+    "one party": ({"parties": [party()]}, "parties: at least 2 items are needed, here are 1;"),
     "seventeen parties": ({"parties": [party(f"p{i}") for i in range(17)]}, "parties: .* at most 16 items"),
     "a party twice": ({"parties": [party(), party()]}, "parties: a name stands twice"),
     "a party's name": ({"parties": [party("Clinic A"), B]}, "parties.0.name: String should match pattern"),
@@ -130,6 +130,13 @@ def test_what_has_no_default_must_be_there(key):
     del rest[key]
     with pytest.raises(PlanError, match=f"{key}: is missing"):
         parse_plan(rest)
+
+
+def test_a_party_that_does_not_hold_is_not_called_missing():
+    """A mistake in an item is named alone, not with a list that is too short without the item."""
+    wrong = content(parties=[party(), B | {"colour": "red"}])
+    with pytest.raises(PlanError, match=r"the plan does not hold: parties\.1\.colour: there is no such key; mend"):
+        parse_plan(wrong)
 
 
 def test_a_thousand_mistakes_are_still_one_short_line():

@@ -11,6 +11,7 @@ from mpc.errors import ProgramError
 from mpc.evidence_program import told
 from mpc.program import derive
 from parties.agreement.contract import Contract, beside, disclosures_for, spec_for
+from parties.agreement.contract_text import leaves
 from parties.agreement.kinds import parse_contract
 from parties.agreement.leaving import leaving
 from parties.agreement.plan import LabelPlan, ModelPlan
@@ -24,14 +25,16 @@ IRON = {"quantile_bins": 6, "missing": "own", "weight_of_evidence": True}
 DOSE = {"edges": ["1", "2"], "weight_of_evidence": True}
 
 
-def weighed(paper: Contract, **changes: Any) -> Contract:
+def weighed(paper: Contract, folds: int = 0, **changes: Any) -> Contract:
     """clinic-a has the labels and a column that it weighs at home, clinic-b one that it can't."""
+    model = ModelPlan.model_validate(paper.model.model_dump() | {"folds": folds})
     preparation = PreparationPlan.model_validate(
         {"columns": {"iron": IRON, "dose": DOSE}, "information_value": True} | changes
     )
-    facts = (paper.parties, paper.label, paper.model, preparation, paper.split, paper.evaluation, 10)
+    facts = (paper.parties, paper.label, model, preparation, paper.split, paper.evaluation, 10)
     program = derive(spec_for(*facts))
     fields = {name: getattr(paper, name) for name in Contract.model_fields} | {
+        "model": model,
         "preparation": preparation,
         "program": program,
         "quote": quote(program, beside("columns", paper.parties, paper.label, preparation)),
@@ -112,11 +115,36 @@ def test_counts_of_bins_are_bounded(paper):
     assert judged(Policy(), weighed(paper, smallest_bin=5)) == ("refuses", ["min_cell_rows", "approve"])
 
 
-def test_no_contract_comes_of_more_classes_or_folds(paper):
-    """Weights are of two classes, and would have seen the labels of left-out rows."""
+def test_a_contract_says_that_rows_outside_the_folds_weigh(paper):
+    """Beside a cross-validation the program weighs by every other three rows, as operators read before they sign."""
+    contract = weighed(paper, folds=3)
+    contract.check_derived()
+    assert contract.program.evidence.folds == 3
+    assert contract.program.validating_rows == 150
+    assert [(each.name, each.values) for each in contract.disclosures][:1] == [("weight-of-evidence", 7)]
+    assert "validates 3 folds of every other 3 rows; the other 150 rows weigh columns" in leaves(contract, "clinic-a")
+    assert "validates" not in leaves(weighed(paper), "clinic-a")
+
+
+def test_whoever_writes_the_contract_can_t_weigh_by_left_out_rows(paper):
+    """That would make the cross-validated losses look better than they are."""
+    contract = weighed(paper, folds=3)
+    program = contract.program.model_dump(mode="json")
+    program["evidence"]["folds"] = 0
+    with pytest.raises(ContractError, match="program is not the one that follows"):
+        parse_contract(altered(contract, program=program)).check_derived()
+
+
+def test_counts_of_fewer_rows_are_bounded_by_these(paper):
+    """Half as many rows stand behind what is told of bins beside folds; a policy's bound holds for these too."""
+    allowed = Policy(max_columns_per_100_rows=4, disclosures=(*Policy().disclosures, "cross-validation"))
+    assert judged(allowed, weighed(paper)) == ("asks", ["approve"])
+    assert judged(allowed, weighed(paper, folds=3)) == ("refuses", ["max_columns_per_100_rows", "approve"])
+
+
+def test_no_contract_comes_of_more_classes(paper):
+    """Counts of all classes add up to the rows of a bin, which its owner knows."""
     preparation = PreparationPlan.model_validate({"columns": {"iron": IRON}})
     three = LabelPlan(party="clinic-a", column="outcome", classes=("a", "b", "c"))
-    folds = ModelPlan(folds=3, C=("0.1", "1"))
-    for label, model, says in ((three, paper.model, "two classes"), (paper.label, folds, "a fold leaves out")):
-        with pytest.raises(ProgramError, match=says):
-            derive(spec_for(paper.parties, label, model, preparation, paper.split, paper.evaluation, 10))
+    with pytest.raises(ProgramError, match="two classes"):
+        derive(spec_for(paper.parties, three, paper.model, preparation, paper.split, paper.evaluation, 10))
