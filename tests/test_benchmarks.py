@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import asdict, replace
@@ -15,6 +18,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import results
+from benchmarks.matching_nodes import peaks_mb
 from benchmarks.measuring import Pace, age, usage
 from benchmarks.meeting import appointed
 from benchmarks.plot import COLOURS, draw
@@ -279,3 +283,13 @@ def test_the_readme_s_figures_are_those_measured():
             found = measured[f"gd-100x128-{parties}p", system]
             digits = len(figure.partition(".")[2])
             assert round(found, digits) == float(figure)
+
+
+def test_the_memory_of_a_daemon_and_of_what_it_starts_is_seen():
+    """Each by its greatest, since its own exec; who has ended is no error."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as child:
+        found = dict(peaks_mb({"tests": os.getpid()}))
+        child.communicate("\n")
+    assert found["tests"] == pytest.approx(usage()["peak_rss_mb"], rel=0.1)
+    assert found["tests's worker"] > 1
+    assert peaks_mb({"nobody": 1 << 30}) == []

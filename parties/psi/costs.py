@@ -12,7 +12,7 @@ from mpc.matching_program import Matching
 from mpc.transcript import DIGEST_BYTES
 from parties.psi.curve import POINT_BYTES
 
-POINT_S = 55e-6  # of one core, each time that a point is raised
+POINT_S = 85e-6  # of one core, each time that a point is raised, beside other work
 ID_BYTES = 200  # of memory, a record of the own list: its ids as text, and its element
 
 

@@ -93,7 +93,7 @@ def match(
     What each sent is bound by its signature before the lists that all can compare, before places are taken back, and
     at the end. All that is drawn, the secret exponent included, comes from `entropy`, in the order of the program.
 
-    Cost: as `parties.psi.costs` says; 55 us of computing for each time that a point is raised, over `workers` threads
+    Cost: as `parties.psi.costs` says; 85 us of computing for each time that a point is raised, over `workers` threads
     (all cores by default); memory 33 bytes a record of all parties, and what their ids take.
     Reveals: of every shard how many records each group of parties has in common ("matches"); and, if all have at least
     `rules.minimum`, which of its own records these are, to each party ("matched"). The ledger permits each before it
