@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Index, String, bindparam, delete, select, update
@@ -19,6 +18,8 @@ Ended = Literal["ended", "revoked"]
 MOST = 10_000  # of each kind at once; of more the oldest is forgotten
 _PRINCIPAL: TypeAdapter[Principal] = TypeAdapter(Principal)
 _ENDED: TypeAdapter[Ended] = TypeAdapter(Ended)
+_PUT_OUT: Final[Ended] = "ended"
+_REVOKED: Final[Ended] = "revoked"
 
 
 class LoginRow(Base):
@@ -61,20 +62,15 @@ class Logins:
 
     def end_all(self) -> int:
         """End all; tells how many cookies there were."""
-        found = self._session.execute(select(LoginRow.sha256).where(LoginRow.kind == "cookie")).scalars().all()
-        self._end(found, "ended")
         self._session.execute(delete(LoginRow).where(LoginRow.kind == "code"))
-        return len(found)
+        cookies = update(LoginRow).where(LoginRow.kind == "cookie").values(kind=_PUT_OUT)
+        return len(self._session.execute(cookies.returning(LoginRow.sha256)).all())
 
     def end_of(self, token: str) -> None:
         """End those that were asked for by a token, which is over itself."""
         rows = self._session.execute(select(LoginRow.sha256, LoginRow.principal).where(LoginRow.kind == "cookie"))
-        self._end(
-            [sha256 for sha256, principal in rows if _PRINCIPAL.validate_json(principal).token == token], "revoked"
-        )
-
-    def _end(self, found: Sequence[str], kind: Ended) -> None:
-        self._session.execute(update(LoginRow).where(LoginRow.sha256.in_(found)).values(kind=kind))
+        found = [sha256 for sha256, principal in rows if _PRINCIPAL.validate_json(principal).token == token]
+        self._session.execute(update(LoginRow).where(LoginRow.sha256.in_(found)).values(kind=_REVOKED))
 
     def ended(self) -> list[tuple[Ended, Principal]]:
         """Cookies of which the audit log does not have the end yet."""

@@ -354,7 +354,29 @@ class StoreSuite:
             assert rows.logins.take("code", "aa" * 32, NOW) is None
             assert rows.logins.find("cookie", "bb" * 32, NOW) == BOOTSTRAP
             rows.logins.add("cookie", "cc" * 32, BOOTSTRAP, late + timedelta(hours=1), late)  # the other is over
-            assert rows.logins.clear() == 1
+            assert rows.logins.end_all() == 1
+
+    def test_ended_logins_wait_for_the_audit_log(self, store: Store, other: Store):
+        """Those of a token, and all that are left: nobody's any more, and kept until that is recorded."""
+        late, by_token = NOW + timedelta(hours=1), replace(BOOTSTRAP, account="ada", token="t1")
+        with store.transaction() as rows:
+            for number, who in enumerate([by_token, replace(by_token, token="t2"), BOOTSTRAP]):
+                rows.logins.add("cookie", f"{number}" * 64, who, late, NOW)
+            rows.logins.add("code", "f" * 64, BOOTSTRAP, late, NOW)
+            rows.logins.end_of("t1")
+            assert rows.logins.ended() == [("revoked", by_token)]
+            assert rows.logins.find("cookie", "0" * 64, NOW) is None
+            assert rows.logins.find("cookie", "1" * 64, NOW) is not None
+        with other.transaction() as rows:
+            assert rows.logins.end_all() == 2
+            assert rows.logins.find("code", "f" * 64, NOW) is None
+        with store.transaction() as rows:
+            rows.logins.add("code", "e" * 64, BOOTSTRAP, late + timedelta(hours=2), late)  # what is over is forgotten
+            assert sorted(kind for kind, _ in rows.logins.ended()) == ["ended", "ended", "revoked"]
+            rows.logins.forget_ended()
+        with other.reading() as rows:
+            assert rows.logins.ended() == []
+            assert rows.logins.find("code", "e" * 64, NOW) == BOOTSTRAP
 
     def test_of_too_many_logins_the_oldest_is_forgotten(self, store: Store):
         """Whoever may ask for logins can't fill the database with them."""
@@ -366,7 +388,7 @@ class StoreSuite:
             )
             rows.logins.add("cookie", "ff" * 32, BOOTSTRAP, NOW + timedelta(days=100), NOW)
             assert rows.logins.find("cookie", "ff" * 32, NOW) == BOOTSTRAP
-            assert rows.logins.clear() == MOST
+            assert rows.logins.end_all() == MOST
 
     def test_who_was_connected_is_kept(self, store: Store, other: Store):
         """When, with which release, and when it left; another's head as partners cosigned it, the newest of each."""
