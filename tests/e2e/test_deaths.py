@@ -11,7 +11,7 @@ import pytest
 from gateway.sandbox.consortium import Daemon
 from parties.audit.events import SessionFailed
 from parties.audit.snapshot import locate, take
-from parties.process.meeting import ROUND_S
+from parties.process.meeting import round_s
 from parties.service.lifecycle import FINAL, State
 from tests.e2e.world import PROMPT_S, until
 
@@ -96,17 +96,19 @@ def test_a_stopped_dealer_is_missed(world, training):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_a_stopped_party_is_missed(world):
     """One that neither reads nor dies: a round's deadline passes, the others end, and every log names it."""
-    model = world.plan.model.model_copy(update={"max_iter": 1000})  # twice whose quote is no more than the deadline
+    model = world.plan.model.model_copy(update={"max_iter": 1000})
     silent = world.plan.disclosures.model_copy(update={"loss_reports": 0})
     session = world.begin(world.plan.model_copy(update={"model": model, "disclosures": silent}))
     world.until_training(session, "org-0")
     os.kill(int(world.status("org-1")["workers"][session]), signal.SIGSTOP)
-    until("the end", lambda: world.client.session(session).state in FINAL, 2 * ROUND_S)
+    deadline = round_s(world.client.contract(session))
+    until("the end", lambda: world.client.session(session).state in FINAL, 2 * deadline)
     view = world.client.session(session)
     assert (view.state, view.fault.who) == (State.FAILED, "org-1")
-    assert f"kept silent for {ROUND_S:.0f} s" in view.fault.what
+    assert f"kept silent for {deadline:.0f} s" in view.fault.what
     for name in world.consortium.members:
         until(f"the end at {name}", lambda name=name: not world.status(name)["workers"], PROMPT_S)
         assert last_words(world, name, session).who == "org-1", name
