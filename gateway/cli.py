@@ -261,7 +261,9 @@ def session_propose(
     like: Annotated[
         str | None, typer.Option("--like", metavar="SESSION", help="The plan of this earlier session, as it was.")
     ] = None,
-    key: Annotated[str, typer.Option("--key", help="Any text; under one, a plan is proposed once a day.")] = "",
+    key: Annotated[
+        str, typer.Option("--key", help="1 to 200 letters or digits; under one, a plan is proposed once a day.")
+    ] = "",
     gateway: Url = "http://127.0.0.1:8470",
     token_file: TokenFile = None,
     as_json: AsJson = False,
@@ -395,7 +397,8 @@ def session_watch(
 def session_cancel(
     session: Annotated[str, typer.Argument(metavar="SESSION")],
     key: Annotated[
-        str, typer.Option("--key", help="Any text; under one it may be said again, and succeeds again.")
+        str,
+        typer.Option("--key", help="1 to 200 letters or digits; under one it may be said again, and succeeds again."),
     ] = "",
     gateway: Url = "http://127.0.0.1:8470",
     token_file: TokenFile = None,

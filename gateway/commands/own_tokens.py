@@ -27,7 +27,8 @@ def create(
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="It may change nothing.")] = False,
     key: Annotated[
-        str, typer.Option("--key", help="Any text; under one a token is made once, and never told again.")
+        str,
+        typer.Option("--key", help="1 to 200 letters or digits; under one a token is made once, and never told again."),
     ] = "",
     output: Output = None,
     gateway: Url = "http://127.0.0.1:8470",
