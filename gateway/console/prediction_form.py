@@ -18,6 +18,7 @@ from parties.errors import DataError
 from parties.service.lifecycle import State
 from parties.service.messages import PublishedData
 
+REPLAY_DAYS: Final = "retention.replay_days"
 MODELS_LISTED: Final = 50  # of the newest trainings; an older one's own page leads to the form as well
 
 
@@ -67,18 +68,21 @@ def first_form(model: str, offered: Mapping[str, Sequence[PublishedData]], deale
         if fitting
     }
     data = [("data", f"{party}:{name}") for party, name in chosen.items()]
-    return Form((("kind", PREDICTION), ("model", model), *data, *first_lines(dealer)))
+    return Form((("kind", PREDICTION), ("model", model), *data, *first_lines(dealer), (REPLAY_DAYS, "0")))
 
 
 def form_of(plan: PredictionPlan) -> Form:
     """The fields that make this plan."""
     fields = [("kind", PREDICTION), ("model", plan.model), ("recipient", plan.recipient)]
-    return Form((*fields, *(("data", f"{party.name}:{party.data}") for party in plan.parties), *lines_of(plan)))
+    fields += [("data", f"{party.name}:{party.data}") for party in plan.parties]
+    return Form((*fields, *lines_of(plan), (REPLAY_DAYS, str(plan.retention.replay_days))))
 
 
 def content_of(form: Form, data: Data) -> dict[str, Any]:
     """The plan's keys as the form has them; what is empty is left out, so that defaults hold."""
-    own = {name: form.get(name) for name in ("model", "recipient")}
+    own: dict[str, Any] = {name: form.get(name) for name in ("model", "recipient")}
+    if days := form.get(REPLAY_DAYS):
+        own["retention"] = {"replay_days": days}
     parties = [{"name": party, "data": published.table.name} for party, published in data]
     return lines_in(form) | own | {"kind": PREDICTION, "parties": parties}
 
@@ -88,4 +92,4 @@ def field_of(where: str) -> str:
     first, *rest = where.split(".")
     if first == "parties" and rest:
         return f"parties.{rest[0]}"
-    return where if where in {*LINES, "parties", "model", "recipient", "links"} else ""
+    return where if where in {*LINES, "parties", "model", "recipient", "links", REPLAY_DAYS} else ""

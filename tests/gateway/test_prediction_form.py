@@ -29,6 +29,7 @@ PLAN = {
     "expires_in_hours": 7,
     "model": "ab" * 32,
     "recipient": "clinic-b",
+    "retention": {"replay_days": 3},
     "parties": [{"name": "clinic-a", "data": "new"}, {"name": "clinic-b", "data": "labs"}],
 }
 
