@@ -99,7 +99,7 @@ def test_a_stopped_dealer_is_missed(world, training):
 @pytest.mark.timeout(1200)
 def test_a_stopped_party_is_missed(world):
     """One that neither reads nor dies: a round's deadline passes, the others end, and every log names it."""
-    model = world.plan.model.model_copy(update={"max_iter": 1000})
+    model = world.plan.model.model_copy(update={"max_iter": 600})
     silent = world.plan.disclosures.model_copy(update={"loss_reports": 0})
     session = world.begin(world.plan.model_copy(update={"model": model, "disclosures": silent}))
     world.until_training(session, "org-0")
