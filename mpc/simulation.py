@@ -88,6 +88,8 @@ class Simulation:
             )
         except PrivityError as exc:
             self._errors.append(exc)
+            for channel in self.channels:  # parties may wait for one another alone
+                channel.close()
 
     def _party(self, rank: int, party: Callable[[Runtime], Result], results: dict[int, Result]) -> None:
         plain, (end, _) = self.channels[rank], self._pairs[rank]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -262,6 +263,13 @@ class House:
     def recorded(self, *kinds: type[Event]) -> list[Event]:
         """What the gateway's own log has of these kinds, in order."""
         return [entry.event for entry in take(self.home / AUDIT_FILE).entries() if isinstance(entry.event, kinds)]
+
+    def until_recorded(self, kind: type[Event]) -> None:
+        """What is done beside the daemon is in its log a moment later."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not self.recorded(kind):
+            assert time.monotonic() < deadline, kind.type
+            time.sleep(0.02)
 
     def hang_up(self) -> None:
         for daemon in self.daemons:

@@ -20,6 +20,7 @@ from gateway.home import IDENTITY_FILE
 from gateway.storage.store import Store
 from parties.agreement.kinds import parse_contract
 from parties.agreement.plan import Plan
+from parties.audit.events import TokenCreated
 from parties.audit.notes import parse_checkpoint, parse_note
 from parties.audit.snapshot import locate, take
 from parties.errors import GatewayError
@@ -229,6 +230,7 @@ def test_what_is_unchanged_is_not_sent_again(
     plan = make_plan().model_dump(mode="json")
     place = path.replace("{session}", http.post("/v1/sessions", json=plan).json()["id"])
     gateway.personal("bob", "consortium", "analyst")
+    gateway.until_recorded(TokenCreated)  # of which the head tells
     first = http.get(place)
     again = http.get(place, headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
