@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from gateway.access.principal import CONSORTIUM, ROLES
 from gateway.access.tokens import TOKEN_FILE
 from gateway.cli import app
 from gateway.client import Gateway
-from gateway.commands.watch import follow, so_far
+from gateway.commands.watch import Lines, follow, so_far
 from gateway.views import SessionView
 from gateway.watching import Event, Progressed, StateChanged
 from parties.agreement.kinds import parse_contract
@@ -424,7 +425,22 @@ def test_a_url_that_is_none_is_named(gateway: House, tmp_path: Path, url: str):
     assert str(found.exception) == f"'{url}' is no gateway's URL; write it as http://HOST:PORT or https://HOST"
 
 
-def test_an_estimate_says_whose_node_is_off(gateway: House, consortium: Consortium, client: Gateway, tmp_path: Path):
+@pytest.fixture
+def stated(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a command has said where its session stands."""
+    found, say = threading.Event(), Lines._say
+
+    def tell(lines: Lines, text: str) -> None:
+        say(lines, text)
+        found.set()
+
+    monkeypatch.setattr(Lines, "_say", tell)
+    return found
+
+
+def test_an_estimate_says_whose_node_is_off(
+    gateway: House, consortium: Consortium, client: Gateway, tmp_path: Path, stated: threading.Event
+):
     """Whoever waits for signatures reads at once which of them can't come; it goes on until the session is over."""
     file = tmp_path / "matching.toml"
     file.write_text(MATCHING)
@@ -434,7 +450,9 @@ def test_an_estimate_says_whose_node_is_off(gateway: House, consortium: Consorti
         assert time.monotonic() < deadline
 
     def cancel() -> None:
-        client.cancel(parse_contract(consortium.a.hear(Proposal).contract.encode()).digest)
+        session = parse_contract(consortium.a.hear(Proposal).contract.encode()).digest
+        assert stated.wait(DEADLINE_S)
+        client.cancel(session)
 
     with ThreadPoolExecutor(1) as pool:
         cancelling = pool.submit(cancel)
@@ -447,7 +465,7 @@ def test_an_estimate_says_whose_node_is_off(gateway: House, consortium: Consorti
 
 
 def test_an_estimate_that_a_policy_refuses_says_whose_and_which_rule(
-    gateway: House, consortium: Consortium, tmp_path: Path
+    gateway: House, consortium: Consortium, tmp_path: Path, stated: threading.Event
 ):
     """`privity match estimate` ends with one line: the party, and what its policy does not allow."""
     file = tmp_path / "matching.toml"
@@ -455,7 +473,9 @@ def test_an_estimate_that_a_policy_refuses_says_whose_and_which_rule(
     fault = Fault(code="policy.disclosures", who="clinic-b", what="the policy does not allow to tell: estimate")
 
     def refuse() -> None:
-        consortium.b.say(Refuse(session=consortium.proposed().digest, fault=fault))
+        session = consortium.proposed().digest
+        assert stated.wait(DEADLINE_S)
+        consortium.b.say(Refuse(session=session, fault=fault))
 
     with ThreadPoolExecutor(1) as pool:
         refusing = pool.submit(refuse)
