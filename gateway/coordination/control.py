@@ -3,6 +3,10 @@
 TLS trusts the authorities of open invitations and of participants, asked for anew at each handshake; which of them
 speaks, and whether with the key that joined, `admission.py` decides from the first message. A stream whose peer has
 gone silent is noticed within five seconds.
+
+BUG: gRPC frees its credentials under a handshake that took hold of them before they are replaced (its issue 36693), and
+the gateway may die. They are replaced only when there is an invitation more or less, after a moment for handshakes
+under way; a service manager starts it again, and no session is lost.
 """
 
 from __future__ import annotations
@@ -213,9 +217,9 @@ def server(
 def _credentials(store: Store, settings: GatewaySettings, key: TlsKey, clock: Callable[[], datetime]) -> Any:
     """The gateway's certificate, and the invitations under which whoever dials must have signed its own.
 
-    gRPC asks `fetch` at every handshake. What it is given replaces what another handshake may have taken hold of a
-    moment ago, which is freed under it (its issue 36693): thousands of refused handshakes brought a gateway down.
-    So it is given something only when there is something new, and while others wait for that, those before them finish.
+    gRPC asks `fetch` at every handshake. It is given something only when there is something new: replaced at each,
+    credentials were freed under other handshakes, and thousands of refused ones brought a gateway down. While others
+    wait for what is new, those before them finish.
     """
     pair = ((key.key_pem, key.certificate.encode()),)
 

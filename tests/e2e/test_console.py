@@ -177,12 +177,22 @@ def proof(world: World, completed: str, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def judged(window: Browser, path: Path) -> str:
-    """What the audit page says of a file."""
+def forget_verdict(window: Browser) -> None:
+    """So that the next one is of the next file."""
     window.run("document.querySelector('#verdict').removeAttribute('data-verdict')")
-    window.one("#proof").send_keys(str(path))
+
+
+def verdict(window: Browser) -> str:
+    """The next thing that the audit page says of a file."""
     window.until("verdict", "document.querySelector('#verdict[data-verdict]') !== null")
     return window.one("#verdict").text
+
+
+def judged(window: Browser, path: Path) -> str:
+    """What the audit page says of a file that is chosen."""
+    forget_verdict(window)
+    window.one("#proof").send_keys(str(path))
+    return verdict(window)
 
 
 def test_an_officer_checks_a_proof(world: World, window: Browser, proof: Path, tmp_path: Path):
@@ -209,7 +219,7 @@ def test_an_officer_checks_a_proof(world: World, window: Browser, proof: Path, t
 
 def dropped(window: Browser, path: Path) -> str:
     """What the audit page says of a file that is dragged onto it from outside, as a desktop does."""
-    window.run("document.querySelector('#verdict').removeAttribute('data-verdict')")
+    forget_verdict(window)
     place = "document.querySelector('#drop').getBoundingClientRect()"
     window.run("document.querySelector('#drop').scrollIntoView({block: 'center'})")
     x, y = window.run(f"const box = {place}; return [box.left + box.width / 2, box.top + box.height - 8]")
@@ -218,9 +228,9 @@ def dropped(window: Browser, path: Path) -> str:
         window.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
     window.until("sign that it may be dropped", "document.querySelector('#drop').classList.contains('over')")
     window.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": "drop", "x": x, "y": y, "data": data})
-    window.until("verdict", "document.querySelector('#verdict[data-verdict]') !== null")
+    said = verdict(window)
     assert not window.run("return document.querySelector('#drop').classList.contains('over')")
-    return window.one("#verdict").text
+    return said
 
 
 def test_a_proof_is_dropped_on_the_page(world: World, window: Browser, proof: Path, tmp_path: Path):

@@ -90,13 +90,19 @@ def entries(path: Path) -> int:
     return verdict.entries
 
 
+def place(tmp_path: Path, step: int) -> Path:
+    """Where a step's log is, in a directory that holds nothing else."""
+    path = tmp_path / str(step) / "audit.sqlite"
+    path.parent.mkdir()
+    return path
+
+
 @pytest.mark.parametrize("count", [1, MANY])
 def test_at_each_step_of_an_append(tmp_path, disk, whole, way, count):
     """The append is refused whole, in an error that says so; with room again the same writer goes on at once."""
     found = []
     for step in steps(disk):
-        path = tmp_path / str(step) / "audit.sqlite"
-        path.parent.mkdir()
+        path = place(tmp_path, step)
         shutil.copy(whole, path)
         with opened(path) as log:
             disk.fill(step, **WAYS[way])
@@ -119,8 +125,7 @@ def test_at_each_step_of_an_append(tmp_path, disk, whole, way, count):
 def test_at_each_step_of_a_log_s_birth(tmp_path, disk, way):
     """A log for whose birth there was no room takes none, and begins with room; one that is there verifies."""
     for step in steps(disk):
-        path = tmp_path / str(step) / "audit.sqlite"
-        path.parent.mkdir()
+        path = place(tmp_path, step)
         disk.fill(step, **WAYS[way])
         error = refused(lambda path=path: opened(path).close(), path)
         disk.make_room()
@@ -135,8 +140,7 @@ def test_at_each_step_of_a_handover(tmp_path, disk, whole, way):
     """A log goes from one key to the next whole, or the old one signs on; never is it nobody's."""
     successor = Identity.generate()
     for step in steps(disk):
-        path = tmp_path / str(step) / "audit.sqlite"
-        path.parent.mkdir()
+        path = place(tmp_path, step)
         shutil.copy(whole, path)
         with opened(path) as log:
             disk.fill(step, **WAYS[way])
